@@ -1,0 +1,26 @@
+"""The GDB commands, one file each: the only code of gdb-kdump that formats output.  Imported as gdb_kdump.commands."""
+
+from __future__ import annotations
+
+import gdb
+
+from gdb_kdump import session
+from gdb_kdump.commands.kbt import Kbt
+from gdb_kdump.commands.kinfo import Kinfo
+from gdb_kdump.commands.kps import Kps
+from gdb_kdump.commands.target import TargetKdump
+
+COMMANDS = (TargetKdump, Kinfo, Kps, Kbt)
+
+_registered = False
+
+
+def register() -> None:
+    """Register every command with GDB; harmless when repeated."""
+    global _registered
+    if _registered:
+        return
+    for command in COMMANDS:
+        command()
+    gdb.events.connection_removed.connect(lambda event: session.forget(event.connection))
+    _registered = True

@@ -1,0 +1,81 @@
+"""The base of every command: parse, run, show as text or JSON, and turn a KdumpError into one line."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, ClassVar, Generic, Iterator, Sequence, TypeVar
+
+import gdb
+
+from gdb_kdump import session
+from gdb_kdump.commands.arguments import Arguments, Option, parse
+from gdb_kdump.errors import KdumpError
+from gdb_kdump.session import Session
+
+R = TypeVar("R")
+
+JSON = Option("--json", "print one JSON document")
+
+
+class Command(gdb.Command, Generic[R]):
+    """A command that reads a result from the open dump and shows it.
+
+    A subclass says `name`, `operands` (for the Usage line), `summary`, `options`; `read` computes the result,
+    `text` yields its lines, `json` gives its JSON document.  Only this class prints.
+    """
+
+    name: ClassVar[str]
+    operands: ClassVar[str] = ""
+    summary: ClassVar[str]
+    options: ClassVar[Sequence[Option]] = ()
+    completer: ClassVar[int] = gdb.COMPLETE_EXPRESSION
+
+    def __init__(self) -> None:
+        self._all_options = (*self.options, JSON)
+        self.__doc__ = self._help()
+        super().__init__(self.name, gdb.COMMAND_DATA)
+
+    def _help(self) -> str:
+        shown = [f"[{o.name} {o.metavar}]" if o.metavar else f"[{o.name}]" for o in self._all_options]
+        usage = " ".join(["Usage:", self.name, *shown, *([self.operands] if self.operands else [])])
+        width = max(len(o.name) + len(o.metavar or "") for o in self._all_options) + 3
+        rows = [f"  {f'{o.name} {o.metavar or str()}'.strip():{width}}{o.help}" for o in self._all_options]
+        first, _, rest = self.summary.partition("\n")
+        return "\n".join([first, usage, "", *rows, *(["", rest.strip()] if rest.strip() else [])])
+
+    def invoke(self, argument: str, from_tty: bool) -> None:
+        """Run the command as GDB asks for it; raises gdb.GdbError with one sentence."""
+        try:
+            arguments = parse(argument, self._all_options)
+            result = self.read(session.current(), arguments)
+            self.note(result)
+            if arguments.has(JSON.name):
+                gdb.write(json.dumps(self.json(result)) + "\n")
+                return
+            for line in self.text(result):
+                gdb.write(line + "\n")
+        except KdumpError as error:
+            raise gdb.GdbError(f"{self.name}: {error}") from None
+
+    def complete(self, text: str, word: str) -> Any:
+        """Complete an option, or what the command completes."""
+        last = text.split()[-1] if text and not text[-1].isspace() else ""
+        if last.startswith("-"):
+            # GDB breaks words at dashes: offer what follows the last one.
+            return [o.name[len(last) - len(word) :] for o in self._all_options if o.name.startswith(last)]
+        return self.completer
+
+    def read(self, session: Session, arguments: Arguments) -> R:
+        """Compute the result; raises KdumpError."""
+        raise NotImplementedError
+
+    def note(self, result: R) -> None:
+        """Leave what scripts want in convenience variables."""
+
+    def text(self, result: R) -> Iterator[str]:
+        """The lines for people; raises KdumpError after the last one when the result is partial."""
+        raise NotImplementedError
+
+    def json(self, result: R) -> Any:
+        """The JSON document."""
+        raise NotImplementedError

@@ -1,0 +1,103 @@
+"""kinfo: what was opened, and what it says of itself."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, Iterator
+
+from gdb_kdump.commands.arguments import Arguments
+from gdb_kdump.commands.base import Command
+from gdb_kdump.commands.kps import display_name
+from gdb_kdump.commands.tables import pairs, table
+from gdb_kdump.errors import UsageError
+from gdb_kdump.kernel.system import System, read_system
+from gdb_kdump.session import Session
+from gdb_kdump.text import hex16
+
+
+@dataclass(frozen=True)
+class Info:
+    """The session and its system; `layout` asks for the rows of layout.py that won."""
+
+    session: Session
+    system: System
+    layout: bool
+
+
+class Kinfo(Command[Info]):
+    name = "kinfo"
+    operands = "[layout]"
+    summary = """Show what dump is open: kernel, files, format, KASLR offset, CPUs, date, panic.
+With `layout`: for each structure member that kernels disagree on, the path that this kernel has."""
+
+    def read(self, session: Session, arguments: Arguments) -> Info:
+        if arguments.operands not in ([], ["layout"]):
+            raise UsageError("the only operand is `layout`")
+        return Info(session, read_system(session), bool(arguments.operands))
+
+    def text(self, result: Info) -> Iterator[str]:
+        if result.layout:
+            return table(("MEMBER", "HERE"), sorted(result.session.layout.chosen.items()))
+        return summary(result.session, result.system)
+
+    def json(self, result: Info) -> Any:
+        session, system = result.session, result.system
+        task = system.panic_task
+        return {
+            "release": system.release,
+            "build_id": session.build_id,
+            "vmlinux": str(session.vmlinux),
+            "vmcore": str(session.vmcore),
+            "format": session.dump["format"],
+            "kaslr_offset": hex16(session.kaslr_offset),
+            "cpus": system.cpus,
+            "nodename": system.nodename,
+            "version": system.version,
+            "date": system.date,
+            "uptime": system.uptime,
+            "missing": session.dump["preflight"],
+            "panic": {
+                "message": system.panic_message,
+                "pid": task.pid,
+                "comm": task.comm.decode("utf-8", "backslashreplace"),
+                "cpu": system.panic_cpu,
+                "task": hex16(task.task),
+            },
+            "layout": dict(sorted(session.layout.chosen.items())),
+        }
+
+
+def summary(session: Session, system: System) -> Iterator[str]:
+    """The banner of an open dump, in crash's words where they mean the same."""
+    task = system.panic_task
+    rows: list[tuple[str, Any]] = [
+        ("KERNEL", session.vmlinux),
+        ("BUILD-ID", session.build_id or "none"),
+        ("DUMPFILE", session.vmcore),
+        ("FORMAT", session.dump["format"]),
+        ("KASLR OFFSET", f"{session.kaslr_offset:#x}"),
+        ("CPUS", system.cpus),
+        ("DATE", time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(system.date)) if system.date else "unknown"),
+        ("UPTIME", _duration(system.uptime)),
+        ("NODENAME", system.nodename or "unknown"),
+        ("RELEASE", system.release or "unknown"),
+        ("VERSION", system.version or "unknown"),
+        ("PANIC", system.panic_message or "the kernel's message buffer does not say"),
+        ("PID", task.pid),
+        ("COMMAND", display_name(task)),
+        ("TASK", hex16(task.task)),
+        ("CPU", system.panic_cpu),
+        ("STATE", task.state),
+    ]
+    sentence = session.dump["preflight"].get("sentence")
+    if sentence:
+        rows.insert(4, ("MISSING", sentence))
+    return pairs(rows)
+
+
+def _duration(seconds: int | None) -> str:
+    if seconds is None:
+        return "unknown"
+    days, rest = divmod(seconds, 86400)
+    return (f"{days} days, " if days else "") + time.strftime("%H:%M:%S", time.gmtime(rest))

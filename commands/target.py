@@ -1,0 +1,72 @@
+"""target kdump: open a dump and make it GDB's target."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import gdb
+
+from gdb_kdump import session
+from gdb_kdump.commands.kinfo import summary
+from gdb_kdump.errors import KdumpError, UsageError
+from gdb_kdump.kernel.system import read_system
+from gdb_kdump.kernel.threads import cpu_threads
+
+
+class TargetKdump(gdb.Command):
+    """Open a Linux kernel dump (kdump, ELF vmcore) as the target.
+Usage: target kdump VMCORE [VMLINUX]
+
+VMLINUX is found by the dump's build-id when it is not named: the file loaded in GDB, $KDUMP_VMLINUX_PATH,
+the dump's folder, /usr/lib/debug, /lib/modules.  Nothing can be written and nothing runs: `kill`, `disconnect`
+or another `target kdump` end it."""
+
+    def __init__(self) -> None:
+        super().__init__("target kdump", gdb.COMMAND_FILES, gdb.COMPLETE_FILENAME)
+
+    def invoke(self, argument: str, from_tty: bool) -> None:
+        """Open the dump; raises gdb.GdbError with one sentence."""
+        self.dont_repeat()
+        try:
+            for line in _open(gdb.string_to_argv(argument)):
+                gdb.write(line + "\n")
+        except KdumpError as error:
+            raise gdb.GdbError(f"target kdump: {error}") from None
+
+
+def _open(words: list[str]) -> list[str]:
+    if not 1 <= len(words) <= 2:
+        raise UsageError("name the dump: target kdump VMCORE [VMLINUX]")
+    vmcore, *rest = (Path(word).expanduser().absolute() for word in words)
+    progress = _Progress()
+    opened = session.open_dump(vmcore, rest[0] if rest else None, progress.show)
+    progress.end()
+    try:
+        system = read_system(opened)
+        lines = list(summary(opened, system))
+        threads = cpu_threads(opened)
+    except BaseException:
+        opened.server.close()
+        raise
+    session.connect(opened, threads, threads[0].id)
+    return lines
+
+
+class _Progress:
+    """Tells that GDB's index of a vmlinux is being made: one line, and dots on a terminal."""
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def show(self, vmlinux: Path, seconds: float) -> None:
+        if not self._told:
+            gdb.write(f"Indexing {vmlinux}: 10 to 20 s this once, then kept for every later start ...")
+            self._told = True
+        elif sys.stdout.isatty():
+            gdb.write(".")
+        gdb.flush()
+
+    def end(self) -> None:
+        if self._told:
+            gdb.write("\n")

@@ -1,0 +1,303 @@
+"""Starts the dump server and asks it for memory: the client side of the bulk channel.
+
+The server is a child process because libkdumpfile may die on a damaged dump, and because GDB's own Python is not
+always one that can import kdumpfile. The child listens for GDB on a Unix socket whose file is gone before anybody can
+see it: the client keeps an O_PATH descriptor of it, and /proc/self/fd/N is the path that GDB connects to.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Dict, Iterable, Iterator, List, Tuple
+
+from gdb_kdump.errors import DumpError
+from gdb_kdump.wire import HELLO, MAX_BODY, MAX_MESSAGE, MAX_READ, READ, REPLY, REQUEST, Op, Run, Status, unpack_runs
+
+_SERVER = Path(__file__).with_name("server.py")
+_SLICE_MS = 200  # GDB hands Ctrl-C to Python between bytecodes only, so no wait may be one long system call
+_STDERR_TAIL = 4096
+_REMEDY = "run `target kdump` again"
+_DAMAGE = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
+_SEQUENCE_MASK = 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class Thread:
+    """A thread as GDB shall see it.
+
+    `id` is positive; `core` is the CPU it runs on, or None; `registers` holds those known, by GDB's names (`rip`,
+    `eflags`, `fs_base`); the others are <unavailable>.
+    """
+
+    id: int
+    name: str
+    core: int | None
+    registers: Dict[str, int]
+
+
+class NoLibrary(DumpError):
+    """This interpreter cannot import kdumpfile."""
+
+
+class Server:
+    """One dump server process and the bulk channel to it."""
+
+    def __init__(self, vmcore: str, interpreter: str, open_timeout: float, read_timeout: float) -> None:
+        self.vmcore = vmcore
+        self._read_timeout = read_timeout
+        self._sequence = HELLO
+        self._doing = f"opening {vmcore}"
+        self._obituary: str | None = None
+        self._stderr = _memory_file()
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        listener, self._socket_fd = _listen()
+        try:
+            self._process = _spawn(interpreter, vmcore, theirs, listener, self._stderr)
+        except OSError as error:
+            self._channel.close()
+            self._stderr.close()
+            self.drop_socket()
+            raise NoLibrary(f"cannot start {interpreter}: {error.strerror}") from error
+        finally:
+            theirs.close()
+            listener.close()
+        self._poll = select.poll()
+        self._poll.register(self._channel, select.POLLIN)
+        try:
+            self._info = json.loads(self._receive(HELLO, open_timeout))
+        except BaseException:  # Ctrl-C too: nobody else could close what nobody holds
+            self.close()
+            raise
+
+    @classmethod
+    def start(cls, vmcore: str, *, open_timeout: float = 60.0, read_timeout: float = 60.0) -> Server:
+        """Start a server for the dump at `vmcore`; timeouts in seconds.
+
+        The interpreter is $KDUMP_PYTHON, or the first of several that can import kdumpfile.
+        Raises DumpError when the dump cannot be opened, or when no interpreter has libkdumpfile.
+        """
+        refusals = []
+        for interpreter in _interpreters():
+            try:
+                return cls(os.path.abspath(vmcore), interpreter, open_timeout, read_timeout)
+            except NoLibrary as refusal:
+                refusals.append(str(refusal))
+        raise DumpError(
+            "no Python here has libkdumpfile: run `apt install python3-libkdumpfile`, or set KDUMP_PYTHON to a Python "
+            f"that can import kdumpfile ({'; '.join(refusals)})"
+        )
+
+    def info(self) -> Dict[str, Any]:
+        """What the dump is, as `Dump.info` in dump.py says it."""
+        return self._info  # type: ignore[no-any-return]
+
+    @property
+    def socket_path(self) -> str:
+        """The path for GDB's `target remote`: valid in this process only, for one connection, until `drop_socket`."""
+        if self._socket_fd < 0:
+            raise DumpError(f"the dump server takes one connection only: {_REMEDY}")
+        return f"/proc/self/fd/{self._socket_fd}"
+
+    @property
+    def alive(self) -> bool:
+        """Whether the server process still runs."""
+        return self._obituary is None and self._process.poll() is None
+
+    def check(self) -> None:
+        """Raise DumpError, with the reason, when the server is gone."""
+        if self._obituary is None and self._process.poll() is not None:
+            raise self._died()
+        if self._obituary is not None:
+            raise DumpError(f"the dump server {self._obituary}: {_REMEDY}")
+
+    def read(self, addr: int, size: int) -> List[Run]:
+        """Read `size` (at most MAX_READ) bytes at virtual address `addr`: bytes and holes, in order of address.
+
+        Raises DumpError when the server is gone, or does not answer in time.
+        """
+        if size > MAX_READ or addr < 0 or addr + size > 1 << 64:
+            raise ValueError(f"a read of {size} bytes at {addr:#x} cannot be asked for")
+        self._doing = f"reading 0x{addr:016x}"
+        return unpack_runs(self._ask(Op.READ, READ.pack(addr, size)))
+
+    def set_threads(self, threads: Iterable[Thread], selected: int) -> None:
+        """Replace the threads that GDB will see; `selected` is the id of the one that it will select on connecting.
+
+        Raises DumpError as `read` does.
+        """
+        self._doing = "taking the thread list"
+        for request in _thread_requests(threads, selected):
+            self._ask(Op.THREADS, request)
+
+    def close(self) -> None:
+        """End the server and leave nothing behind; harmless when repeated."""
+        if self._obituary is None:
+            self._obituary = "was closed"
+        self._channel.close()
+        self.drop_socket()
+        self._process.kill()
+        self._process.wait()
+        self._stderr.close()
+
+    def drop_socket(self) -> None:
+        """Forget the socket's path: to be called when GDB has connected."""
+        if self._socket_fd >= 0:
+            os.close(self._socket_fd)
+            self._socket_fd = -1
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _ask(self, op: Op, body: bytes) -> bytes:
+        if self._obituary is not None:
+            self.check()
+        self._sequence = self._sequence % _SEQUENCE_MASK + 1
+        try:
+            self._channel.send(REQUEST.pack(self._sequence, op) + body)
+        except OSError:
+            raise self._died() from None
+        return self._receive(self._sequence, self._read_timeout)
+
+    def _receive(self, sequence: int, timeout: float) -> bytes:
+        """The body of the answer to `sequence`; answers to requests that Ctrl-C cut short are thrown away."""
+        parts: List[bytes] = []
+        deadline = time.monotonic() + timeout
+        while True:
+            while not self._poll.poll(_SLICE_MS):
+                if time.monotonic() > deadline:
+                    raise self._hung(timeout)
+            try:
+                message = self._channel.recv(MAX_MESSAGE)
+            except OSError:
+                message = b""
+            if not message:
+                raise self._died()
+            number, status = REPLY.unpack_from(message)
+            if number != sequence:
+                continue
+            parts.append(message[REPLY.size :])
+            if status == Status.OK:
+                return b"".join(parts) if len(parts) > 1 else parts[0]
+            if status != Status.MORE:
+                sentence = parts[-1].decode(errors="replace")
+                raise (NoLibrary if status == Status.NO_LIBRARY else DumpError)(sentence)
+
+    def _hung(self, timeout: float) -> DumpError:
+        self._obituary = f"did not answer for {timeout:g} s while {self._doing}, and was stopped"
+        self._process.kill()
+        return DumpError(f"the dump server {self._obituary}: {_REMEDY}")
+
+    def _died(self) -> DumpError:
+        try:
+            status = self._process.wait(timeout=2)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait()
+        last_words = self._last_words()
+        if status < 0:
+            end = signal.Signals(-status)
+            how = f"died ({end.name}) while {self._doing}"
+            if end in _DAMAGE:
+                how += ": libkdumpfile failed on this file, which is damaged or cut short"
+            elif end == signal.SIGKILL:
+                how += ": something killed it, perhaps for want of memory"
+        elif status == 0:
+            how = "ended, because GDB detached from the dump"
+        else:
+            how = f"failed (exit status {status}) while {self._doing}"
+        self._obituary = how + (f" ({last_words})" if last_words else "")
+        return DumpError(f"the dump server {self._obituary}; {_REMEDY}")
+
+    def _last_words(self) -> str:
+        end = self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(0, end - _STDERR_TAIL))
+        lines = self._stderr.read().decode(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def _interpreters() -> Iterator[str]:
+    """The Pythons to try, each once. sys.executable is no use: inside GDB it names a file that need not exist."""
+    chosen = os.environ.get("KDUMP_PYTHON")
+    if chosen:
+        yield chosen
+        return
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    candidates = ["/usr/bin/python3", os.path.join(sys.prefix, "bin", version), shutil.which("python3")]
+    seen = set()
+    for candidate in candidates:
+        if candidate and os.access(candidate, os.X_OK) and os.path.realpath(candidate) not in seen:
+            seen.add(os.path.realpath(candidate))
+            yield candidate
+
+
+def _listen() -> Tuple[socket.socket, int]:
+    """A listening Unix socket without a file, and an O_PATH descriptor by which this process can connect to it."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    directory = tempfile.mkdtemp(prefix="gdb-kdump-")  # mode 0700: nobody else gets in before the file is gone
+    path = os.path.join(directory, "rsp")
+    try:
+        listener.bind(path)
+        try:
+            os.chmod(path, 0o600)
+            listener.listen(1)
+            descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        finally:
+            os.unlink(path)
+    except OSError as error:
+        listener.close()
+        raise DumpError(f"cannot make a socket in {directory}: {error.strerror}") from error
+    finally:
+        os.rmdir(directory)
+    return listener, descriptor
+
+
+def _memory_file() -> BinaryIO:
+    """A file without a name for the server's stderr: unlike a pipe it cannot fill up and stop the writer."""
+    return os.fdopen(os.memfd_create("gdb-kdump-stderr", os.MFD_CLOEXEC), "w+b", buffering=0)  # type: ignore[return-value]
+
+
+def _spawn(
+    interpreter: str, vmcore: str, channel: socket.socket, listener: socket.socket, stderr: BinaryIO
+) -> subprocess.Popen[bytes]:
+    arguments = [str(channel.fileno()), str(listener.fileno()), str(os.getpid()), vmcore]
+    return subprocess.Popen(
+        [interpreter, "-I", str(_SERVER), *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=stderr,
+        pass_fds=(channel.fileno(), listener.fileno()),
+        start_new_session=True,  # the terminal's Ctrl-C is for GDB alone
+    )
+
+
+def _thread_requests(threads: Iterable[Thread], selected: int) -> Iterator[bytes]:
+    """The THREADS requests that carry `threads`, none larger than a message may be."""
+    first, batch, size = True, [], 0
+    for thread in threads:
+        text = json.dumps([thread.id, thread.name, thread.core, thread.registers], separators=(",", ":"))
+        if batch and size + len(text) > MAX_BODY - 256:
+            yield _thread_request(first, batch, False, selected)
+            first, batch, size = False, [], 0
+        batch.append(text)
+        size += len(text) + 1
+    yield _thread_request(first, batch, True, selected)
+
+
+def _thread_request(first: bool, batch: List[str], commit: bool, selected: int) -> bytes:
+    head = json.dumps({"first": first, "commit": commit, "selected": selected})
+    return f'{head[:-1]},"threads":[{",".join(batch)}]}}'.encode()

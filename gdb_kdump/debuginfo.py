@@ -1,0 +1,51 @@
+"""What the debug information says about one kernel: types from GDB's DWARF, addresses from the vmlinux file."""
+
+from __future__ import annotations
+
+import gdb
+
+from gdb_kdump.elf import ElfFile
+from gdb_kdump.errors import MissingDebugInfo
+from gdb_kdump.layout import Layout
+
+_U64 = (1 << 64) - 1
+
+
+class DebugInfo:
+    """Types and symbol addresses of the vmlinux that GDB has loaded at `kaslr_offset` (bytes)."""
+
+    def __init__(self, elf: ElfFile, kaslr_offset: int) -> None:
+        self._elf = elf
+        self._kaslr_offset = kaslr_offset
+        self._types: dict[str, gdb.Type | None] = {}
+        self.layout = Layout(self.find_type)
+
+    def find_type(self, name: str) -> gdb.Type | None:
+        """The type of that C name ("struct sk_buff", "unsigned long"), or None."""
+        if name not in self._types:
+            try:
+                self._types[name] = gdb.lookup_type(name)
+            except gdb.error:
+                self._types[name] = None
+        return self._types[name]
+
+    def type(self, name: str) -> gdb.Type:
+        """The type of that C name; raises MissingDebugInfo."""
+        found = self.find_type(name)
+        if found is None:
+            raise MissingDebugInfo(name)
+        return found
+
+    def find_address(self, symbol: str) -> int | None:
+        """The address of a symbol as the dump has it, or None; a per-CPU symbol gives its offset."""
+        found = self._elf.find_symbol(symbol)
+        if found is None:
+            return None
+        return (found.value + self._kaslr_offset) & _U64 if found.relocated else found.value
+
+    def address(self, symbol: str) -> int:
+        """The address of a symbol as the dump has it; raises MissingDebugInfo."""
+        found = self.find_address(symbol)
+        if found is None:
+            raise MissingDebugInfo(f"symbol {symbol}")
+        return found

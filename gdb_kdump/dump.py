@@ -1,0 +1,207 @@
+"""The dump through libkdumpfile: the only file that imports kdumpfile, and that knows its releases and their habits."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, Dict, List
+
+import kdumpfile
+
+from gdb_kdump.errors import DumpError, Why
+from gdb_kdump.paging import IMAGE_MAP, PageTables
+from gdb_kdump.preflight import Examined
+from gdb_kdump.wire import Hole, Run
+
+_PAGE = 4096
+_TOP = 1 << 64
+_GDB_NAMES = {"rflags": "eflags"}
+_TOP_TABLES = ("init_top_pgt", "init_level4_pgt", "swapper_pg_dir")
+
+if hasattr(kdumpfile, "Context"):  # pykdumpfile, the bindings since libkdumpfile 0.5.4
+    _KVADDR, _MACHPHYSADDR = kdumpfile.KVADDR, kdumpfile.MACHPHYSADDR
+    _KdumpfileError = kdumpfile.KdumpfileError
+    _NoData = kdumpfile.NoDataError
+    _NotTranslated = kdumpfile.AddressTranslationError
+    _EndOfFile = kdumpfile.EOFError
+    _Damaged = kdumpfile.CorruptError
+    _NotImplemented = kdumpfile.NotImplementedError
+
+    def _open(path: str) -> Any:
+        file = kdumpfile.Context()
+        file.attr["file.mmap_policy"] = 0
+        file.open(path)
+        return file
+
+    def _blob(value: Any) -> bytes:
+        return value.get()  # type: ignore[no-any-return]
+
+else:  # the bindings in libkdumpfile's own tree: Debian 12's python3-libkdumpfile
+    from kdumpfile import exceptions
+
+    _KVADDR, _MACHPHYSADDR = kdumpfile.KDUMP_KVADDR, kdumpfile.KDUMP_MACHPHYSADDR
+    _KdumpfileError = exceptions.KDumpBaseException
+    _NoData = exceptions.NoDataException
+    _NotTranslated = exceptions.AddressTranslationException
+    _EndOfFile = exceptions.EOFException
+    _Damaged = exceptions.CorruptException
+    _NotImplemented = exceptions.NotImplementedException
+
+    def _open(path: str) -> Any:
+        file = kdumpfile.kdumpfile(file=path)
+        file.attr["file.mmap_policy"] = 0  # here it can be said only when the headers were mapped already
+        return file
+
+    def _blob(value: Any) -> bytes:
+        return bytes(value)
+
+
+class Dump:
+    """An open dump of an x86_64 Linux kernel."""
+
+    def __init__(self, examined: Examined) -> None:
+        """Open it; raises DumpError when libkdumpfile cannot."""
+        self._path = examined.path
+        self._examined = examined
+        self._absent = examined.absent
+        try:
+            # With mmap a file that is too short means SIGBUS; without, an error.
+            self._file = _open(examined.path)
+        except (_KdumpfileError, OSError) as error:
+            raise self._cannot("opened", error) from None
+        arch = self._text("arch.name")
+        if arch != "x86_64":
+            raise DumpError(f"{self._path} is a dump of {arch or 'an unknown machine'}: only x86_64 dumps can be opened")
+        try:
+            self._file.attr["addrxlat.ostype"] = "linux"
+        except _KdumpfileError as error:
+            raise self._cannot("read through the kernel's page tables", error) from None
+        # 0.5.1's get_addrxlat_ctx() would break every later read, so its translation cannot be watched from here.
+        self._tables = self._page_tables() if examined.must_check else None
+
+    def info(self) -> Dict[str, Any]:
+        """What the dump is, ready for JSON.
+
+        format, arch, machine, release, page_size, max_pfn, cpus (count), registers (by CPU, those known, by GDB's names),
+        pids (by CPU), vmcoreinfo (its raw text, or None), phys_base, files [{path, size}] and preflight (a preflight.Report).
+        """
+        cpus = self._number("cpu.number") or 0
+        return {
+            "format": self._text("file.description") or self._text("file.format") or "unknown",
+            "arch": self._text("arch.name"),
+            "release": self._text("linux.uts.release"),
+            "nodename": self._text("linux.uts.nodename"),
+            "page_size": self._number("arch.page_size"),
+            "max_pfn": self._number("max_pfn"),
+            "phys_base": self._number("linux.phys_base"),
+            "cpus": cpus,
+            "registers": [self._registers(cpu) for cpu in range(cpus)],
+            "pids": [self._number(f"cpu.{cpu}.pid") for cpu in range(cpus)],
+            "vmcoreinfo": self._vmcoreinfo(),
+            "files": [{"path": self._path, "size": self._examined.size}],
+            "preflight": asdict(self._examined.report),
+        }
+
+    def read(self, addr: int, size: int) -> List[Run]:
+        """The bytes and holes at kernel virtual address `addr`, in order, `size` bytes in all."""
+        if self._tables is None:
+            try:
+                return [bytes(self._file.read(_KVADDR, addr, size))]
+            except _KdumpfileError:
+                pass  # somewhere in it is a hole
+        runs: List[Run] = []
+        at, end = addr, addr + size
+        while at < end:
+            length = min(_PAGE - at % _PAGE, end - at)
+            if at >= _TOP:
+                run: Run | Why = Why.UNMAPPED
+            elif self._tables is None:
+                run = self._read_in_page(_KVADDR, at, length)
+            else:
+                run = self._read_checked(self._tables, at, length)
+            _append(runs, Hole(length, run) if isinstance(run, Why) else run)
+            at += length
+        return runs
+
+    def _read_checked(self, tables: PageTables, addr: int, size: int) -> bytes | Why:
+        physical = tables.physical(addr)
+        return physical if isinstance(physical, Why) else self._read_physical(physical, size)
+
+    def _read_physical(self, physical: int, size: int) -> bytes | Why:
+        return self._absent(physical) or self._read_in_page(_MACHPHYSADDR, physical, size)
+
+    def _read_in_page(self, space: int, addr: int, size: int) -> bytes | Why:
+        try:
+            return bytes(self._file.read(space, addr, size))  # 0.5.1 gives a bytearray
+        except _NoData:
+            return Why.FILTERED
+        except _NotTranslated:
+            return Why.UNMAPPED
+        except _EndOfFile:
+            return Why.TRUNCATED
+        except _Damaged:
+            return Why.CORRUPT
+        except _NotImplemented as error:
+            raise DumpError(f"{self._path} needs what this libkdumpfile was built without: {error}") from None
+        except _KdumpfileError:
+            return Why.UNKNOWN
+
+    def _page_tables(self) -> PageTables | None:
+        """Our own walk, or None when VMCOREINFO does not say where the tables are and every page is in the file."""
+        symbols = (self._number(f"linux.vmcoreinfo.SYMBOL.{name}") for name in _TOP_TABLES)
+        top = next((symbol for symbol in symbols if symbol), None)
+        image_base = self._number("linux.phys_base")
+        root = None if top is None or image_base is None else top - IMAGE_MAP + image_base
+        if root is None:
+            root = self._number("cpu.0.reg.cr3")  # QEMU's dump-guest-memory notes it
+        if root is None:
+            if self._examined.report.sentence:
+                raise self._cannot("read", KeyError("it has no VMCOREINFO"))
+            return None
+        levels = 5 if self._number("linux.vmcoreinfo.NUMBER.pgtable_l5_enabled") else 4
+        encryption = self._number("linux.vmcoreinfo.NUMBER.sme_mask") or 0
+
+
+        def read_page(physical: int) -> bytes | Why:
+            return self._read_physical(physical, _PAGE)
+
+        return PageTables(root & -_PAGE, levels, read_page, encryption, image_base)
+
+    def _attribute(self, name: str) -> Any:
+        try:
+            return self._file.attr[name]
+        except (KeyError, _KdumpfileError):
+            return None
+
+    def _text(self, name: str) -> str | None:
+        value = self._attribute(name)
+        return value if isinstance(value, str) else None
+
+    def _number(self, name: str) -> int | None:
+        value = self._attribute(name)
+        return value if isinstance(value, int) else None
+
+    def _vmcoreinfo(self) -> str | None:
+        raw = self._attribute("linux.vmcoreinfo.raw")
+        return None if raw is None else _blob(raw).decode(errors="backslashreplace")
+
+    def _registers(self, cpu: int) -> Dict[str, int]:
+        registers = self._attribute(f"cpu.{cpu}.reg")
+        if registers is None:
+            return {}
+        return {_GDB_NAMES.get(name, name): registers[name] for name in registers}
+
+    def _cannot(self, what: str, error: Exception) -> DumpError:
+        damage = self._examined.report.sentence
+        because = damage if damage else f"libkdumpfile says: {error}"
+        return DumpError(f"{self._path} cannot be {what}: {because}")
+
+
+def _append(runs: List[Run], run: Run) -> None:
+    """Add `run`, joined with the last one when both are bytes or both are holes of a kind."""
+    last = runs[-1] if runs else None
+    if isinstance(last, bytes) and isinstance(run, bytes):
+        runs[-1] = last + run
+    elif isinstance(last, Hole) and isinstance(run, Hole) and last.why is run.why:
+        runs[-1] = Hole(last.size + run.size, run.why)
+    else:
+        runs.append(run)

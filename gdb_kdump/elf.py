@@ -1,0 +1,99 @@
+"""The vmlinux file itself: its build-id, whether it has debug information, and the addresses of its symbols.
+
+GDB expands whole compile units to look a symbol up, and all of them to find that one is absent (0.5 s and more):
+the ELF symbol table answers both within milliseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from elftools.common.exceptions import ELFError
+from elftools.elf.elffile import ELFFile
+
+from gdb_kdump.errors import DumpError
+
+_SHN_ABS = 0xFFF1
+_SYMBOL_SIZE = 24  # Elf64_Sym: name u32, info u8, other u8, shndx u16, value u64, size u64
+
+
+@dataclass(frozen=True)
+class ElfSymbol:
+    """One symbol: its link-time value, size in bytes, and whether KASLR moves it."""
+
+    value: int
+    size: int
+    relocated: bool
+
+
+class ElfFile:
+    """One ELF file, read as far as it is asked for; raises DumpError when it is no ELF file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file = path.open("rb")
+            self._elf = ELFFile(self._file)
+        except OSError as error:
+            raise DumpError(f"cannot read {path}: {error.strerror}") from error
+        except ELFError as error:
+            raise DumpError(f"{path} is not an ELF file: name the vmlinux with debug information") from error
+        self._sections: dict[str, Any] = {section.name: section for section in self._elf.iter_sections()}
+
+    def close(self) -> None:
+        """Close the file; what was read stays usable."""
+        self._file.close()
+
+    @cached_property
+    def build_id(self) -> str | None:
+        """The build-id in hex, or None."""
+        for section in self._sections.values():
+            if section["sh_type"] != "SHT_NOTE":
+                continue
+            for note in section.iter_notes():
+                if note["n_type"] == "NT_GNU_BUILD_ID" and note["n_name"] == "GNU":
+                    return str(note["n_desc"])
+        return None
+
+    @property
+    def has_debug_info(self) -> bool:
+        """Whether GDB will find types: in the file itself, or through its link to a separate debug file."""
+        names = self._sections.keys()
+        return any(name in names for name in (".debug_info", ".zdebug_info", ".gnu_debuglink"))
+
+    @cached_property
+    def _symbols(self) -> tuple[bytes, bytes, dict[int, int]]:
+        table = self._sections.get(".symtab")
+        if table is None or table["sh_type"] == "SHT_NOBITS":
+            return b"", b"", {}
+        data = table.data()
+        names = self._elf.get_section(table["sh_link"]).data()
+        offsets = memoryview(data).cast("I")[:: _SYMBOL_SIZE // 4].tolist()
+        return data, names, {offset: number for number, offset in enumerate(offsets)}
+
+    def find_symbol(self, name: str) -> ElfSymbol | None:
+        """The symbol of that name, or None."""
+        data, names, by_offset = self._symbols
+        wanted = name.encode() + b"\0"
+        at = names.find(wanted)
+        while at >= 0:
+            # The linker shares string tails: a hit inside a longer name counts when a symbol starts there.
+            number = by_offset.get(at)
+            if number is not None:
+                return self._symbol(data[number * _SYMBOL_SIZE : (number + 1) * _SYMBOL_SIZE])
+            at = names.find(wanted, at + 1)
+        return None
+
+    def _symbol(self, entry: bytes) -> ElfSymbol:
+        section = int.from_bytes(entry[6:8], "little")
+        value = int.from_bytes(entry[8:16], "little")
+        return ElfSymbol(value, int.from_bytes(entry[16:24], "little"), self._is_relocated(section))
+
+    def _is_relocated(self, section: int) -> bool:
+        """Absolute symbols stay, and so do per-CPU ones where their section is linked at 0 (x86-64 before v6.15)."""
+        if section == _SHN_ABS:
+            return False
+        return section == 0 or section >= self._elf.num_sections() or self._elf.get_section(section)["sh_addr"] != 0

@@ -1,0 +1,80 @@
+"""The errors of gdb_kdump: one tree, each member a thing that the user can act on.
+
+The Command base turns a KdumpError into one line for the user; any other exception is a bug and shows as one.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Sequence
+
+
+class Why(Enum):
+    """Why an address could not be read from the dump."""
+
+    FILTERED = "filtered"
+    TRUNCATED = "truncated"
+    UNMAPPED = "unmapped"
+    CORRUPT = "corrupt"
+    UNKNOWN = "unknown"
+
+    @property
+    def sentence(self) -> str:
+        return _WHY_SENTENCES[self]
+
+
+_WHY_SENTENCES = {
+    Why.FILTERED: "the page was left out of the dump by makedumpfile",
+    Why.TRUNCATED: "the page lies in the missing part of a truncated dump",
+    Why.UNMAPPED: "the kernel's page tables do not map it",
+    Why.CORRUPT: "the page's data in the dump file is damaged",
+    Why.UNKNOWN: "libkdumpfile could not read it and did not say why",
+}
+
+
+class KdumpError(Exception):
+    """Anything that the user, the dump or the debug information made impossible."""
+
+
+class UsageError(KdumpError, ValueError):
+    """The user's words cannot be understood; the message says what can."""
+
+
+class DumpError(KdumpError, OSError):
+    """Not a dump, a truncated one, an unknown format, or the dump server is gone."""
+
+    # OSError would turn two arguments into (errno, strerror); a DumpError has one sentence.
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class MissingDebugInfo(KdumpError, LookupError):
+    """The debug information lacks a symbol, type or member; carries the name and what was tried."""
+
+    def __init__(self, name: str, tried: Sequence[str] = ()) -> None:
+        self.name = name
+        self.tried = tuple(tried)
+        others = [candidate for candidate in self.tried if candidate != name]
+        super().__init__(f"the debug information has no {name}" + (f" (tried: {', '.join(others)})" if others else ""))
+
+
+class Unreadable(KdumpError):
+    """An address that the dump cannot give, and why."""
+
+    def __init__(self, addr: int, why: Why) -> None:
+        self.addr = addr
+        self.why = why
+        super().__init__(f"cannot read 0x{addr:016x}: {why.sentence} ({why.name})")
+
+
+class Corrupt(KdumpError):
+    """A structure so damaged that a walk cannot go on; carries the last good address."""
+
+    def __init__(self, addr: int, what: str, last_good: int | None = None) -> None:
+        self.addr = addr
+        self.what = what
+        self.last_good = last_good
+        super().__init__(f"{what} at 0x{addr:016x}" + (f" (last good: 0x{last_good:016x})" if last_good is not None else ""))

@@ -1,0 +1,60 @@
+"""Per-CPU variables and the CPUs of the machine."""
+
+from __future__ import annotations
+
+import struct
+
+from gdb_kdump.errors import MissingDebugInfo
+from gdb_kdump.layout import CURRENT_TASK, find_path
+from gdb_kdump.session import Session
+
+
+class PerCpu:
+    """Where each CPU has its copy of the per-CPU variables; include/linux/percpu-defs.h: per_cpu_ptr."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._running: dict[int, int] | None = None
+        memory, find = session.memory, session.debuginfo.find_address
+        count = find("nr_cpu_ids")
+        self.nr_cpu_ids = memory.u32(count) if count is not None else 1
+        offsets = find("__per_cpu_offset")
+        # A kernel built without SMP has neither, and its per-CPU variables are ordinary ones.
+        self._offsets: tuple[int, ...] = (0,)
+        if offsets is not None:
+            self._offsets = struct.unpack(f"<{self.nr_cpu_ids}Q", memory.read(offsets, 8 * self.nr_cpu_ids))
+
+    def pointer(self, percpu_address: int, cpu: int) -> int:
+        """The address of CPU `cpu`'s copy of a per-CPU object, given its per-CPU address (`void __percpu *`)."""
+        return (percpu_address + self._offsets[cpu]) & (1 << 64) - 1
+
+    def symbol(self, name: str, cpu: int) -> int:
+        """The address of CPU `cpu`'s copy of a per-CPU variable; raises MissingDebugInfo."""
+        return self.pointer(self._session.debuginfo.address(name), cpu)
+
+    def online_cpus(self) -> list[int]:
+        """The numbers of the CPUs that were online; include/linux/cpumask.h: cpu_online_mask."""
+        mask = self._session.debuginfo.find_address("__cpu_online_mask")
+        if mask is None:
+            mask = self._session.memory.ptr(self._session.debuginfo.address("cpu_online_mask"))
+        bits = int.from_bytes(self._session.memory.read(mask, (self.nr_cpu_ids + 63) // 64 * 8), "little")
+        return [cpu for cpu in range(self.nr_cpu_ids) if bits >> cpu & 1]
+
+    def running(self) -> dict[int, int]:
+        """The task that each online CPU was running: CPU number to `struct task_struct *`.
+
+        Raises MissingDebugInfo, Unreadable.
+        """
+        if self._running is None:
+            self._running = self._read_running()
+        return self._running
+
+    def _read_running(self) -> dict[int, int]:
+        debuginfo, memory = self._session.debuginfo, self._session.memory
+        for symbol, path in CURRENT_TASK:
+            if debuginfo.find_address(symbol) is None:
+                continue
+            member = find_path(debuginfo.type(f"struct {symbol}"), path) if path else None
+            offset = member.offset if member else 0
+            return {cpu: memory.ptr(self.symbol(symbol, cpu) + offset) for cpu in self.online_cpus()}
+        raise MissingDebugInfo("per-CPU current task", [symbol for symbol, _ in CURRENT_TASK])

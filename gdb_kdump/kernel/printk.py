@@ -1,0 +1,100 @@
+"""The kernel's message buffer; kernel/printk/printk_ringbuffer.c (since v5.10)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Iterator
+
+from gdb_kdump.errors import Unreadable
+from gdb_kdump.session import Session
+
+# enum desc_state of kernel/printk/printk_ringbuffer.h: the two states in which a record's text is complete.
+_COMPLETE = (1, 2)  # desc_committed, desc_finalized
+_DESC_STATE_BITS = 2
+
+_OOPS = re.compile(
+    r"BUG: |kernel BUG at |Oops: |general protection fault|divide error: |double fault: |invalid opcode: "
+    r"|stack segment: |Unable to handle|unable to handle"
+)
+_PANIC = "Kernel panic - not syncing: "
+
+
+@dataclass(frozen=True)
+class Record:
+    """One message: sequence number, nanoseconds since boot, syslog level (0-7), text as the kernel has it."""
+
+    seq: int
+    ts_nsec: int
+    level: int
+    text: bytes
+
+
+class Printk:
+    """Reads the message buffer of one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._memory = memory = session.memory
+        layout = session.layout
+        ring = memory.ptr(session.debuginfo.address("prb"))
+        desc_ring = ring + layout.offset("printk_ringbuffer.desc_ring")
+        text_ring = ring + layout.offset("printk_ringbuffer.text_data_ring")
+        unpacker = layout.unpacker("prb_desc_ring", ("count_bits", "descs", "infos", "head_id", "tail_id"))
+        bits, self._descs, self._infos, self._head, self._tail = unpacker.unpack_from(
+            *memory.block(desc_ring, unpacker.size)
+        )
+        self._mask = (1 << bits) - 1
+        unpacker = layout.unpacker("prb_data_ring", ("size_bits", "data"))
+        size_bits, self._data = unpacker.unpack_from(*memory.block(text_ring, unpacker.size))
+        self._size = 1 << size_bits
+        self._desc = layout.unpacker("prb_desc", ("state_var", "begin", "next"))
+        self._info = layout.unpacker("printk_info", ("seq", "ts_nsec", "level", "text_len"))
+        self._id_size = session.debuginfo.type("unsigned long").sizeof
+
+    def for_each(self) -> Iterator[Record]:
+        """Every complete message, oldest first; raises Unreadable; kernel/printk/printk_ringbuffer.c: prb_read."""
+        id_bits = 8 * self._id_size
+        id_mask = (1 << id_bits - _DESC_STATE_BITS) - 1
+        number = self._tail & id_mask
+        for _ in range(self._mask + 1):
+            record = self._read(number, id_mask)
+            if record is not None:
+                yield record
+            if number == self._head & id_mask:
+                return
+            number = number + 1 & id_mask
+
+    def _read(self, number: int, id_mask: int) -> Record | None:
+        index = number & self._mask
+        desc = self._descs + index * self._desc.size
+        state_var, begin, following = self._desc.unpack_from(*self._memory.block(desc, self._desc.size))
+        state_var &= (1 << 8 * self._id_size) - 1
+        if state_var & id_mask != number or state_var >> 8 * self._id_size - _DESC_STATE_BITS not in _COMPLETE:
+            return None
+        info = self._infos + index * self._info.size
+        seq, ts_nsec, level, length = self._info.unpack_from(*self._memory.block(info, self._info.size))
+        return Record(seq, ts_nsec, level, self._text(begin, following, length))
+
+    def _text(self, begin: int, following: int, length: int) -> bytes:
+        if begin & 1:  # a message without text has odd positions: NO_LPOS, FAILED_LPOS
+            return b""
+        # A block that would wrap stands at the start of the ring instead.
+        wraps = begin // self._size != following // self._size and following % self._size
+        at = 0 if wraps else begin % self._size
+        length = min(length, self._size - at - self._id_size)
+        return self._memory.read(self._data + at + self._id_size, max(length, 0))
+
+    def panic_message(self) -> str | None:
+        """The line that says best why the machine went down, or None."""
+        oops = panic = None
+        try:
+            for record in self.for_each():
+                line = record.text.decode("utf-8", "backslashreplace").split("\n", 1)[0]
+                if line.startswith(_PANIC):
+                    panic = line
+                elif oops is None and _OOPS.search(line):
+                    oops = line
+        except Unreadable:
+            pass  # what was found until there still holds
+        # "Fatal exception" only repeats that there was an oops.
+        return oops if oops is not None and (panic is None or "Fatal exception" in panic) else panic or oops

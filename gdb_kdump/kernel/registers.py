@@ -1,0 +1,91 @@
+"""Registers: of a running task from its CPU's crash note, of a sleeping one from its stack, of a pt_regs."""
+
+from __future__ import annotations
+
+import struct
+from typing import Sequence
+
+from gdb_kdump.errors import Unreadable
+from gdb_kdump.kernel.percpu import PerCpu
+from gdb_kdump.kernel.tasks import Task
+from gdb_kdump.session import Session
+
+_MEMBERS = (
+    "r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx", "si", "di", "orig_ax", "ip",
+    "cs", "flags", "sp", "ss", "fs_base", "gs_base", "ds", "es", "fs", "gs", "ret_addr",
+)  # fmt: skip
+
+# GDB's names for the members of struct user_regs_struct and struct pt_regs, in the kernel's words.
+_GDB_NAMES = {"ip": "rip", "sp": "rsp", "flags": "eflags", "orig_ax": "orig_rax"} | {
+    name: f"r{name}" for name in ("ax", "bx", "cx", "dx", "si", "di", "bp")
+}
+
+
+def gdb_name(member: str) -> str:
+    """GDB's name of a register that the kernel calls `member`: ax is rax, ip is rip, r12 stays."""
+    return _GDB_NAMES.get(member, member)
+
+
+class Registers:
+    """Reads the registers of one session's tasks; every result maps GDB's register names to ints."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def of(self, task: Task) -> dict[str, int]:
+        """The registers of a task; empty where its CPU left none.  Raises Unreadable, MissingDebugInfo."""
+        for cpu, running in self._session.once(PerCpu).running().items():
+            if running == task.task:
+                return self.of_cpu(cpu)
+        return self.of_sleeping(task)
+
+    def of_cpu(self, cpu: int) -> dict[str, int]:
+        """What a CPU saved when it was stopped for the dump: its per-CPU crash note, else the dump's own note.
+
+        Empty where there is neither; kernel/crash_core.c: crash_save_cpu.
+        """
+        return self._from_crash_note(cpu) or self._from_dump(cpu)
+
+    def _from_crash_note(self, cpu: int) -> dict[str, int]:
+        session = self._session
+        symbol = session.debuginfo.find_address("crash_notes")
+        if symbol is None or session.layout.find_struct("elf_prstatus") is None:
+            return {}
+        try:
+            note = session.once(PerCpu).pointer(session.memory.ptr(symbol), cpu)
+            name_size, _, kind = struct.unpack("<III", session.memory.read(note, 12))
+            if kind != 1 or name_size > 8:  # NT_PRSTATUS of "CORE"; all zero where the CPU wrote none
+                return {}
+            descriptor = note + 12 + (name_size + 3 & ~3)
+            return self._read("user_regs_struct", descriptor + session.layout.offset("elf_prstatus.pr_reg"))
+        except Unreadable:
+            return {}
+
+    def _from_dump(self, cpu: int) -> dict[str, int]:
+        noted = self._session.dump["registers"]
+        return dict(noted[cpu]) if cpu < len(noted) else {}
+
+    def of_sleeping(self, task: Task) -> dict[str, int]:
+        """The registers that __switch_to_asm left on a sleeping task's stack; arch/x86/include/asm/switch_to.h."""
+        layout = self._session.layout
+        registers = self._read("inactive_task_frame", task.sp)
+        registers["rip"] = registers.pop("ret_addr")
+        registers["rsp"] = task.sp + layout.size("inactive_task_frame")
+        return registers
+
+    def pt_regs(self, addr: int) -> dict[str, int]:
+        """The registers in a `struct pt_regs *`; raises Unreadable."""
+        return self._read("pt_regs", addr)
+
+    def iret_frame(self, addr: int) -> dict[str, int]:
+        """The five registers that the CPU itself pushes, at the end of a `struct pt_regs`; raises Unreadable."""
+        layout = self._session.layout
+        start = layout.offset("pt_regs.ip")
+        return self._read("pt_regs", addr - start, ("ip", "cs", "flags", "sp", "ss"))
+
+    def _read(self, tag: str, addr: int, members: Sequence[str] = _MEMBERS) -> dict[str, int]:
+        layout = self._session.layout
+        names = [name for name in members if layout.find_member(f"{tag}.{name}") is not None]
+        unpacker = layout.unpacker(tag, names)
+        values = unpacker.unpack_from(*self._session.memory.block(addr, unpacker.size))
+        return {gdb_name(name): value for name, value in zip(names, values)}

@@ -1,0 +1,80 @@
+"""What stands at a text address: the function, those inlined there, and their source lines."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import gdb
+
+from gdb_kdump.session import Session
+
+_NAME = re.compile(r"<(.+?)(?:\+(\d+))?>$")
+
+
+@dataclass(frozen=True)
+class SourceFrame:
+    """One function at an address: `offset` (bytes) counts from its entry, `inlined` in the frames that follow it."""
+
+    function: str | None
+    offset: int | None
+    file: str | None
+    line: int | None
+    inlined: bool
+    module: str | None = None
+
+
+class Source:
+    """Looks addresses up in one session's debug information; each address once."""
+
+    def __init__(self, session: Session) -> None:
+        self._void_pointer = session.debuginfo.type("void").pointer()
+        self._frames: dict[int, tuple[SourceFrame, ...]] = {}
+
+    def frames(self, pc: int, is_return_address: bool = False) -> tuple[SourceFrame, ...]:
+        """The functions at text address `pc`, innermost inlined one first, the real one last.
+
+        A return address stands behind the call that it belongs to: lines are those of the call then.
+        """
+        looked_up = pc - 1 if is_return_address else pc
+        if looked_up not in self._frames:
+            self._frames[looked_up] = tuple(self._look_up(pc, looked_up))
+        return self._frames[looked_up]
+
+    def _look_up(self, pc: int, looked_up: int) -> list[SourceFrame]:
+        name, offset = self.symbol(looked_up)
+        if offset is not None:
+            offset += pc - looked_up
+        where = gdb.find_pc_line(looked_up)
+        file, line = _file(where.symtab), where.line or None
+        frames = []
+        for function, is_inlined in _functions(looked_up):
+            if not is_inlined:
+                # The ELF symbol tells skb_release_data.cold from skb_release_data, DWARF does not.
+                frames.append(SourceFrame(function.name, offset, file, line, False))
+                return frames
+            frames.append(SourceFrame(function.name, offset, file, line, True))
+            # For an inlined function GDB keeps the place of the call, not of the declaration.
+            file, line = _file(function.symtab), function.line
+        frames.append(SourceFrame(name, offset, file, line, False))
+        return frames
+
+    def symbol(self, addr: int) -> tuple[str | None, int | None]:
+        """The ELF symbol that an address lies in and the offset from it (bytes), or None and None."""
+        text = gdb.Value(addr).cast(self._void_pointer).format_string(format="a")
+        found = _NAME.search(text)
+        return (found[1], int(found[2] or 0)) if found else (None, None)
+
+
+def _functions(pc: int) -> list[tuple[gdb.Symbol, bool]]:
+    block = gdb.block_for_pc(pc)
+    functions = []
+    while block is not None and not block.is_static and not block.is_global:
+        if block.function is not None:
+            functions.append(block.function)
+        block = block.superblock
+    return [(function, number < len(functions) - 1) for number, function in enumerate(functions)]
+
+
+def _file(symtab: gdb.Symtab | None) -> str | None:
+    return symtab.filename if symtab is not None else None

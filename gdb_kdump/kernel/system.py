@@ -1,0 +1,70 @@
+"""The system at the moment of the dump: release, date, uptime, load of tasks, panic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gdb_kdump.errors import MissingDebugInfo, Unreadable
+from gdb_kdump.kernel.panic import Panic
+from gdb_kdump.kernel.percpu import PerCpu
+from gdb_kdump.kernel.tasks import Task
+from gdb_kdump.layout import TIMEKEEPER
+from gdb_kdump.session import Session
+
+
+@dataclass(frozen=True)
+class System:
+    """What `kinfo` tells: `date` in seconds since 1970, `uptime` in seconds, None where the dump does not say."""
+
+    release: str | None
+    nodename: str | None
+    version: str | None
+    cpus: int
+    date: int | None
+    uptime: int | None
+    panic_message: str | None
+    panic_cpu: int
+    panic_task: Task
+
+
+def read_system(session: Session) -> System:
+    """Read the system's facts; raises Unreadable, MissingDebugInfo for the CPUs and the panic task only."""
+    panic = session.once(Panic)
+    task = panic.task()
+    return System(
+        session.vmcoreinfo.get("OSRELEASE") or _uts(session, "release"),
+        _uts(session, "nodename"),
+        _uts(session, "version"),
+        len(session.once(PerCpu).online_cpus()),
+        _date(session),
+        _uptime(session),
+        panic.message(),
+        panic.cpu(),
+        task,
+    )
+
+
+def _uts(session: Session, name: str) -> str | None:
+    try:
+        member = session.layout.member(f"uts_namespace.{name}")
+        addr = session.debuginfo.address("init_uts_ns") + member.offset
+        return session.memory.cstring(addr, member.size).decode("utf-8", "backslashreplace")
+    except (Unreadable, MissingDebugInfo):
+        return None
+
+
+def _date(session: Session) -> int | None:
+    """Wall-clock time of the crash, as the dying kernel noted it; kernel/crash_core.c: CRASHTIME."""
+    noted = session.vmcoreinfo.get("CRASHTIME")
+    return int(noted) if noted and noted.isdecimal() else None
+
+
+def _uptime(session: Session) -> int | None:
+    """Seconds since boot without suspend; kernel/time/timekeeping.c: ktime_get_seconds."""
+    layout, find = session.layout, session.debuginfo.find_address
+    try:
+        member = layout.member("timekeeper.ktime_sec")
+        keeper = next((found for found in map(find, TIMEKEEPER) if found is not None), None)
+        return session.memory.u64(keeper + member.offset) if keeper is not None else None
+    except (Unreadable, MissingDebugInfo):
+        return None

@@ -1,0 +1,114 @@
+"""Tasks: all of them, the running ones, and one by PID or address."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Iterator
+
+from gdb_kdump.errors import Unreadable
+from gdb_kdump.kernel.lists import list_for_each
+from gdb_kdump.kernel.percpu import PerCpu
+from gdb_kdump.session import Session
+
+
+@dataclass(frozen=True)
+class Task:
+    """One struct task_struct: `comm` as the kernel has it up to its NUL, `state` as ps shows it, `cpu` its number."""
+
+    task: int
+    pid: int
+    tgid: int
+    comm: bytes
+    state: str
+    cpu: int
+    is_kthread: bool
+    running: bool
+    sp: int
+    stack: int
+
+
+_MEMBERS = ("pid", "tgid", "state", "exit_state", "flags", "cpu", "sp", "stack")
+_PF_KTHREAD = 0x00200000  # include/linux/sched.h, the same bit since v2.6.27
+_TASK_NOLOAD = 0x400  # include/linux/sched.h, the same bit since v4.2
+
+
+class Tasks:
+    """Reads the tasks of one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        layout = session.layout
+        self._unpacker = layout.unpacker("task_struct", _MEMBERS)
+        self._comm = layout.member("task_struct.comm")
+        self._states = _StateLetters(session)
+
+    def read(self, addr: int) -> Task:
+        """The task at a `struct task_struct *`; raises Unreadable."""
+        block, at = self._session.memory.block(addr, self._unpacker.size)
+        pid, tgid, state, exit_state, flags, cpu, sp, stack = self._unpacker.unpack_from(block, at)
+        start = at + self._comm.offset
+        comm = block[start : start + self._comm.size].split(b"\0", 1)[0]
+        letter = self._states.letter(state & 0xFFFFFFFF | exit_state)
+        running = addr in self._session.once(PerCpu).running().values()
+        return Task(addr, pid, tgid, comm, letter, cpu, bool(flags & _PF_KTHREAD), running, sp, stack)
+
+    def for_each(self) -> Iterator[Task]:
+        """Every task: each CPU's idle task, then processes with their threads in the order of the task list.
+
+        Raises Unreadable or Corrupt where the walk cannot go on; include/linux/sched/signal.h: for_each_process_thread.
+        """
+        session, layout, memory = self._session, self._session.layout, self._session.memory
+        yield from self.idle()
+        tasks = layout.offset("task_struct.tasks")
+        signal = layout.offset("task_struct.signal")
+        thread_head = layout.offset("signal_struct.thread_head")
+        thread_node = layout.offset("task_struct.thread_node")
+        init_task = session.debuginfo.address("init_task")
+        for node in list_for_each(session, init_task + tasks):
+            leader = node - tasks
+            threads = list_for_each(session, memory.ptr(leader + signal) + thread_head)
+            for thread in threads:
+                yield self.read(thread - thread_node)
+
+    def idle(self) -> Iterator[Task]:
+        """The idle task of each online CPU; kernel/sched/core.c: init_idle."""
+        percpu = self._session.once(PerCpu)
+        member = self._session.layout.offset("rq.idle")
+        for cpu in percpu.online_cpus():
+            yield self.read(self._session.memory.ptr(percpu.symbol("runqueues", cpu) + member))
+
+    def find_by_pid(self, pid: int) -> Task | None:
+        """The first task with that PID, or None; 0 is the idle task of the first CPU."""
+        return next((task for task in self.for_each() if task.pid == pid), None)
+
+    def find_by_address(self, addr: int) -> Task | None:
+        """The task whose `struct task_struct *` that is, or None where no list has it."""
+        return next((task for task in self.for_each() if task.task == addr), None)
+
+
+class _StateLetters:
+    """State letters from the kernel's own table; fs/proc/array.c: task_state_array, get_task_state."""
+
+    def __init__(self, session: Session) -> None:
+        memory, address = session.memory, session.debuginfo.find_address("task_state_array")
+        self._letters = "RSDTtXZPI"
+        if address is None:
+            return
+        letters = ""
+        for index in range(16):
+            try:
+                text = memory.cstring(memory.ptr(address + 8 * index), 32)
+            except Unreadable:
+                break
+            # Every entry is "S (sleeping)"; what stands behind the table is not.
+            if len(text) < 4 or text[1:3] != b" (":
+                break
+            letters += chr(text[0])
+        self._letters = letters or self._letters
+
+    def letter(self, state: int) -> str:
+        # The last letter, I, is a combination of two bits, so the table has one entry more than there are bits.
+        if "I" in self._letters and state & 0xFFFF == 2 | _TASK_NOLOAD:
+            return "I"
+        reported = state & ((1 << (len(self._letters.rstrip("I")) - 1)) - 1)
+        return self._letters[reported.bit_length()]

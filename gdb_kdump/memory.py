@@ -1,0 +1,192 @@
+"""The dump's memory as our own commands read it: a cache of pages over the bulk channel.
+
+Two pages are fetched when one is touched out of the blue, because the server must decompress every page that it sends
+(18 µs, as long as the round trip); after a page that we already have come up to 16, because then somebody is walking.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Dict, List, Tuple
+
+from gdb_kdump.channel import Server
+from gdb_kdump.errors import Unreadable, Why
+from gdb_kdump.wire import MAX_READ, Hole
+
+_SHIFT = 12
+_PAGE = 1 << _SHIFT
+_TOP = 1 << 64
+_FIRST_TOUCH = 2 * _PAGE  # one page costs a round trip's worth of decompression; most objects have a neighbour
+_MAX_HOLES = 1 << 18
+_CACHE_BYTES = 128 << 20
+
+_U16 = struct.Struct("<H").unpack_from
+_U32 = struct.Struct("<I").unpack_from
+_U64 = struct.Struct("<Q").unpack_from
+_S32 = struct.Struct("<i").unpack_from
+_S64 = struct.Struct("<q").unpack_from
+
+
+class Memory:
+    """Reads of kernel virtual addresses; an address is an int from 0 to 2**64 - 1.
+
+    Every read raises Unreadable with the first address that the dump cannot give, and DumpError when the server is
+    gone. An address below zero, or a read past the top of the address space, is UNMAPPED.
+    """
+
+    def __init__(self, server: Server, cache_bytes: int = _CACHE_BYTES) -> None:
+        self._server = server
+        self._limit = cache_bytes
+        self._held = 0
+        # Page number -> the buffer that holds it and the buffer's address; neighbours share a buffer.
+        self._pages: Dict[int, Tuple[bytes, int]] = {}
+        # First page number of each buffer -> number of pages, oldest first.
+        self._buffers: Dict[int, int] = {}
+        self._holes: Dict[int, Why] = {}
+
+    def read(self, addr: int, size: int) -> bytes:
+        """The `size` bytes at `addr`."""
+        entry = self._pages.get(addr >> _SHIFT)
+        if entry is not None:
+            offset = addr - entry[1]
+            data = entry[0][offset : offset + size]
+            if len(data) == size:
+                return data
+        data, why = self.read_prefix(addr, size)
+        if why is not None:
+            raise Unreadable(addr + len(data), why)
+        return data
+
+    def read_prefix(self, addr: int, size: int) -> Tuple[bytes, Why | None]:
+        """The bytes at `addr` up to the first hole, at most `size`, and why it ends early, or None."""
+        if size < 0:
+            raise ValueError(f"a read of {size} bytes")
+        if addr < 0:
+            return b"", Why.UNMAPPED
+        parts: List[bytes] = []
+        at, end = addr, min(addr + size, _TOP)
+        while at < end:
+            entry = self._page(at >> _SHIFT, end)
+            if isinstance(entry, Why):
+                return b"".join(parts), entry
+            offset = at - entry[1]
+            part = entry[0][offset : offset + end - at]
+            parts.append(part)
+            at += len(part)
+        return b"".join(parts), Why.UNMAPPED if addr + size > _TOP else None
+
+    def block(self, addr: int, size: int = 1) -> Tuple[bytes, int]:
+        """A buffer and the offset of `addr` in it, with at least `size` bytes from there.
+
+        For walkers that take many members out of one object: `unpack_from(*memory.block(addr, size))` copies nothing
+        while the object does not cross the end of a buffer.
+        """
+        entry = self._pages.get(addr >> _SHIFT)
+        if entry is not None:
+            offset = addr - entry[1]
+            if offset + size <= len(entry[0]):
+                return entry[0], offset
+        self.read(addr, 1)
+        buffer, base = self._pages[addr >> _SHIFT]
+        if addr - base + size <= len(buffer):
+            return buffer, addr - base
+        return self.read(addr, size), 0
+
+    def why(self, addr: int) -> Why | None:
+        """Why the byte at `addr` cannot be read, or None when it can."""
+        return self.read_prefix(addr, 1)[1]
+
+    def u8(self, addr: int) -> int:
+        """The u8 at `addr`."""
+        return self.read(addr, 1)[0]
+
+    def u16(self, addr: int) -> int:
+        """The u16 at `addr`."""
+        return _U16(self.read(addr, 2))[0]  # type: ignore[no-any-return]
+
+    def u32(self, addr: int) -> int:
+        """The u32 at `addr`."""
+        return _U32(self.read(addr, 4))[0]  # type: ignore[no-any-return]
+
+    def u64(self, addr: int) -> int:
+        """The u64 at `addr`."""
+        return _U64(self.read(addr, 8))[0]  # type: ignore[no-any-return]
+
+    def s32(self, addr: int) -> int:
+        """The s32 at `addr`."""
+        return _S32(self.read(addr, 4))[0]  # type: ignore[no-any-return]
+
+    def s64(self, addr: int) -> int:
+        """The s64 at `addr`."""
+        return _S64(self.read(addr, 8))[0]  # type: ignore[no-any-return]
+
+    ptr = u64
+
+    def cstring(self, addr: int, limit: int = 256) -> bytes:
+        """The bytes of the C string at `addr` without its NUL; the first `limit` bytes when there is no NUL in them.
+
+        Raises Unreadable when a hole comes before both.
+        """
+        data, why = self.read_prefix(addr, limit)
+        end = data.find(b"\0")
+        if end >= 0:
+            return data[:end]
+        if why is not None:
+            raise Unreadable(addr + len(data), why)
+        return data
+
+    def _page(self, page: int, end: int) -> Tuple[bytes, int] | Why:
+        """The buffer that holds page number `page` and its address, or why there is none; `end` is a read-ahead hint."""
+        entry = self._pages.get(page)
+        if entry is not None:
+            return entry
+        why = self._holes.get(page)
+        if why is not None:
+            return why
+        self._fetch(page << _SHIFT, self._span(page, end))
+        return self._pages.get(page) or self._holes[page]
+
+    def _span(self, page: int, end: int) -> int:
+        """How many bytes to fetch from `page` on."""
+        start = page << _SHIFT
+        if page - 1 in self._pages:
+            end = _TOP
+        stop = min((start & -MAX_READ) + MAX_READ, max(end, start + _FIRST_TOUCH)) + _PAGE - 1 >> _SHIFT
+        after = page + 1
+        while after < stop and after not in self._pages and after not in self._holes:
+            after += 1
+        return after - page << _SHIFT
+
+    def _fetch(self, start: int, size: int) -> None:
+        at = start
+        for run in self._server.read(start, size):
+            if isinstance(run, Hole):
+                self._remember_hole(at, run)
+                at += run.size
+            else:
+                self._remember(at, run)
+                at += len(run)
+
+    def _remember(self, start: int, data: bytes) -> None:
+        first, count = start >> _SHIFT, len(data) >> _SHIFT
+        # Entered before its pages, so that Ctrl-C in between leaves no page that is never evicted.
+        self._buffers[first] = count
+        self._held += len(data)
+        entry = (data, start)
+        for page in range(first, first + count):
+            self._pages[page] = entry
+        while self._held > self._limit and len(self._buffers) > 1:
+            self._evict()
+
+    def _evict(self) -> None:
+        first = next(iter(self._buffers))
+        count = self._buffers.pop(first)
+        self._held -= count << _SHIFT
+        for page in range(first, first + count):
+            self._pages.pop(page, None)
+
+    def _remember_hole(self, start: int, hole: Hole) -> None:
+        if len(self._holes) > _MAX_HOLES:
+            self._holes.clear()
+        for page in range(start >> _SHIFT, (start + hole.size) >> _SHIFT):
+            self._holes[page] = hole.why

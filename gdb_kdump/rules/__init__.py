@@ -1,0 +1,30 @@
+"""Judgement: pure functions over plain records that yield Findings; nothing here reads memory or prints.
+
+A rule takes one record and yields what is wrong with it.  Its docstring names the kernel invariant that it mirrors
+and the traps that would make it cry wolf.  To add one: write the function in the file of its subject, append it to
+the tuple there, and give it a healthy and a damaged record in tests/test_rules.py.
+"""
+
+from __future__ import annotations
+
+from gdb_kdump.rules import queue, shinfo, skb
+from gdb_kdump.rules.findings import Finding
+from gdb_kdump.rules.records import Queue, Skb
+
+
+def judge_skb(record: Skb) -> list[Finding]:
+    """What is wrong with an sk_buff and its shared info."""
+    findings = [finding for rule in skb.RULES for finding in rule(record)]
+    if record.shinfo is not None:
+        findings += judge_shinfo(record)
+    return findings
+
+
+def judge_shinfo(record: Skb) -> list[Finding]:
+    """What is wrong with the shared info of an sk_buff."""
+    return [finding for rule in shinfo.RULES for finding in rule(record)]
+
+
+def judge_queue(record: Queue) -> list[Finding]:
+    """What is wrong with the linkage of a queue."""
+    return [finding for rule in queue.RULES for finding in rule(record)]

@@ -1,0 +1,32 @@
+"""What a rule has to say, and what all that is said amounts to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Iterable
+
+CORRUPT = "corrupt"
+SUSPECT = "suspect"
+CLEAN = "clean"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One broken invariant: `object` is the address of the record, `member` the C member that breaks it.
+
+    `severity` is CORRUPT for what the kernel itself never does, else SUSPECT.
+    """
+
+    rule: str
+    object: int
+    member: str
+    severity: str
+    expected: str
+    found: str
+    message: str
+
+
+def verdict(findings: Iterable[Finding]) -> str:
+    """The worst severity among findings, or CLEAN."""
+    severities = {finding.severity for finding in findings}
+    return CORRUPT if CORRUPT in severities else SUSPECT if SUSPECT in severities else CLEAN

@@ -1,0 +1,223 @@
+"""The dump server: a child process of GDB that alone holds libkdumpfile, and answers on two sockets.
+
+Run as `python3 -I server.py CHANNEL_FD LISTENER_FD PARENT_PID VMCORE` by channel.py. It ends when its parent does,
+when the parent closes the channel, or when GDB's connection ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+from collections import deque
+from pathlib import Path
+from typing import Deque, List
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # -I leaves nothing of ours on the path
+
+from gdb_kdump.errors import DumpError  # noqa: E402
+from gdb_kdump.preflight import examine  # noqa: E402
+from gdb_kdump.rsp import Stub, Thread, ThreadTable  # noqa: E402
+from gdb_kdump.wire import (  # noqa: E402
+    HELLO,
+    MAX_BODY,
+    MAX_MESSAGE,
+    MAX_READ,
+    READ,
+    REPLY,
+    REQUEST,
+    Op,
+    Status,
+    pack_runs,
+)
+
+_PR_SET_PDEATHSIG = 1
+_RECEIVE = 1 << 16
+_ADDRESS_SPACE = 4 << 30
+_STDERR_LIMIT = 1 << 20
+_TOP = 1 << 64
+
+
+class DumpServer:
+    """The two sockets and what is said on them; also the Target of the RSP stub."""
+
+    def __init__(self, channel: socket.socket, listener: socket.socket) -> None:
+        self._channel = channel
+        self._channel.setblocking(False)
+        self._listener = listener
+        self._gdb: socket.socket | None = None
+        self._stub = Stub(self)
+        self._to_client: Deque[bytes] = deque()
+        self._to_gdb = b""
+        self._arriving: List[Thread] = []
+        self._over = False
+
+    def open(self, path: str) -> None:
+        """Open the dump and say hello; raises DumpError, and ImportError when there is no kdumpfile."""
+        from gdb_kdump.dump import Dump  # imports kdumpfile
+
+        examined = examine(path)
+        _restrain(examined.bitmap_bytes)
+        self._dump = Dump(examined)
+        info = self._dump.info()
+        self.threads = _cpu_threads(info["registers"])
+        self.reply(HELLO, json.dumps(info).encode())
+
+    def read_memory(self, addr: int, size: int) -> bytes:
+        """The bytes at `addr` up to the first hole: rsp.Target."""
+        size = min(size, max(0, _TOP - addr))
+        run = self._dump.read(addr, size)[0] if size else b""
+        return run if isinstance(run, bytes) else b""
+
+    def reply(self, number: int, body: bytes, status: Status = Status.OK) -> None:
+        """Queue the answer to request `number`, in as many messages as it takes."""
+        while len(body) > MAX_BODY:
+            self._to_client.append(REPLY.pack(number, Status.MORE) + body[:MAX_BODY])
+            body = body[MAX_BODY:]
+        self._to_client.append(REPLY.pack(number, status) + body)
+        self._send_to_client()
+
+    def drain(self) -> None:
+        """Wait until the client has taken everything: for the last words of a server that cannot start."""
+        self._channel.setblocking(True)
+        self._send_to_client()
+
+    def run(self) -> None:
+        """Answer until there is nobody left to answer to."""
+        poll = select.poll()
+        self._listener.setblocking(False)
+        poll.register(self._listener, select.POLLIN)
+        while not self._over:
+            # A client that does not take its answers gets no new ones, but must not keep GDB from its own.
+            poll.register(self._channel, select.POLLOUT if self._to_client else select.POLLIN)
+            if self._gdb:
+                poll.register(self._gdb, select.POLLOUT if self._to_gdb else select.POLLIN)
+            for descriptor, _ in poll.poll():
+                if descriptor == self._channel.fileno():
+                    self._serve_client()
+                elif self._gdb and descriptor == self._gdb.fileno():
+                    self._serve_gdb()
+                elif descriptor == self._listener.fileno():
+                    self._gdb, _ = self._listener.accept()
+                    self._gdb.setblocking(False)
+                    poll.unregister(self._listener)
+                    self._listener.close()
+
+    def _serve_client(self) -> None:
+        if self._to_client:
+            self._send_to_client()
+            return
+        try:
+            request = self._channel.recv(MAX_MESSAGE)
+        except ConnectionError:
+            request = b""
+        if not request:
+            self._over = True
+            return
+        number, op = REQUEST.unpack_from(request)
+        body = request[REQUEST.size :]
+        try:
+            if op == Op.READ:
+                addr, size = READ.unpack(body)
+                if size > MAX_READ:
+                    raise DumpError(f"a read of {size} bytes is too large")
+                self.reply(number, pack_runs(self._dump.read(addr, size)))
+            elif op == Op.THREADS:
+                self._take_threads(json.loads(body))
+                self.reply(number, b"")
+            else:
+                raise DumpError(f"request {op} is unknown to this dump server")
+        except DumpError as error:
+            self.reply(number, str(error).encode(), Status.ERROR)
+
+    def _take_threads(self, request: dict[str, object]) -> None:
+        if request["first"]:
+            self._arriving = []
+        self._arriving += [Thread(*thread) for thread in request["threads"]]  # type: ignore[attr-defined]
+        if request["commit"]:
+            if not self._arriving:
+                raise DumpError("a thread list must have a thread")
+            self.threads = ThreadTable(self._arriving, request["selected"])  # type: ignore[arg-type]
+            self._arriving = []
+
+    def _serve_gdb(self) -> None:
+        assert self._gdb
+        try:
+            if not self._to_gdb:
+                received = self._gdb.recv(_RECEIVE)
+                if not received:
+                    self._over = True
+                    return
+                self._to_gdb = self._stub.feed(received)
+            self._to_gdb = self._to_gdb[self._gdb.send(self._to_gdb) :] if self._to_gdb else b""
+        except BlockingIOError:
+            pass
+        except ConnectionError:
+            self._over = True
+        self._over |= self._stub.closed and not self._to_gdb
+
+    def _send_to_client(self) -> None:
+        try:
+            while self._to_client:
+                self._channel.send(self._to_client[0])
+                self._to_client.popleft()
+        except BlockingIOError:
+            pass
+        except ConnectionError:
+            self._over = True
+            self._to_client.clear()
+
+
+def _cpu_threads(registers: List[dict[str, int]]) -> ThreadTable:
+    """One thread per CPU: what GDB sees until the client knows better."""
+    threads = [Thread(cpu + 1, f"CPU {cpu}", cpu, known) for cpu, known in enumerate(registers)]
+    return ThreadTable(threads or [Thread(1, "no registers", None, {})], 1)
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends, even while it is stuck in libkdumpfile."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before prctl
+        os._exit(1)
+
+
+def _restrain(bitmap_bytes: int) -> None:
+    """Bound what a damaged dump can make libkdumpfile do."""
+    os.umask(0o077)
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_FSIZE, _STDERR_LIMIT)
+    _limit(resource.RLIMIT_AS, _ADDRESS_SPACE + 4 * bitmap_bytes)
+
+
+def _limit(what: int, value: int) -> None:
+    _, hard = resource.getrlimit(what)
+    bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(what, (bound, bound))
+
+
+def main(channel_fd: str, listener_fd: str, parent: str, vmcore: str) -> int:
+    _die_with(int(parent))
+    for descriptor in (channel_fd, listener_fd):
+        os.set_inheritable(int(descriptor), False)
+    server = DumpServer(socket.socket(fileno=int(channel_fd)), socket.socket(fileno=int(listener_fd)))
+    try:
+        server.open(vmcore)
+    except ImportError as error:
+        server.reply(HELLO, f"{sys.executable}: {error}".encode(), Status.NO_LIBRARY)
+        server.drain()
+        return 0
+    except DumpError as error:
+        server.reply(HELLO, str(error).encode(errors="backslashreplace"), Status.ERROR)
+        server.drain()
+        return 0
+    server.run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

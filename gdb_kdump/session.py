@@ -1,0 +1,187 @@
+"""One open dump: its server, memory, debug information and connection to GDB.  Replaced whole, never changed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable, TypeVar
+
+import gdb
+
+from gdb_kdump import indexcache
+from gdb_kdump.channel import Server, Thread
+from gdb_kdump.debuginfo import DebugInfo
+from gdb_kdump.elf import ElfFile
+from gdb_kdump.errors import DumpError, UsageError
+from gdb_kdump.memory import Memory
+from gdb_kdump.vmlinux import find_vmlinux
+
+T = TypeVar("T")
+
+REMOTE_TIMEOUT_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Session:
+    """An open dump.
+
+    `once(Reader)` gives the session's only instance of a reader class: what it has cached goes with the session.
+    """
+
+    vmcore: Path
+    vmlinux: Path
+    build_id: str | None
+    kaslr_offset: int
+    dump: dict[str, Any]
+    vmcoreinfo: dict[str, str]
+    server: Server
+    memory: Memory
+    debuginfo: DebugInfo
+    _readers: dict[Any, Any] = field(default_factory=dict)
+
+    @property
+    def layout(self) -> Any:
+        return self.debuginfo.layout
+
+    def once(self, reader: Callable[[Session], T]) -> T:
+        """The session's only instance of `reader`, made from the session when it is first asked for."""
+        if reader not in self._readers:
+            self._readers[reader] = reader(self)
+        return self._readers[reader]  # type: ignore[no-any-return]
+
+
+_current: Session | None = None
+_connection: gdb.TargetConnection | None = None
+
+
+def current() -> Session:
+    """The open dump; raises UsageError when there is none, DumpError when its server has died."""
+    if _current is None:
+        raise UsageError("no dump is open; open one with: target kdump VMCORE [VMLINUX]")
+    _current.server.check()
+    return _current
+
+
+def is_open() -> bool:
+    """Whether a dump is open, for prompts and completion."""
+    return _current is not None
+
+
+def open_dump(vmcore: Path, vmlinux: Path | None, progress: Callable[[Path, float], None]) -> Session:
+    """Start the server, load the vmlinux at the dump's KASLR offset; no GDB target yet: see connect().
+
+    `progress` is called while GDB's index of that vmlinux is being made, with the seconds passed.
+    Raises DumpError, UsageError; whatever was open before is closed first.
+    """
+    _refuse_foreign_process()
+    close()
+    server = Server.start(str(vmcore))
+    try:
+        dump = server.info()
+        vmcoreinfo = parse_vmcoreinfo(dump.get("vmcoreinfo") or "")
+        build_id = vmcoreinfo.get("BUILD-ID")
+        elf = find_vmlinux(vmcore, vmcoreinfo.get("OSRELEASE"), build_id, vmlinux, _loaded_file())
+        kaslr_offset = int(vmcoreinfo.get("KERNELOFFSET", "0"), 16)
+        _load_symbols(elf, kaslr_offset, progress)
+    except BaseException:  # Ctrl-C too: no half-open dump stays behind
+        server.close()
+        raise
+    debuginfo = DebugInfo(elf, kaslr_offset)
+    return Session(
+        vmcore, elf.path, elf.build_id, kaslr_offset, dump, vmcoreinfo, server, Memory(server), debuginfo
+    )
+
+
+def connect(session: Session, threads: list[Thread], selected: int) -> None:
+    """Hand the threads to the server and make the session GDB's target, with thread `selected` chosen."""
+    global _current, _connection
+    server = session.server
+    try:
+        server.set_threads(threads, selected)
+        with (
+            gdb.with_parameter("osabi", "none"),
+            gdb.with_parameter("remotetimeout", REMOTE_TIMEOUT_SECONDS),
+            gdb.with_parameter("confirm", False),
+        ):
+            gdb.execute(f"target remote {server.socket_path}", to_string=True)
+    except gdb.error as error:
+        server.close()
+        raise DumpError(f"GDB could not connect to the dump server: {error}") from error
+    except BaseException:
+        server.close()
+        raise
+    server.drop_socket()
+    _current, _connection = session, gdb.selected_inferior().connection
+
+
+def close() -> None:
+    """Close the open dump, if any: GDB's connection, the server and its files."""
+    global _current, _connection
+    session, connection, _current, _connection = _current, _connection, None, None
+    if session is None:
+        return
+    if connection is not None and connection.is_valid():
+        with gdb.with_parameter("confirm", False):
+            try:
+                gdb.execute("disconnect", to_string=True)
+            except gdb.error:  # the server has died, and GDB found that out just now
+                pass
+    session.server.close()
+
+
+def forget(connection: gdb.TargetConnection) -> None:
+    """GDB dropped a connection (kill, disconnect): end the session if it was the session's."""
+    global _current, _connection
+    if _current is None or connection != _connection:
+        return
+    if not _current.server.alive:
+        return  # it died: the next command shall say so
+    session, _current, _connection = _current, None, None
+    session.server.close()
+
+
+def parse_vmcoreinfo(text: str) -> dict[str, str]:
+    """The KEY=VALUE lines of VMCOREINFO; kernel/crash_core.c: vmcoreinfo_append_str."""
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+
+def _refuse_foreign_process() -> None:
+    inferior = gdb.selected_inferior()
+    if inferior.pid == 0 or (_current is not None):
+        return
+    raise UsageError(f"GDB is debugging process {inferior.pid}; `kill` or `detach` it first, or use `add-inferior`")
+
+
+def _loaded_file() -> Path | None:
+    name = gdb.current_progspace().filename
+    return Path(name) if name else None
+
+
+def _load_symbols(elf: ElfFile, kaslr_offset: int, progress: Callable[[Path, float], None]) -> None:
+    if _loaded_at(elf) == kaslr_offset:
+        return
+    cache = indexcache.prepare(elf.path, elf.build_id, lambda seconds: progress(elf.path, seconds))
+    gdb.execute("set architecture i386:x86-64", to_string=True)
+    command = f"symbol-file -o {kaslr_offset:#x} {_quoted(elf.path)}"
+    with gdb.with_parameter("confirm", False):
+        if cache is None:
+            gdb.execute(command, to_string=True)
+            return
+        with gdb.with_parameter("index-cache directory", str(cache)), gdb.with_parameter("index-cache enabled", True):
+            gdb.execute(command, to_string=True)
+
+
+def _loaded_at(elf: ElfFile) -> int | None:
+    """The offset at which GDB has this file already, or None."""
+    loaded, symbol = _loaded_file(), elf.find_symbol("_stext")
+    if loaded is None or symbol is None or loaded.resolve() != elf.path.resolve():
+        return None
+    try:
+        return int(gdb.parse_and_eval("(unsigned long)&_stext")) - symbol.value
+    except gdb.error:
+        return None
+
+
+def _quoted(path: Path) -> str:
+    return '"' + re.sub(r'(["\\])', r"\\\1", str(path)) + '"'

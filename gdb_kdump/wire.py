@@ -1,0 +1,92 @@
+"""The messages of the bulk channel between the dump server and its client.
+
+The channel is a SOCK_SEQPACKET socket pair: one message is one send and one receive, so an interrupted client can
+never be left in the middle of one. A request is REQUEST and a body; a reply is REPLY, with the request's number, and
+a body. A body too large for one message comes as several replies, all but the last with Status.MORE.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Iterable, List, Union
+
+from gdb_kdump.errors import Why
+
+MAX_READ = 0x10000
+"""The most bytes that one READ may ask for."""
+
+MAX_BODY = MAX_READ + 0x1000
+"""The largest body of a message: far below the socket buffer, which bounds a SOCK_SEQPACKET message."""
+
+MAX_MESSAGE = MAX_BODY + 0x100
+"""A buffer of this size receives any message."""
+
+HELLO = 0
+"""The number of the reply that nobody asked for: the server's first message, which says what the dump is."""
+
+
+class Op(IntEnum):
+    READ = 1
+    """Body READ; answered with packed runs."""
+    THREADS = 2
+    """Body JSON {"first": bool, "threads": […], "commit": bool, "selected": id}; answered with nothing."""
+
+
+class Status(IntEnum):
+    OK = 0
+    MORE = 1
+    ERROR = 2
+    """The body is one sentence for the user."""
+    NO_LIBRARY = 3
+    """This interpreter cannot import kdumpfile; the body says why."""
+
+
+REQUEST = struct.Struct("<II")  # number, Op
+REPLY = struct.Struct("<II")  # number, Status
+READ = struct.Struct("<QI")  # address, size
+_COUNT = struct.Struct("<I")
+_RUN = struct.Struct("<II")  # length, 0 for bytes or a code of _WHY_CODES
+
+_WHYS = dict(enumerate(Why, start=1))
+_WHY_CODES = {why: code for code, why in _WHYS.items()}
+
+
+@dataclass(frozen=True)
+class Hole:
+    """`size` bytes that the dump cannot give, and why."""
+
+    size: int
+    why: Why
+
+
+Run = Union[bytes, Hole]
+
+
+def pack_runs(runs: Iterable[Run]) -> bytes:
+    """The body of the answer to a READ."""
+    table: List[bytes] = []
+    data: List[bytes] = []
+    for run in runs:
+        if isinstance(run, Hole):
+            table.append(_RUN.pack(run.size, _WHY_CODES[run.why]))
+        else:
+            table.append(_RUN.pack(len(run), 0))
+            data.append(run)
+    return b"".join([_COUNT.pack(len(table)), *table, *data])
+
+
+def unpack_runs(body: bytes) -> List[Run]:
+    """The runs in the answer to a READ, in order of address."""
+    (count,) = _COUNT.unpack_from(body)
+    at = _COUNT.size + count * _RUN.size
+    runs: List[Run] = []
+    for index in range(count):
+        size, code = _RUN.unpack_from(body, _COUNT.size + index * _RUN.size)
+        if code:
+            runs.append(Hole(size, _WHYS[code]))
+        else:
+            runs.append(body[at : at + size])
+            at += size
+    return runs

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef LOAD_H
+#define LOAD_H
+
+#include <stddef.h>
+
+#include "kdump_lab.h"
+
+/* load.c */
+_Noreturn __attribute__((format(printf, 1, 2))) void die(const char *fmt, ...);
+__attribute__((format(printf, 1, 2))) void note(const char *fmt, ...);
+int number(const char *word);
+void pause_ms(int ms);
+void publish_fd(int fd, const char *name, const char *part);
+void hold_fd(const char *name, const char *part);
+void plant(struct lab_damage *damage);
+
+/* payload.c */
+void payload(char *buf, size_t len, size_t position);
+
+/* What a scenario's words run: argv[0] is the word itself. */
+typedef void word_fn(int argc, char **argv);
+
+struct word {
+	const char *name;
+	int min_args;	/* without the word itself */
+	word_fn *run;
+};
+
+/* One table per subject, each closed by an empty entry. */
+extern const struct word inet_words[], tcp_words[], other_words[], task_words[];
+
+/* inet.c */
+int inet_socket(int family, int type, int port);
+void inet_connect(int fd, int family, int port);
+int family_of(const char *word);
+int next_port(void);
+
+#endif

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef KDUMP_LAB_MODULE_H
+#define KDUMP_LAB_MODULE_H
+
+#include <linux/net.h>
+#include <linux/skbuff.h>
+#include <net/sock.h>
+
+#include "kdump_lab.h"
+
+#define LAB_MAX_SOCKS	96
+
+/* A socket that the loader handed over; its file stays referenced, so it cannot go away. */
+struct lab_entry {
+	struct socket *socket;
+	bool held;
+	char label[LAB_NAME_LEN];
+};
+
+/* Records under construction: lines of text in one buffer. */
+struct lab_text {
+	char *buf;
+	size_t size;
+	size_t used;
+	bool overflow;
+	bool busy;	/* a socket was in use while it was read */
+};
+
+extern struct lab_entry lab_entries[LAB_MAX_SOCKS];
+extern int lab_nr_entries;
+
+struct lab_entry *lab_find_entry(const char *label);
+
+/* publish.c */
+__printf(2, 3) void lab_put(struct lab_text *text, const char *fmt, ...);
+int lab_add_note(const char *line);
+int lab_publish(void);
+
+/* damage.c */
+int lab_damage(const struct lab_damage *damage);
+
+#endif

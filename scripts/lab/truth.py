@@ -1,0 +1,153 @@
+"""Turns a guest's console into NAME.truth.json: what the kernel itself said of its sockets, skbs and tasks.
+
+All addresses are strings of "0x" and 16 digits, all other values numbers unless noted.  The document:
+
+    scenario        its name (string)
+    kernel_line     "6.1"
+    kernel          the release (string)
+    dump_options    makedumpfile's (string)
+    kaslr_offset    address of _text less the one it was linked at
+    module          {name, text}: text is the address of its .text section
+    module_file     the path of its .ko, with debug information, in the lab's folder (string)
+    panic           the console line that opens the panic, without its time stamp
+    call_trace      the panic's console lines, from that one to the last, without time stamps
+    panic_task      {cpu, pid, comm} as the panic text gives them
+    fault           null, or {kind, label, queue, sock, skb, written_from, first_damaged, damaged_bytes, bytes,
+                    before: {nr_frags, dataref, frag_list}}.  From written_from to first_damaged (= skb->end) lies room
+                    of the buffer that nothing used; "bytes" are the damaged bytes as hex digits
+    cpus            [{cpu, task, pid}]: what each CPU ran at the end of the publication
+    tasks           [{task, pid, tgid, comm, kernel, stack, state, exit_state, stack_trace}]: all tasks.  "kernel" is 1
+                    for kernel threads, which have no state here, as theirs changes; "stack" is task->stack; stack_trace
+                    is null or the kernel's own backtrace, ["function+0x1/0x2", ...], innermost first and without the
+                    scheduler's frames
+    socks           [{label, sock, socket, file, family, type, protocol, state, prot, refcnt, owned, wmem_alloc,
+                    wmem_queued, rmem_alloc, forward_alloc, sndbuf, rcvbuf, sport, dport, queues}]
+      queues        [{queue, kind, head, qlen, members, skbs}]
+                    queue: write, receive, error, backlog, rtx and ofo (TCP), reader (UDP)
+                    kind: "list", head is a struct sk_buff_head; "rbtree", head is a struct rb_root and qlen what was
+                    counted; "backlog", head is &sk->sk_backlog and qlen its length in bytes
+                    members: how many were counted; skbs: their addresses in order, at most the first 200
+    skbs            [{skb, place, index, sk, next, prev, len, data_len, truesize, users, head, data, tail, end, cloned,
+                    nohdr, fclone, head_frag, pp_recycle, pfmemalloc, protocol, mac_header, network_header,
+                    transport_header, shinfo, nr_frags, dataref, flags, tx_flags, gso_size, gso_segs, gso_type,
+                    frag_list, frags}].  "place" is the head of the queue that the skb is on, or the skb on whose
+                    frag_list it is, "index" its position there, "end" skb_end_pointer(), "protocol" in host order;
+                    next and prev of an skb in an rbtree are whatever the union with rbnode holds; frags is
+                    [[page, offset, size], ...], empty where nr_frags is impossible
+
+An skb on the frag_list of data that clones share appears once for each of the clones.  A byte of a comm that is not
+printable ASCII is the character of the same number.
+
+The truth holds for the moment of the crash.  Where the crash itself works on an skb it holds for the moment before
+that: in `reference`, the dump has fault.skb no longer on its queue (its next and prev are 0, the queue's qlen and its
+neighbours' links are without it), the socket owned, and wmem_alloc less by the skb's truesize.  A socket's timer may in
+rare cases still run between publication and crash; TCP's are backed off by then.
+"""
+
+import json
+import re
+from typing import Any
+
+from errors import LabError
+from vm import PANIC
+
+LINKED_TEXT = 0xFFFFFFFF81000000  # where x86-64 kernels are linked: __START_KERNEL
+MAX_PER_QUEUE = 200  # as in guest/publish.c
+PANIC_TASK = re.compile(r"CPU: (\d+) (?:UID: \d+ )?PID: (\d+) Comm: (.*?) (?:Kdump: |Not tainted|Tainted)")
+
+Record = dict[str, Any]
+
+
+def read_console(lines: list[str], expect: str) -> Record:
+    """What the guest said, for the document; LabError where lines are missing or the panic is not the expected one."""
+    records = _last_publication(lines)
+    by_kind: dict[str, list[Record]] = {}
+    for record in records:
+        by_kind.setdefault(record.pop("r"), []).append(record)
+    text = int(by_kind["kernel_text"][0]["address"], 16)
+    panic = _panic_lines(lines)
+    if not re.search(expect, "\n".join(panic), re.DOTALL):
+        raise LabError("truth", f"the panic is not the expected one ({expect})", tuple(panic))
+    return {
+        "kernel": by_kind["kernel"][0]["release"],
+        "kaslr_offset": f"0x{text - LINKED_TEXT:016x}",
+        "module": by_kind["module"][0],
+        "panic": panic[0],
+        "call_trace": panic,
+        "panic_task": _panic_task(panic),
+        "fault": next(iter(by_kind.get("fault", [])), None),
+        "cpus": by_kind["cpu"],
+        "tasks": _tasks(by_kind),
+        "socks": _socks(by_kind),
+        "skbs": _skbs(by_kind),
+    }
+
+
+def _last_publication(lines: list[str]) -> list[Record]:
+    """The records between the last "begin" and its "end", which says how many there must be."""
+    records: list[Record] = []
+    for line in lines:
+        _, found, text = line.partition("KDLAB ")
+        if not found:
+            continue
+        try:
+            record = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise LabError("truth", f"a line of the console is damaged ({error})", (line,)) from error
+        if record["r"] == "begin":
+            records = []
+        elif record["r"] == "end":
+            if record["lines"] != len(records):
+                raise LabError("truth", f"{record['lines']} lines were published, {len(records)} arrived")
+            return records
+        else:
+            records.append(record)
+    raise LabError("truth", "the publication has no end")
+
+
+def _panic_lines(lines: list[str]) -> list[str]:
+    """The console from the panic's first line to the start of the capture kernel, whose clock begins anew."""
+    result: list[str] = []
+    last = 0.0
+    for line in lines:
+        stamp = re.match(r"\[ *(\d+\.\d+)\] (.*)", line)
+        if result and (not stamp or float(stamp[1]) < last):
+            break
+        if stamp and (result or PANIC.search(line)):
+            last = float(stamp[1])
+            result.append(stamp[2])
+    if not result:
+        raise LabError("truth", "the console shows no panic")
+    return result
+
+
+def _panic_task(panic: list[str]) -> Record:
+    found = PANIC_TASK.search("\n".join(panic))
+    if not found:
+        raise LabError("truth", "the panic text names no task", tuple(panic))
+    return {"cpu": int(found[1]), "pid": int(found[2]), "comm": found[3]}
+
+
+def _tasks(by_kind: dict[str, list[Record]]) -> list[Record]:
+    traces = {record["pid"]: record["frames"] for record in by_kind.get("stack", [])}
+    return [{"state": None, "exit_state": None} | task | {"stack_trace": traces.get(task["pid"])}
+            for task in by_kind["task"]]  # fmt: skip
+
+
+def _skbs(by_kind: dict[str, list[Record]]) -> list[Record]:
+    frags = {record["skb"]: record["frags"] for record in by_kind.get("frags", [])}
+    return [skb | {"frags": frags.get(skb["skb"], [])} for skb in by_kind.get("skb", [])]
+
+
+def _socks(by_kind: dict[str, list[Record]]) -> list[Record]:
+    members: dict[str, list[str]] = {}
+    for skb in by_kind.get("skb", []):
+        members.setdefault(skb["place"], []).append(skb["skb"])
+    queues: dict[str, list[Record]] = {}
+    for queue in by_kind.get("queue", []):
+        skbs = members.get(queue["head"], [])
+        if len(skbs) != min(queue["members"], MAX_PER_QUEUE):
+            raise LabError("truth", f"the queue {queue['head']} has {queue['members']} members, {len(skbs)} arrived")
+        owner = queue.pop("sock")
+        queues.setdefault(owner, []).append(queue | {"skbs": skbs})
+    return [sock | {"queues": queues[sock["sock"]]} for sock in by_kind.get("sock", [])]
