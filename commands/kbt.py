@@ -90,7 +90,7 @@ def _trace_text(trace: Trace) -> Iterator[str]:
     yield from lines[:1]
     for frame, line in zip(trace.frames, lines[1:]):
         yield line
-        if frame.registers:
+        if frame.saved:
             yield from _registers_text(frame)
     yield f"    ended: {_ENDED.get(trace.ended, trace.ended)}"
 
@@ -103,7 +103,7 @@ def _name(frame: Frame) -> str:
 
 
 def _registers_text(frame: Frame) -> Iterator[str]:
-    cells = [f"{name:>8}: {value:016x}" for name, value in frame.registers.items()]
+    cells = [f"{name:>8}: {value:016x}" for name, value in frame.saved.items()]
     for start in range(0, len(cells), 3):
         yield "  ".join(cells[start : start + 3])
 
@@ -125,5 +125,5 @@ def _frame_json(frame: Frame) -> dict[str, Any]:
         "inlined": source.inlined,
         "module": source.module,
         "kind": frame.kind,
-        "registers": {name: hex16(value) for name, value in frame.registers.items()},
+        "registers": {name: hex16(value) for name, value in frame.saved.items()},
     }

@@ -23,7 +23,20 @@ from pathlib import Path
 from typing import Any, BinaryIO, Dict, Iterable, Iterator, List, Tuple
 
 from gdb_kdump.errors import DumpError
-from gdb_kdump.wire import HELLO, MAX_BODY, MAX_MESSAGE, MAX_READ, READ, REPLY, REQUEST, Op, Run, Status, unpack_runs
+from gdb_kdump.wire import (
+    ADDRESS,
+    HELLO,
+    MAX_BODY,
+    MAX_MESSAGE,
+    MAX_READ,
+    READ,
+    REPLY,
+    REQUEST,
+    Op,
+    Run,
+    Status,
+    unpack_runs,
+)
 
 _SERVER = Path(__file__).with_name("server.py")
 _SLICE_MS = 200  # GDB hands Ctrl-C to Python between bytecodes only, so no wait may be one long system call
@@ -140,6 +153,15 @@ class Server:
         self._doing = "taking the thread list"
         for request in _thread_requests(threads, selected):
             self._ask(Op.THREADS, request)
+
+    def set_direct_map(self, base: int) -> None:
+        """Say where the direct map of physical memory is: the value of the kernel's page_offset_base (u64).
+
+        A truncated dump that has lost page tables shows what it still has after this, and only after this, so it must
+        come before the first read of such an address. Raises DumpError as `read` does.
+        """
+        self._doing = "taking the direct map's address"
+        self._ask(Op.DIRECT_MAP, ADDRESS.pack(base))
 
     def close(self) -> None:
         """End the server and leave nothing behind; harmless when repeated."""

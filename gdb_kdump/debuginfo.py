@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import gdb
 
+from gdb_kdump.cfi import CallFrames, Row
 from gdb_kdump.elf import ElfFile
 from gdb_kdump.errors import MissingDebugInfo
 from gdb_kdump.layout import Layout
@@ -49,3 +52,11 @@ class DebugInfo:
         if found is None:
             raise MissingDebugInfo(f"symbol {symbol}")
         return found
+
+    @cached_property
+    def _call_frames(self) -> CallFrames:
+        return CallFrames(self._elf.section(".debug_frame"))
+
+    def find_cfi(self, pc: int) -> Row | None:
+        """DWARF's row for the code at `pc`, or None where it has none (assembly, modules)."""
+        return self._call_frames.find((pc - self._kaslr_offset) & _U64)

@@ -8,7 +8,7 @@ from typing import Any, Dict, List
 import kdumpfile
 
 from gdb_kdump.errors import DumpError, Why
-from gdb_kdump.paging import IMAGE_MAP, PageTables
+from gdb_kdump.paging import IMAGE_MAP, IMAGE_SIZE, PageTables
 from gdb_kdump.preflight import Examined
 from gdb_kdump.wire import Hole, Run
 
@@ -122,6 +122,14 @@ class Dump:
             at += length
         return runs
 
+    def set_direct_map(self, base: int) -> None:
+        """Say where the kernel maps all physical memory: page_offset_base, a u64 in the kernel's image.
+
+        Where a truncated dump has lost page tables, this still finds the pages that it has.
+        """
+        if self._tables is not None:
+            self._tables.linear.append((base, (self._number("max_pfn") or 0) * _PAGE, 0))
+
     def _read_checked(self, tables: PageTables, addr: int, size: int) -> bytes | Why:
         physical = tables.physical(addr)
         return physical if isinstance(physical, Why) else self._read_physical(physical, size)
@@ -164,12 +172,15 @@ class Dump:
         def read_page(physical: int) -> bytes | Why:
             return self._read_physical(physical, _PAGE)
 
-        return PageTables(root & -_PAGE, levels, read_page, encryption, image_base)
+        tables = PageTables(root & -_PAGE, levels, read_page, encryption)
+        if image_base is not None:
+            tables.linear.append((IMAGE_MAP, IMAGE_SIZE, image_base))
+        return tables
 
     def _attribute(self, name: str) -> Any:
         try:
             return self._file.attr[name]
-        except (KeyError, _KdumpfileError):
+        except (KeyError, UnicodeDecodeError, _KdumpfileError):  # a damaged header has what text it has
             return None
 
     def _text(self, name: str) -> str | None:
@@ -191,6 +202,8 @@ class Dump:
         return {_GDB_NAMES.get(name, name): registers[name] for name in registers}
 
     def _cannot(self, what: str, error: Exception) -> DumpError:
+        if "Unknown file format" in str(error):
+            return DumpError(f"{self._path} is no kernel dump that libkdumpfile knows: name the vmcore itself")
         damage = self._examined.report.sentence
         because = damage if damage else f"libkdumpfile says: {error}"
         return DumpError(f"{self._path} cannot be {what}: {because}")

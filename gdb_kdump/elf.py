@@ -64,6 +64,11 @@ class ElfFile:
         names = self._sections.keys()
         return any(name in names for name in (".debug_info", ".zdebug_info", ".gnu_debuglink"))
 
+    def section(self, name: str) -> bytes:
+        """The contents of a section, decompressed; empty where the file has none."""
+        found = self._sections.get(name)
+        return b"" if found is None or found["sh_type"] == "SHT_NOBITS" else bytes(found.data())
+
     @cached_property
     def _symbols(self) -> tuple[bytes, bytes, dict[int, int]]:
         table = self._sections.get(".symtab")

@@ -7,12 +7,12 @@ walking ourselves we see every page on the way, and can say which of them is not
 from __future__ import annotations
 
 import struct
-from typing import Callable, Dict, Union
+from typing import Callable, Dict, List, Tuple, Union
 
 from gdb_kdump.errors import Why
 
 IMAGE_MAP = 0xFFFFFFFF80000000  # arch/x86/include/asm/page_64_types.h: __START_KERNEL_map
-_IMAGE_END = IMAGE_MAP + (1 << 30)  # KERNEL_IMAGE_SIZE with KASLR; modules follow
+IMAGE_SIZE = 1 << 30  # KERNEL_IMAGE_SIZE with KASLR; modules follow
 _PRESENT = 1 << 0
 _HUGE = 1 << 7
 _FRAME = 0x000FFFFFFFFFF000
@@ -27,24 +27,17 @@ class PageTables:
     """Translates virtual addresses by the tables under `root`, the physical address of the topmost one.
 
     `levels` is 4 or 5; `read_page` gives the page at a physical address, or why there is none; `encryption` holds the
-    bits that AMD's memory encryption sets in an entry (VMCOREINFO's sme_mask); `image_base` is the physical address
-    behind __START_KERNEL_map, by which the kernel's image is found even when a table is lost.
+    bits that AMD's memory encryption sets in an entry (VMCOREINFO's sme_mask). Where a table cannot be read, an address is
+    looked for in `linear`: (first address, size, physical address) of areas that the kernel maps in one piece.
     """
 
-    def __init__(
-        self,
-        root: int,
-        levels: int,
-        read_page: Callable[[int], Table],
-        encryption: int = 0,
-        image_base: int | None = None,
-    ) -> None:
+    def __init__(self, root: int, levels: int, read_page: Callable[[int], Table], encryption: int = 0) -> None:
         self._root = root
         self._top_shift = 12 + 9 * (levels - 1)
         self._address_bits = 12 + 9 * levels
         self._frame = _FRAME & ~encryption
         self._read_page = read_page
-        self._image_base = image_base
+        self.linear: List[Tuple[int, int, int]] = []
         self._tables: Dict[int, Table] = {}
 
     def physical(self, addr: int) -> int | Why:
@@ -55,9 +48,7 @@ class PageTables:
         while True:
             table = self._table(table_at)
             if isinstance(table, Why):
-                if self._image_base is not None and IMAGE_MAP <= addr < _IMAGE_END:
-                    return addr - IMAGE_MAP + self._image_base
-                return table
+                return self._without_tables(addr, table)
             (entry,) = _entry(table, (addr >> shift & 511) * 8)
             if not entry & _PRESENT:
                 return Why.UNMAPPED
@@ -66,6 +57,12 @@ class PageTables:
                 return entry & self._frame & ~below | addr & below  # type: ignore[no-any-return]
             table_at = entry & self._frame
             shift -= 9
+
+    def _without_tables(self, addr: int, why: Why) -> int | Why:
+        for start, size, physical in self.linear:
+            if start <= addr < start + size:
+                return addr - start + physical
+        return why
 
     def _table(self, physical: int) -> Table:
         table = self._tables.get(physical)

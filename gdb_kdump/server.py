@@ -24,6 +24,7 @@ from gdb_kdump.errors import DumpError  # noqa: E402
 from gdb_kdump.preflight import examine  # noqa: E402
 from gdb_kdump.rsp import Stub, Thread, ThreadTable  # noqa: E402
 from gdb_kdump.wire import (  # noqa: E402
+    ADDRESS,
     HELLO,
     MAX_BODY,
     MAX_MESSAGE,
@@ -129,6 +130,9 @@ class DumpServer:
                 self.reply(number, pack_runs(self._dump.read(addr, size)))
             elif op == Op.THREADS:
                 self._take_threads(json.loads(body))
+                self.reply(number, b"")
+            elif op == Op.DIRECT_MAP:
+                self._dump.set_direct_map(*ADDRESS.unpack(body))
                 self.reply(number, b"")
             else:
                 raise DumpError(f"request {op} is unknown to this dump server")

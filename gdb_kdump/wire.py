@@ -32,6 +32,8 @@ class Op(IntEnum):
     """Body READ; answered with packed runs."""
     THREADS = 2
     """Body JSON {"first": bool, "threads": […], "commit": bool, "selected": id}; answered with nothing."""
+    DIRECT_MAP = 3
+    """Body ADDRESS; answered with nothing."""
 
 
 class Status(IntEnum):
@@ -46,6 +48,7 @@ class Status(IntEnum):
 REQUEST = struct.Struct("<II")  # number, Op
 REPLY = struct.Struct("<II")  # number, Status
 READ = struct.Struct("<QI")  # address, size
+ADDRESS = struct.Struct("<Q")
 _COUNT = struct.Struct("<I")
 _RUN = struct.Struct("<II")  # length, 0 for bytes or a code of _WHY_CODES
 

@@ -14,7 +14,7 @@ _NAME = re.compile(r"<(.+?)(?:\+(\d+))?>$")
 
 @dataclass(frozen=True)
 class SourceFrame:
-    """One function at an address: `offset` (bytes) counts from its entry, `inlined` in the frames that follow it."""
+    """One function at an address: `offset` (bytes) from its ELF symbol, None for one `inlined` in what follows."""
 
     function: str | None
     offset: int | None
@@ -50,10 +50,9 @@ class Source:
         frames = []
         for function, is_inlined in _functions(looked_up):
             if not is_inlined:
-                # The ELF symbol tells skb_release_data.cold from skb_release_data, DWARF does not.
                 frames.append(SourceFrame(function.name, offset, file, line, False))
                 return frames
-            frames.append(SourceFrame(function.name, offset, file, line, True))
+            frames.append(SourceFrame(function.name, None, file, line, True))
             # For an inlined function GDB keeps the place of the call, not of the declaration.
             file, line = _file(function.symtab), function.line
         frames.append(SourceFrame(name, offset, file, line, False))

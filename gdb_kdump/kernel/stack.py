@@ -1,12 +1,15 @@
 """Stacks: from registers to the frames of a task, across interrupts, exceptions and stack switches.
 
-arch/x86/kernel/unwind_orc.c: unwind_next_frame, with the reads of a dead machine instead of a live one's.
+Two tables are asked at every address.  ORC knows where the caller's frame is, across stack switches and in entry code
+(arch/x86/kernel/unwind_orc.c: unwind_next_frame).  DWARF knows which registers the callee saved for its caller, and
+stands in for ORC in the few functions that objtool leaves out, __crash_kexec for one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from gdb_kdump.cfi import CALLEE_SAVED, Row
 from gdb_kdump.errors import Unreadable
 from gdb_kdump.kernel import orc as o
 from gdb_kdump.kernel.orc import FrameType, Orc, OrcEntry
@@ -14,19 +17,21 @@ from gdb_kdump.kernel.registers import Registers
 from gdb_kdump.kernel.source import Source, SourceFrame
 from gdb_kdump.kernel.tasks import Task
 from gdb_kdump.session import Session
+from gdb_kdump.text import hex16
 
 MAX_FRAMES = 1000
 _U64 = (1 << 64) - 1
 _USER_MODE = 3  # the privilege level in cs; arch/x86/include/asm/ptrace.h: user_mode
 
-_FULL_REGISTERS = {o.REG_DX: "rdx", o.REG_DI: "rdi", o.REG_R10: "r10", o.REG_R13: "r13"}
+_OTHER_REGISTERS = {o.REG_DX: "rdx", o.REG_DI: "rdi", o.REG_R10: "r10", o.REG_R13: "r13"}
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One function of a trace: `pc` and `sp` (addresses), and the registers where an interruption saved them.
+    """One function of a trace: `pc`, `sp` and the other `registers` known in it, by GDB's names.
 
-    `kind` is normal, exception, irq, nmi or syscall; `inlined` frames share the pc and sp of the one that follows.
+    `kind` is normal, or exception, irq, nmi, syscall for entry code, with all registers of what it interrupted in
+    `saved`.  Inlined frames share pc, sp and registers with the one that follows.
     """
 
     level: int
@@ -34,7 +39,8 @@ class Frame:
     sp: int
     source: SourceFrame
     kind: str
-    registers: dict[str, int] = field(default_factory=dict)
+    registers: dict[str, int]
+    saved: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class Trace:
     ended: str
 
 
-@dataclass
+@dataclass(frozen=True)
 class _State:
     """Where the unwinder is: the registers it knows, and whether pc was interrupted rather than called from."""
 
@@ -61,6 +67,18 @@ class _State:
     def sp(self) -> int:
         return self.registers["rsp"]
 
+    @property
+    def in_user_mode(self) -> bool:
+        return bool(self.registers.get("cs", 0) & _USER_MODE)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """How to get from one state to its caller."""
+
+    orc: OrcEntry | None
+    cfi: Row | None
+
 
 class _Stop(Exception):
     """The trace ends here, and why."""
@@ -71,9 +89,11 @@ class Stacks:
 
     def __init__(self, session: Session) -> None:
         self._memory = session.memory
+        self._debuginfo = session.debuginfo
         self._orc = session.once(Orc)
         self._source = session.once(Source)
         self._registers = session.once(Registers)
+        self._steps: dict[int, _Step] = {}
 
     def trace(self, task: Task) -> Trace:
         """The frames of a task from its saved registers on; what stops a trace is told in `ended`."""
@@ -84,84 +104,112 @@ class Stacks:
         if not registers:
             return Trace(task, (), f"CPU {task.cpu} left no registers for this running task")
         frames: list[Frame] = []
-        state = _State(dict(registers), task.running)
+        state = _State(registers, task.running)
+        if state.in_user_mode:
+            return Trace(task, (), "user")
         try:
             while len(frames) < MAX_FRAMES:
-                state = self._step(task, state, frames)
+                found = self._source.frames(state.pc, not state.interrupted)
+                if found[-1].function is None:
+                    raise _Stop(f"pc {hex16(state.pc)} is not in kernel text (sp {hex16(state.sp)})")
+                caller = self._caller(task, state)
+                frames += _frames(len(frames), state, found, caller)
+                if isinstance(caller, str):
+                    raise _Stop(caller)
+                if caller.in_user_mode:
+                    raise _Stop("user")
+                state = caller
         except _Stop as stop:
             return Trace(task, tuple(frames), str(stop))
-        except Unreadable as error:
-            return Trace(task, tuple(frames), str(error))
         return Trace(task, tuple(frames), f"stopped after {MAX_FRAMES} frames")
 
-    def _step(self, task: Task, state: _State, frames: list[Frame]) -> _State:
-        """Append the frames at the state's pc and return the caller's state; raises _Stop where there is none."""
-        entry = self._orc.find(state.pc if state.interrupted else state.pc - 1)
-        found = self._source.frames(state.pc, not state.interrupted)
-        if entry is None or found[-1].function is None:
-            raise _Stop(f"pc {state.pc:#018x} at sp {state.sp:#018x} is not in kernel text")
-        caller, stop = self._caller(task, state, entry)
-        interruption = caller.registers if caller is not None and caller.interrupted else {}
-        for source in found:
-            is_entry = bool(interruption) and not source.inlined
-            kind = _entry_kind(source.function) if is_entry else "normal"
-            registers = interruption if is_entry else {}
-            frames.append(Frame(len(frames), state.pc, state.sp, source, kind, registers))
-        if caller is None:
-            raise _Stop(stop)
-        if caller.interrupted and caller.registers.get("cs", 0) & _USER_MODE:
-            raise _Stop("user")
-        if caller.sp <= state.sp and not caller.interrupted and entry.sp_reg in (o.REG_SP, o.REG_BP):
-            raise _Stop(f"the stack does not grow from sp {state.sp:#018x}: caller's sp {caller.sp:#018x}")
-        return caller
-
-    def _caller(self, task: Task, state: _State, entry: OrcEntry) -> tuple[_State | None, str]:
-        if entry.type is FrameType.END_OF_STACK:
-            return None, _end_of_stack(task)
-        if entry.type is FrameType.UNDEFINED or entry.sp_reg == o.REG_UNDEFINED:
-            return None, f"the kernel has no unwind information for pc {state.pc:#018x}"
+    def _caller(self, task: Task, state: _State) -> _State | str:
+        """The state of the caller, or why there is none."""
         try:
-            return self._unwind(state, entry), ""
+            caller = self._unwind(state)
         except Unreadable as error:
-            return None, str(error)
+            return str(error)
         except _Stop as stop:
-            return None, str(stop)
+            return str(stop)
+        return _end_of_stack(task) if caller is None else caller
 
-    def _unwind(self, state: _State, entry: OrcEntry) -> _State:
-        cfa = self._previous_sp(state, entry)
-        if entry.type is FrameType.REGS:
+    def _step(self, pc: int) -> _Step:
+        if pc not in self._steps:
+            self._steps[pc] = _Step(self._orc.find(pc), self._debuginfo.find_cfi(pc))
+        return self._steps[pc]
+
+    def _unwind(self, state: _State) -> _State | None:
+        """The caller's state, or None at the end of the stack; raises _Stop, Unreadable."""
+        step = self._step(state.pc if state.interrupted else state.pc - 1)
+        orc = step.orc
+        if orc is not None and orc.type is FrameType.END_OF_STACK:
+            return None
+        if orc is None or orc.type is FrameType.UNDEFINED or orc.sp_reg == o.REG_UNDEFINED:
+            if step.cfi is None:
+                raise _Stop(f"the kernel has no unwind information for pc {hex16(state.pc)}")
+            cfa = (self._known(state, step.cfi.cfa_register) + step.cfi.cfa_offset) & _U64
+            return self._called(state, cfa, None, step.cfi)
+        cfa = self._orc_cfa(state, orc)
+        if orc.type is FrameType.REGS:
             return _State(self._registers.pt_regs(cfa), True)
-        if entry.type is FrameType.REGS_PARTIAL:
+        if orc.type is FrameType.REGS_PARTIAL:
             return _State(self._registers.iret_frame(cfa), True)
+        return self._called(state, cfa, orc, step.cfi)
+
+    def _called(self, state: _State, cfa: int, orc: OrcEntry | None, cfi: Row | None) -> _State:
+        """The state behind a call: the return address below the CFA, the registers that the callee saved or left."""
+        if cfa <= state.sp and orc is None or cfa % 8:
+            raise _Stop(f"the stack does not go on from sp {hex16(state.sp)}: the next frame would be at {hex16(cfa)}")
         registers = {"rip": self._memory.u64(cfa - 8), "rsp": cfa}
-        base = state.registers.get("rbp")
-        if entry.bp_reg == o.REG_PREV_SP:
-            registers["rbp"] = self._memory.u64((cfa + entry.bp_offset) & _U64)
-        elif entry.bp_reg == o.REG_BP and base is not None:
-            registers["rbp"] = self._memory.u64((base + entry.bp_offset) & _U64)
-        elif base is not None:
-            registers["rbp"] = base
+        if cfi is not None:
+            for name in CALLEE_SAVED:
+                if name in cfi.saved:
+                    registers[name] = self._memory.u64((cfa + cfi.saved[name]) & _U64)
+                elif name in state.registers and name not in cfi.lost:
+                    registers[name] = state.registers[name]
+        elif orc is not None:
+            base = state.registers.get("rbp")
+            if orc.bp_reg == o.REG_PREV_SP:
+                registers["rbp"] = self._memory.u64((cfa + orc.bp_offset) & _U64)
+            elif orc.bp_reg == o.REG_BP and base is not None:
+                registers["rbp"] = self._memory.u64((base + orc.bp_offset) & _U64)
+            elif base is not None:
+                registers["rbp"] = base
         return _State(registers, False)
 
-    def _previous_sp(self, state: _State, entry: OrcEntry) -> int:
-        """The sp of the caller: DWARF's canonical frame address."""
-        register = entry.sp_reg
+    def _orc_cfa(self, state: _State, orc: OrcEntry) -> int:
+        register = orc.sp_reg
         if register == o.REG_SP:
-            return (state.sp + entry.sp_offset) & _U64
+            return (state.sp + orc.sp_offset) & _U64
         if register == o.REG_SP_INDIRECT:
-            return (self._memory.u64(state.sp) + entry.sp_offset) & _U64
+            return (self._memory.u64(state.sp) + orc.sp_offset) & _U64
         if register in (o.REG_BP, o.REG_BP_INDIRECT):
-            at = (self._known(state, "rbp") + entry.sp_offset) & _U64
+            at = (self._known(state, "rbp") + orc.sp_offset) & _U64
             return self._memory.u64(at) if register == o.REG_BP_INDIRECT else at
-        if register not in _FULL_REGISTERS:
-            raise _Stop(f"the unwind information of pc {state.pc:#018x} names register {register}")
-        return (self._known(state, _FULL_REGISTERS[register]) + entry.sp_offset) & _U64
+        if register not in _OTHER_REGISTERS:
+            raise _Stop(f"the unwind information of pc {hex16(state.pc)} names an unknown register ({register})")
+        return (self._known(state, _OTHER_REGISTERS[register]) + orc.sp_offset) & _U64
 
     def _known(self, state: _State, name: str) -> int:
         value = state.registers.get(name)
         if value is None:
-            raise _Stop(f"{name} is not known at pc {state.pc:#018x}")
+            raise _Stop(f"{name} is not known at pc {hex16(state.pc)}")
         return value
+
+
+def _frames(
+    level: int, state: _State, found: tuple[SourceFrame, ...], caller: _State | str
+) -> list[Frame]:
+    """The frames of one state: those inlined there, and the real one with what its caller's interruption saved."""
+    frames = [
+        Frame(level + number, state.pc, state.sp, source, "normal", state.registers)
+        for number, source in enumerate(found)
+    ]
+    if isinstance(caller, _State) and caller.interrupted:
+        last = frames[-1]
+        kind = _entry_kind(last.source.function)
+        frames[-1] = replace(last, kind=kind, saved=caller.registers)
+    return frames
 
 
 def _entry_kind(function: str | None) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from errors import LabError
 
-DISK_SIZE = 1 << 30  # room for the dump; the file is sparse
+DISK_SIZE = 2 << 30  # room for the dump; the file is sparse
 TAIL = 40  # console lines to show after a failure
 # What the guest announces with "lab: step NAME", and the panic, in the order in which they come.
 STEPS = ("boot", "kexec", "module", "traffic", "publish", "crash", "panic", "capture", "makedumpfile", "done")

@@ -40,6 +40,7 @@ __attribute__((format(printf, 1, 2))) static void say(const char *fmt, ...)
 		exit(2);
 }
 
+/* Says what failed, and why where errno tells it: then the lab shows it. */
 _Noreturn void die(const char *fmt, ...)
 {
 	char text[256];
@@ -49,7 +50,7 @@ _Noreturn void die(const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
-	say("lab: failed: %s: %s", text, strerror(saved));
+	say("lab: failed: %s%s%s", text, saved ? ": " : "", saved ? strerror(saved) : "");
 	exit(1);
 }
 
@@ -73,7 +74,7 @@ int number(const char *word)
 	long value = strtol(word, &end, 0);
 
 	if (end == word || *end) {
-		errno = EINVAL;
+		errno = 0;
 		die("not a number: %s", word);
 	}
 	return (int)value;
@@ -212,12 +213,13 @@ static void run_line(int argc, char **argv)
 	for (size_t i = 0; i < sizeof(tables) / sizeof(*tables); i++)
 		for (const struct word *word = tables[i]; word->name; word++)
 			if (!strcmp(word->name, argv[0])) {
+				errno = 0;
 				if (argc - 1 < word->min_args)
 					die("too few words after %s", argv[0]);
 				word->run(argc, argv);
 				return;
 			}
-	errno = ENOSYS;
+	errno = 0;
 	die("unknown word %s", argv[0]);
 }
 
@@ -243,5 +245,6 @@ int main(int argc, char **argv)
 		if (n)
 			run_line(n, args);
 	}
+	errno = 0;
 	die("the scenario ended and the kernel still runs");
 }

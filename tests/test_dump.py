@@ -1,0 +1,233 @@
+"""Opening and reading dumps: what is there is read, what is not there has its reason, and nothing reads as zeros."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+from typing import Callable
+
+import kdumpfile_writer as writer
+import pytest
+
+from gdb_kdump.channel import Server
+from gdb_kdump.errors import DumpError, Why
+from gdb_kdump.memory import Memory
+from gdb_kdump.paging import PageTables
+from gdb_kdump.preflight import examine
+
+PAGE = writer.PAGE
+FORMATS: dict[str, Callable[[Path, writer.Kernel], None]] = {
+    "plain": writer.write_kdump,
+    "zlib": lambda path, kernel: writer.write_kdump(path, kernel, compress=True),
+    "elf": writer.write_elf,
+}
+
+
+@pytest.fixture
+def kernel() -> writer.Kernel:
+    kernel = writer.small_kernel()
+    kernel.excluded = {0x105}
+    return kernel
+
+
+@pytest.fixture(params=sorted(FORMATS))
+def dump(request: pytest.FixtureRequest, tmp_path: Path, kernel: writer.Kernel) -> Path:
+    path = tmp_path / "vmcore"
+    FORMATS[request.param](path, kernel)
+    return path
+
+
+def cut(path: Path, size: int) -> Path:
+    short = path.with_name("short")
+    short.write_bytes(path.read_bytes()[:size])
+    return short
+
+
+def test_what_the_dump_is(dump: Path, kernel: writer.Kernel) -> None:
+    with Server.start(str(dump)) as server:
+        info = server.info()
+    assert info["arch"] == "x86_64"
+    assert info["release"] == "6.1.0-synthetic"
+    assert info["page_size"] == PAGE
+    assert info["vmcoreinfo"] == kernel.vmcoreinfo
+    assert info["files"] == [{"path": str(dump), "size": dump.stat().st_size}]
+    assert info["preflight"]["pages_missing"] == 0
+    assert info["preflight"]["sentence"] == ""
+    assert info["cpus"] == 2
+    assert info["registers"][1]["rip"] == kernel.registers[1]["rip"]
+    assert info["registers"][0]["eflags"] == kernel.registers[0]["eflags"]
+
+
+def test_every_page_is_read_where_it_is_mapped(dump: Path, kernel: writer.Kernel) -> None:
+    with Server.start(str(dump)) as server:
+        memory = Memory(server)
+        for pfn in set(kernel.pages) - kernel.excluded:
+            assert memory.read(writer.DIRECT_MAP + pfn * PAGE, PAGE) == kernel.pages[pfn]
+        for index in range(16):
+            assert memory.read(writer.VMALLOC + index * PAGE, PAGE) == kernel.pages[0x200 + index]
+        assert memory.read(writer.IMAGE_MAP + 0x100FF8, 16) == kernel.pages[0x100][-8:] + kernel.pages[0x101][:8]
+
+
+def test_what_is_not_there_has_its_reason(dump: Path) -> None:
+    with Server.start(str(dump)) as server:
+        memory = Memory(server)
+        assert memory.why(writer.DIRECT_MAP + 0x105000) is Why.FILTERED
+        assert memory.why(writer.VMALLOC + 16 * PAGE) is Why.UNMAPPED
+        assert memory.why(0) is Why.UNMAPPED
+        assert memory.why(0x0000900000000000) is Why.UNMAPPED  # not canonical
+        assert memory.why((1 << 64) - 1) is Why.UNMAPPED
+        data, why = memory.read_prefix(writer.DIRECT_MAP + 0x104FF0, 64)
+        assert (len(data), why) == (16, Why.FILTERED)
+
+
+@pytest.mark.parametrize("percent", [10, 25, 40, 60, 75, 90, 97])
+def test_a_page_past_the_end_is_truncated_and_never_zeros(dump: Path, kernel: writer.Kernel, percent: int) -> None:
+    short = cut(dump, dump.stat().st_size * percent // 100)
+    try:
+        server = Server.start(str(short))
+    except DumpError as refusal:
+        assert "truncated" in str(refusal) and percent <= 25
+        return
+    with server:
+        report = server.info()["preflight"]
+        assert 0 < report["pages_missing"] <= report["pages"] == len(kernel.pages) - 1
+        assert report["bytes_missing"] == dump.stat().st_size - short.stat().st_size
+        assert f"{report['pages_missing']:,} of {report['pages']:,} pages are missing" in report["sentence"]
+        server.set_direct_map(writer.DIRECT_MAP)
+        memory, found, lost = Memory(server), 0, 0
+        for pfn in kernel.pages:
+            data, why = memory.read_prefix(writer.DIRECT_MAP + pfn * PAGE, PAGE)
+            if why is None:
+                assert data == kernel.pages[pfn]
+                found += 1
+            elif pfn in kernel.excluded:
+                assert why is Why.FILTERED
+            else:
+                assert (data, why) == (b"", Why.TRUNCATED)
+                lost += 1
+        assert lost == report["pages_missing"] and found == report["pages"] - lost
+
+
+def test_a_lost_page_table_is_truncated_and_not_unmapped(dump: Path, kernel: writer.Kernel) -> None:
+    # The tables have the highest page numbers, so they are the last in the file.
+    short = cut(dump, dump.stat().st_size - 2 * PAGE if dump.read_bytes()[:4] != b"KDUM" else _before_tables(dump))
+    with Server.start(str(short)) as server:
+        memory = Memory(server)
+        assert memory.why(writer.VMALLOC) is Why.TRUNCATED
+        assert memory.why(writer.IMAGE_MAP + 0x100000) is None, "the image is found without tables"
+
+
+def _before_tables(dump: Path) -> int:
+    """The size that loses the last two page tables of a kdump-compressed file."""
+    data = dump.read_bytes()
+    blocks, bitmap_blocks = struct.unpack_from("<iI", data, 432)
+    descriptors_at = (1 + blocks + bitmap_blocks) * PAGE
+    (first_data,) = struct.unpack_from("<Q", data, descriptors_at)
+    (offset,) = struct.unpack_from("<Q", data, first_data - 2 * 24)
+    return int(offset)
+
+
+def test_damaged_data_is_corrupt(tmp_path: Path, kernel: writer.Kernel) -> None:
+    path = tmp_path / "vmcore"
+    writer.write_kdump(path, kernel, compress=True)
+    data = bytearray(path.read_bytes())
+    blocks, bitmap_blocks = struct.unpack_from("<iI", data, 432)
+    (first_page,) = struct.unpack_from("<Q", data, (1 + blocks + bitmap_blocks) * PAGE)
+    data[first_page : first_page + 16] = b"\xff" * 16
+    path.write_bytes(data)
+    with Server.start(str(path)) as server:
+        memory = Memory(server)
+        assert memory.why(writer.DIRECT_MAP + 0x100000) is Why.CORRUPT
+        assert memory.why(writer.DIRECT_MAP + 0x101000) is None
+
+
+def test_makedumpfile_ran_out_of_space(tmp_path: Path, kernel: writer.Kernel) -> None:
+    path = tmp_path / "vmcore"
+    writer.write_kdump(path, kernel, status=8)
+    report = examine(str(path)).report
+    assert report.incomplete and "ran out of space" in report.sentence
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (b"", "is empty"),
+        (b"#!/bin/sh\necho hello\n", "is a text file"),
+        (b"makedumpfile\0\0\0\0" + bytes(4096), "makedumpfile -R"),
+        (b"\x1f\x8b\x08\0" + bytes(4096), "gunzip"),
+        (b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HH", 2, 62) + bytes(4096), "not a dump"),
+        (b"\x7fELF", "truncated"),
+        (b"KDUMP   " + struct.pack("<i", 6), "truncated"),
+        (b"KDUMP   " + bytes(8192), "damaged header"),
+        (b"\0\1\2\3" * 4096, "no kernel dump"),
+    ],
+)
+def test_what_is_no_dump_gets_one_clear_sentence(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    with pytest.raises(DumpError, match=words) as refusal:
+        Server.start(str(path))
+    assert str(path) in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_places_where_no_dump_is(tmp_path: Path) -> None:
+    with pytest.raises(DumpError, match="is a directory"):
+        Server.start(str(tmp_path))
+    with pytest.raises(DumpError, match="no such file"):
+        Server.start(str(tmp_path / "absent"))
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DumpError, match="is not a file"):
+        Server.start(str(tmp_path / "pipe"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_no_permission(tmp_path: Path) -> None:
+    path = tmp_path / "vmcore"
+    path.write_bytes(b"KDUMP   ")
+    path.chmod(0)
+    with pytest.raises(DumpError, match="no permission"):
+        Server.start(str(path))
+
+
+def test_another_machine_is_refused(tmp_path: Path, kernel: writer.Kernel) -> None:
+    path = tmp_path / "vmcore"
+    writer.write_elf(path, kernel)
+    data = bytearray(path.read_bytes())
+    data[18:20] = struct.pack("<H", 183)  # EM_AARCH64
+    path.write_bytes(data)
+    with pytest.raises(DumpError, match="aarch64.*only x86_64"):
+        Server.start(str(path))
+
+
+def test_a_split_bitmap_counts_only_its_own_pages(tmp_path: Path, kernel: writer.Kernel) -> None:
+    path = tmp_path / "vmcore"
+    writer.write_kdump(path, kernel)
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<i", data, PAGE + 12, 1)
+    struct.pack_into("<QQ", data, PAGE + 80, 0x102, 0x110)
+    path.write_bytes(data)
+    assert examine(str(path)).report.pages == 0x110 - 0x102 - 1  # one of them is excluded
+
+
+def test_five_levels_large_pages_and_encryption() -> None:
+    secret = 1 << 47
+    tables = {
+        0x1000: {0x111: 0x2000},
+        0x2000: {0x1: 0x3000},
+        0x3000: {0x2: 0x4000, 0x3: 0x40000080},  # a 1 GiB page
+        0x4000: {0x3: 0x5000, 0x4: 0x600080},  # a 2 MiB page
+        0x5000: {0x5: 0x7000},
+    }
+
+    def read_page(physical: int) -> bytes:
+        entries = tables[physical]
+        return struct.pack("<512Q", *(entries[index] | secret | 1 if index in entries else 0 for index in range(512)))
+
+    walk = PageTables(0x1000, 5, read_page, secret)
+    base = 0xFF << 56 | 0x111 << 48 | 1 << 39
+    assert walk.physical(base | 2 << 30 | 3 << 21 | 5 << 12 | 0x123) == 0x7123
+    assert walk.physical(base | 2 << 30 | 4 << 21 | 0x12345) == 0x612345
+    assert walk.physical(base | 3 << 30 | 0x1234567) == 0x41234567
+    assert walk.physical(base | 2 << 30 | 3 << 21 | 6 << 12) is Why.UNMAPPED
+    assert walk.physical(0x00FF << 48 | 0x111 << 48) is Why.UNMAPPED

@@ -1,0 +1,149 @@
+"""The block cache: the same bytes as the server's, few round trips, bounded."""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import kdumpfile_writer as writer
+import pytest
+
+from gdb_kdump.channel import Server
+from gdb_kdump.errors import Unreadable, Why
+from gdb_kdump.memory import Memory
+from gdb_kdump.wire import Run
+
+PAGE = writer.PAGE
+BASE = writer.DIRECT_MAP + 0x100000
+PAGES = 256
+HOLE = 40  # the page that makedumpfile left out
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    kernel = writer.small_kernel(data_pages=PAGES)
+    kernel.pages[0x100] = b"\xfe\xff\xff\xff\xff\xff\xff\xff" + b"name\0".ljust(PAGE - 11, b"x") + b"end"
+    kernel.excluded = {0x100 + HOLE}
+    path = tmp_path_factory.mktemp("dump") / "vmcore"
+    writer.write_kdump(path, kernel)
+    with Server.start(str(path)) as server:
+        yield server
+
+
+@pytest.fixture
+def memory(server: Server) -> Memory:
+    return Memory(server)
+
+
+class Counting:
+    """A server that counts what it is asked."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.sizes: list[int] = []
+
+    def read(self, addr: int, size: int) -> list[Run]:
+        self.sizes.append(size)
+        return self.server.read(addr, size)
+
+
+def test_reads_of_every_kind_agree_with_the_server(server: Server) -> None:
+    rng = random.Random(7)
+    memory = Memory(server, cache_bytes=8 * PAGE)
+    for _ in range(3000):
+        addr = BASE + rng.randrange((PAGES - 20) * PAGE)
+        size = rng.choice([0, 1, 8, 64, PAGE, 3 * PAGE + 5, 17 * PAGE])
+        expected = b"".join(
+            run if isinstance(run, bytes) else b"?" * run.size for run in server.read(addr, min(size, 16 * PAGE))
+        )
+        data, why = memory.read_prefix(addr, min(size, 16 * PAGE))
+        hole = (BASE + HOLE * PAGE) - addr
+        if why is None:
+            assert data == expected
+        else:
+            assert why is Why.FILTERED and len(data) == max(0, hole) and expected.startswith(data)
+            with pytest.raises(Unreadable) as refusal:
+                memory.read(addr, size)
+            assert refusal.value.addr == addr + len(data)
+
+
+def test_typed_reads(memory: Memory) -> None:
+    assert memory.u8(BASE) == 0xFE
+    assert memory.u16(BASE) == 0xFFFE
+    assert memory.u32(BASE) == 0xFFFFFFFE
+    assert memory.u64(BASE) == memory.ptr(BASE) == 0xFFFFFFFFFFFFFFFE
+    assert memory.s32(BASE) == memory.s64(BASE) == -2
+    assert memory.u64(BASE + PAGE - 4) >> 32 == 0x00000000, "the next page begins with a zero word"
+    assert memory.u64(BASE + PAGE + 8) == 0x101 << 32 | 1
+
+
+def test_strings(memory: Memory) -> None:
+    assert memory.cstring(BASE + 8) == b"name"
+    assert memory.cstring(BASE + 8, 2) == b"na"
+    assert memory.cstring(BASE + PAGE - 3) == b"end"
+    with pytest.raises(Unreadable):
+        memory.cstring(BASE + HOLE * PAGE)
+
+
+def test_a_string_may_end_before_a_hole(memory: Memory) -> None:
+    assert memory.cstring(BASE + HOLE * PAGE - 8) == b"\xff\x01"
+    with pytest.raises(Unreadable) as refusal:
+        memory.cstring(BASE + HOLE * PAGE - 1 - 0, 1 + 1) if memory.u8(BASE + HOLE * PAGE - 1) else memory.u8(
+            BASE + HOLE * PAGE
+        )
+    assert refusal.value.addr == BASE + HOLE * PAGE
+
+
+@pytest.mark.parametrize("addr, size", [(-1, 1), (-PAGE, 8), ((1 << 64) - 4, 8), (1 << 64, 1), (1 << 70, 8)])
+def test_addresses_that_are_none(memory: Memory, addr: int, size: int) -> None:
+    with pytest.raises(Unreadable) as refusal:
+        memory.read(addr, size)
+    assert refusal.value.why is Why.UNMAPPED
+
+
+def test_a_block_serves_many_members_without_a_copy(memory: Memory) -> None:
+    buffer, offset = memory.block(BASE + PAGE + 16, 16)
+    assert struct.unpack_from("<QQ", buffer, offset) == (0x101 << 32 | 2, 0x101 << 32 | 3)
+    assert memory.block(BASE + PAGE + 24, 8)[0] is buffer
+    for at in range(BASE + PAGE - 64, BASE + 3 * PAGE, 8):
+        buffer, offset = memory.block(at, 232)
+        assert buffer[offset : offset + 232] == memory.read(at, 232)
+    with pytest.raises(Unreadable):
+        memory.block(BASE + HOLE * PAGE - 8, 16)
+
+
+def test_a_walk_is_read_ahead_and_a_random_touch_is_not(server: Server) -> None:
+    counting = Counting(server)
+    memory = Memory(counting)  # type: ignore[arg-type]
+    memory.u64(BASE + 100 * PAGE)
+    assert counting.sizes == [2 * PAGE]
+    for at in range(BASE + 100 * PAGE, BASE + 228 * PAGE, 512):
+        memory.u64(at)
+    assert len(counting.sizes) <= 2 + 128 // 16
+    assert sum(counting.sizes) == 128 * PAGE + (counting.sizes and (BASE + 228 * PAGE) // PAGE % 16 and 12 * PAGE)
+
+
+def test_a_hole_is_asked_for_once(server: Server) -> None:
+    counting = Counting(server)
+    memory = Memory(counting)  # type: ignore[arg-type]
+    for _ in range(5):
+        assert memory.why(BASE + HOLE * PAGE + 8) is Why.FILTERED
+    assert len(counting.sizes) == 1
+
+
+def test_the_cache_is_bounded(server: Server) -> None:
+    memory = Memory(server, cache_bytes=16 * PAGE)
+    for _ in range(3):
+        for page in range(PAGES):
+            if page != HOLE:
+                memory.read(BASE + page * PAGE, PAGE)
+                assert len(memory._pages) <= 16 + 16
+    assert memory._held == len(memory._pages) * PAGE
+
+
+def test_a_dump_from_the_lab_reads_the_same_both_ways(server: Server, tmp_path: Path) -> None:
+    """Whole blocks and single pages are the same bytes."""
+    (block,) = server.read(BASE, 16 * PAGE)
+    assert b"".join(run for page in range(16) for run in server.read(BASE + page * PAGE, PAGE)) == block  # type: ignore[misc]
