@@ -5,12 +5,17 @@ from __future__ import annotations
 import gdb
 
 from gdb_kdump import session
+from gdb_kdump.commands.functions import FUNCTIONS, Function
 from gdb_kdump.commands.kbt import Kbt
 from gdb_kdump.commands.kinfo import Kinfo
 from gdb_kdump.commands.kps import Kps
+from gdb_kdump.commands.kstruct import Kstruct
+from gdb_kdump.commands.shinfo import Shinfo
+from gdb_kdump.commands.skbcheck import Skbcheck
+from gdb_kdump.commands.skbwalk import Skbwalk
 from gdb_kdump.commands.target import TargetKdump
 
-COMMANDS = (TargetKdump, Kinfo, Kps, Kbt)
+COMMANDS = (TargetKdump, Kinfo, Kps, Kbt, Kstruct, Shinfo, Skbwalk, Skbcheck)
 
 _registered = False
 
@@ -22,5 +27,7 @@ def register() -> None:
         return
     for command in COMMANDS:
         command()
+    for name, help, body in FUNCTIONS:
+        Function(name, help, body)
     gdb.events.connection_removed.connect(lambda event: session.forget(event.connection))
     _registered = True

@@ -13,14 +13,14 @@ import select
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Dict, Iterable, Iterator, List, Tuple
+from typing import Any, BinaryIO
 
 from gdb_kdump.errors import DumpError
 from gdb_kdump.wire import (
@@ -57,7 +57,7 @@ class Thread:
     id: int
     name: str
     core: int | None
-    registers: Dict[str, int]
+    registers: dict[str, int]
 
 
 class NoLibrary(DumpError):
@@ -112,7 +112,7 @@ class Server:
             f"that can import kdumpfile ({'; '.join(refusals)})"
         )
 
-    def info(self) -> Dict[str, Any]:
+    def info(self) -> dict[str, Any]:
         """What the dump is, as `Dump.info` in dump.py says it."""
         return self._info  # type: ignore[no-any-return]
 
@@ -135,7 +135,7 @@ class Server:
         if self._obituary is not None:
             raise DumpError(f"the dump server {self._obituary}: {_REMEDY}")
 
-    def read(self, addr: int, size: int) -> List[Run]:
+    def read(self, addr: int, size: int) -> list[Run]:
         """Read `size` (at most MAX_READ) bytes at virtual address `addr`: bytes and holes, in order of address.
 
         Raises DumpError when the server is gone, or does not answer in time.
@@ -197,7 +197,7 @@ class Server:
 
     def _receive(self, sequence: int, timeout: float) -> bytes:
         """The body of the answer to `sequence`; answers to requests that Ctrl-C cut short are thrown away."""
-        parts: List[bytes] = []
+        parts: list[bytes] = []
         deadline = time.monotonic() + timeout
         while True:
             while not self._poll.poll(_SLICE_MS):
@@ -267,7 +267,7 @@ def _interpreters() -> Iterator[str]:
             yield candidate
 
 
-def _listen() -> Tuple[socket.socket, int]:
+def _listen() -> tuple[socket.socket, int]:
     """A listening Unix socket without a file, and an O_PATH descriptor by which this process can connect to it."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     directory = tempfile.mkdtemp(prefix="gdb-kdump-")  # mode 0700: nobody else gets in before the file is gone
@@ -309,7 +309,8 @@ def _spawn(
 
 def _thread_requests(threads: Iterable[Thread], selected: int) -> Iterator[bytes]:
     """The THREADS requests that carry `threads`, none larger than a message may be."""
-    first, batch, size = True, [], 0
+    first, size = True, 0
+    batch: list[str] = []
     for thread in threads:
         text = json.dumps([thread.id, thread.name, thread.core, thread.registers], separators=(",", ":"))
         if batch and size + len(text) > MAX_BODY - 256:
@@ -320,6 +321,6 @@ def _thread_requests(threads: Iterable[Thread], selected: int) -> Iterator[bytes
     yield _thread_request(first, batch, True, selected)
 
 
-def _thread_request(first: bool, batch: List[str], commit: bool, selected: int) -> bytes:
+def _thread_request(first: bool, batch: list[str], commit: bool, selected: int) -> bytes:
     head = json.dumps({"first": first, "commit": commit, "selected": selected})
     return f'{head[:-1]},"threads":[{",".join(batch)}]}}'.encode()

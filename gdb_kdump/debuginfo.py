@@ -53,6 +53,11 @@ class DebugInfo:
             raise MissingDebugInfo(f"symbol {symbol}")
         return found
 
+    def percpu_address(self, addr: int) -> int:
+        """The per-CPU address of a variable that GDB has at `addr`: without KASLR where the section is linked at 0."""
+        start = self._elf.find_symbol("__per_cpu_start")
+        return addr if start is None or start.relocated else (addr - self._kaslr_offset) & _U64
+
     @cached_property
     def _call_frames(self) -> CallFrames:
         return CallFrames(self._elf.section(".debug_frame"))

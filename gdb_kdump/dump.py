@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any, Dict, List
+from typing import Any
 
 import kdumpfile
 
@@ -70,7 +70,8 @@ class Dump:
             raise self._cannot("opened", error) from None
         arch = self._text("arch.name")
         if arch != "x86_64":
-            raise DumpError(f"{self._path} is a dump of {arch or 'an unknown machine'}: only x86_64 dumps can be opened")
+            machine = arch or "an unknown machine"
+            raise DumpError(f"{self._path} is a dump of {machine}: only x86_64 dumps can be opened")
         try:
             self._file.attr["addrxlat.ostype"] = "linux"
         except _KdumpfileError as error:
@@ -78,11 +79,11 @@ class Dump:
         # 0.5.1's get_addrxlat_ctx() would break every later read, so its translation cannot be watched from here.
         self._tables = self._page_tables() if examined.must_check else None
 
-    def info(self) -> Dict[str, Any]:
+    def info(self) -> dict[str, Any]:
         """What the dump is, ready for JSON.
 
-        format, arch, machine, release, page_size, max_pfn, cpus (count), registers (by CPU, those known, by GDB's names),
-        pids (by CPU), vmcoreinfo (its raw text, or None), phys_base, files [{path, size}] and preflight (a preflight.Report).
+        format, arch, release, nodename, page_size, max_pfn, phys_base, cpus (how many), registers (by CPU: those known, by
+        GDB's names), pids (by CPU), vmcoreinfo (its raw text, or None), files [{path, size}], preflight (a Report).
         """
         cpus = self._number("cpu.number") or 0
         return {
@@ -101,14 +102,16 @@ class Dump:
             "preflight": asdict(self._examined.report),
         }
 
-    def read(self, addr: int, size: int) -> List[Run]:
+    def read(self, addr: int, size: int) -> list[Run]:
         """The bytes and holes at kernel virtual address `addr`, in order, `size` bytes in all."""
+        if not size:
+            return []
         if self._tables is None:
             try:
                 return [bytes(self._file.read(_KVADDR, addr, size))]
             except _KdumpfileError:
                 pass  # somewhere in it is a hole
-        runs: List[Run] = []
+        runs: list[Run] = []
         at, end = addr, addr + size
         while at < end:
             length = min(_PAGE - at % _PAGE, end - at)
@@ -168,7 +171,6 @@ class Dump:
         levels = 5 if self._number("linux.vmcoreinfo.NUMBER.pgtable_l5_enabled") else 4
         encryption = self._number("linux.vmcoreinfo.NUMBER.sme_mask") or 0
 
-
         def read_page(physical: int) -> bytes | Why:
             return self._read_physical(physical, _PAGE)
 
@@ -195,7 +197,7 @@ class Dump:
         raw = self._attribute("linux.vmcoreinfo.raw")
         return None if raw is None else _blob(raw).decode(errors="backslashreplace")
 
-    def _registers(self, cpu: int) -> Dict[str, int]:
+    def _registers(self, cpu: int) -> dict[str, int]:
         registers = self._attribute(f"cpu.{cpu}.reg")
         if registers is None:
             return {}
@@ -209,7 +211,7 @@ class Dump:
         return DumpError(f"{self._path} cannot be {what}: {because}")
 
 
-def _append(runs: List[Run], run: Run) -> None:
+def _append(runs: list[Run], run: Run) -> None:
     """Add `run`, joined with the last one when both are bytes or both are holes of a kind."""
     last = runs[-1] if runs else None
     if isinstance(last, bytes) and isinstance(run, bytes):

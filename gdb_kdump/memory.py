@@ -7,7 +7,6 @@ Two pages are fetched when one is touched out of the blue, because the server mu
 from __future__ import annotations
 
 import struct
-from typing import Dict, List, Tuple
 
 from gdb_kdump.channel import Server
 from gdb_kdump.errors import Unreadable, Why
@@ -36,13 +35,13 @@ class Memory:
 
     def __init__(self, server: Server, cache_bytes: int = _CACHE_BYTES) -> None:
         self._server = server
-        self._limit = cache_bytes
+        self._limit = max(cache_bytes, MAX_READ)  # or a fetch could evict what it was for
         self._held = 0
         # Page number -> the buffer that holds it and the buffer's address; neighbours share a buffer.
-        self._pages: Dict[int, Tuple[bytes, int]] = {}
+        self._pages: dict[int, tuple[bytes, int]] = {}
         # First page number of each buffer -> number of pages, oldest first.
-        self._buffers: Dict[int, int] = {}
-        self._holes: Dict[int, Why] = {}
+        self._buffers: dict[int, int] = {}
+        self._holes: dict[int, Why] = {}
 
     def read(self, addr: int, size: int) -> bytes:
         """The `size` bytes at `addr`."""
@@ -57,13 +56,13 @@ class Memory:
             raise Unreadable(addr + len(data), why)
         return data
 
-    def read_prefix(self, addr: int, size: int) -> Tuple[bytes, Why | None]:
+    def read_prefix(self, addr: int, size: int) -> tuple[bytes, Why | None]:
         """The bytes at `addr` up to the first hole, at most `size`, and why it ends early, or None."""
         if size < 0:
             raise ValueError(f"a read of {size} bytes")
         if addr < 0:
             return b"", Why.UNMAPPED
-        parts: List[bytes] = []
+        parts: list[bytes] = []
         at, end = addr, min(addr + size, _TOP)
         while at < end:
             entry = self._page(at >> _SHIFT, end)
@@ -75,7 +74,7 @@ class Memory:
             at += len(part)
         return b"".join(parts), Why.UNMAPPED if addr + size > _TOP else None
 
-    def block(self, addr: int, size: int = 1) -> Tuple[bytes, int]:
+    def block(self, addr: int, size: int = 1) -> tuple[bytes, int]:
         """A buffer and the offset of `addr` in it, with at least `size` bytes from there.
 
         For walkers that take many members out of one object: `unpack_from(*memory.block(addr, size))` copies nothing
@@ -135,8 +134,8 @@ class Memory:
             raise Unreadable(addr + len(data), why)
         return data
 
-    def _page(self, page: int, end: int) -> Tuple[bytes, int] | Why:
-        """The buffer that holds page number `page` and its address, or why there is none; `end` is a read-ahead hint."""
+    def _page(self, page: int, end: int) -> tuple[bytes, int] | Why:
+        """The buffer with page number `page` and its address, or why there is none; `end` is where the read will end."""
         entry = self._pages.get(page)
         if entry is not None:
             return entry

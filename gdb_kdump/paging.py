@@ -7,7 +7,8 @@ walking ourselves we see every page on the way, and can say which of them is not
 from __future__ import annotations
 
 import struct
-from typing import Callable, Dict, List, Tuple, Union
+from collections.abc import Callable
+from typing import Union
 
 from gdb_kdump.errors import Why
 
@@ -27,8 +28,8 @@ class PageTables:
     """Translates virtual addresses by the tables under `root`, the physical address of the topmost one.
 
     `levels` is 4 or 5; `read_page` gives the page at a physical address, or why there is none; `encryption` holds the
-    bits that AMD's memory encryption sets in an entry (VMCOREINFO's sme_mask). Where a table cannot be read, an address is
-    looked for in `linear`: (first address, size, physical address) of areas that the kernel maps in one piece.
+    bits that AMD's memory encryption sets in an entry (VMCOREINFO's sme_mask). Where a table cannot be read, an address
+    is looked for in `linear`: (first address, size, physical address) of areas that the kernel maps in one piece.
     """
 
     def __init__(self, root: int, levels: int, read_page: Callable[[int], Table], encryption: int = 0) -> None:
@@ -37,8 +38,8 @@ class PageTables:
         self._address_bits = 12 + 9 * levels
         self._frame = _FRAME & ~encryption
         self._read_page = read_page
-        self.linear: List[Tuple[int, int, int]] = []
-        self._tables: Dict[int, Table] = {}
+        self.linear: list[tuple[int, int, int]] = []
+        self._tables: dict[int, Table] = {}
 
     def physical(self, addr: int) -> int | Why:
         """The physical address of `addr`, or UNMAPPED, or why a table on the way cannot be read."""
@@ -54,7 +55,7 @@ class PageTables:
                 return Why.UNMAPPED
             if shift == 12 or (entry & _HUGE and shift <= 30):
                 below = (1 << shift) - 1
-                return entry & self._frame & ~below | addr & below  # type: ignore[no-any-return]
+                return int(entry) & self._frame & ~below | addr & below
             table_at = entry & self._frame
             shift -= 9
 

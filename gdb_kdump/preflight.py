@@ -11,13 +11,13 @@ import stat
 import struct
 from array import array
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import BinaryIO, Callable, Dict, List, Tuple
+from typing import BinaryIO
 
 from gdb_kdump.errors import DumpError, Why
 
-_DESCRIPTOR = struct.Struct("<QII8x")  # diskdump_mod.h: struct page_desc {off_t offset; u32 size, flags; u64 page_flags}
-_DESCRIPTOR_BIG = struct.Struct(">QII8x")
+_DESCRIPTOR = "QII8x"  # makedumpfile's struct page_desc {off_t offset; u32 size; u32 flags; u64 page_flags}
 _DESCRIPTORS_PER_READ = 1 << 16
 _SAMPLE_ABOVE = 10_000_000
 _BITMAP_STEP = 4096  # bytes of bitmap between two remembered page counts
@@ -76,8 +76,8 @@ def examine(path: str) -> Examined:
     return Examined(path, size, Report(0, 0, 0, 0.0, False, False, ""), 0, False, lambda _: None)
 
 
-_NOT_YET: Dict[bytes, str] = {
-    b"makedumpfile\0": "is a flattened dump: restore it with `makedumpfile -R NEWFILE < FLATTENED` and open the new file",
+_NOT_YET: dict[bytes, str] = {
+    b"makedumpfile\0": "is a flattened dump: run `makedumpfile -R NEWFILE < FLATTENED` and open the new file",
     b"\x1f\x8b": "is compressed with gzip: unpack it with `gunzip` first",
     b"\xfd7zXZ\0": "is compressed with xz: unpack it with `unxz` first",
     b"BZh": "is compressed with bzip2: unpack it with `bunzip2` first",
@@ -95,11 +95,9 @@ def _open(path: str) -> BinaryIO:
             raise DumpError(f"{path} is not a file: a dump must be one that can be read at any place")
         return open(path, "rb", buffering=0)  # type: ignore[return-value]
     except PermissionError:
-        raise DumpError(f"{path}: no permission to read it; dumps belong to root, run `chown` on a copy of it") from None
+        raise DumpError(f"{path}: no permission to read it (dumps belong to root)") from None
     except FileNotFoundError:
         raise DumpError(f"{path}: no such file") from None
-    except DumpError:
-        raise
     except (OSError, ValueError) as error:
         raise DumpError(f"{path} cannot be opened: {getattr(error, 'strerror', None) or error}") from None
 
@@ -119,15 +117,18 @@ def _cut_head(path: str, size: int, needed: int, where: str) -> DumpError:
     )
 
 
-def _sentence(missing: int, pages: int, bytes_missing: int, exact: bool, incomplete: bool) -> str:
+def _sentence(missing: int, pages: int, size: str, exact: bool, incomplete: bool) -> str:
     if not missing and not incomplete:
         return ""
     begin = "makedumpfile ran out of space: " if incomplete else "the dump is truncated: "
     if not missing:
         return begin + "the dump is incomplete"
     about = "" if exact else "about "
-    size = f" ({bytes_missing:,} bytes)" if bytes_missing else ""
     return f"{begin}{about}{missing:,} of {pages:,} pages are missing, {100 * missing / pages:.1f} %{size}"
+
+
+def _in_bytes(bytes_missing: int, at_least: bool = False) -> str:
+    return f" ({'at least ' if at_least else ''}{bytes_missing:,} bytes)" if bytes_missing else ""
 
 
 class _Kdump:
@@ -154,7 +155,7 @@ class _Kdump:
             self.end = max_64 or max_pfn
             if split:
                 self.first, self.end = start_64, min(self.end, end_64)
-        self.descriptor = _DESCRIPTOR if order == "<" else _DESCRIPTOR_BIG
+        self.descriptor = struct.Struct(order + _DESCRIPTOR)
         self.swap = order == ">"
         bitmap_at = (1 + sub_blocks) * self.block
         self.descriptors_at = bitmap_at + bitmap_blocks * self.block
@@ -167,8 +168,9 @@ class _Kdump:
         self.dumped_bytes = min(-(-self.end // 8), self.descriptors_at - self.dumped_at)
         self.counts = self._count()
         self.pages = self.counts[-1]
+        self.data_at = self.descriptors_at + 24 * self.pages
 
-    def _count(self) -> List[int]:
+    def _count(self) -> list[int]:
         """How many pages were dumped before each step of the bitmap, and in all."""
         counts, total = [0], 0
         for at in range(0, self.dumped_bytes, _BITMAP_STEP):
@@ -177,7 +179,7 @@ class _Kdump:
         return counts
 
     def _bits(self, start: int, stop: int) -> int:
-        """Bytes `start` to `stop` of the bitmap as a number whose bit 0 is the first page, without pages of other files."""
+        """Bytes `start` to `stop` of the bitmap as a number, bit 0 for the first page, without the pages of other files."""
         bits = int.from_bytes(_at(self.file, self.dumped_at + start, stop - start), "little")
         if start * 8 < self.first:
             skip = self.first - start * 8
@@ -186,11 +188,11 @@ class _Kdump:
             bits &= (1 << max(0, self.end - start * 8)) - 1
         return bits
 
-    def missing(self) -> Tuple[int, int, bool]:
+    def missing(self) -> tuple[int, int, bool]:
         """How many pages are missing, how many bytes the file lacks, and whether that was counted, not estimated."""
         step = 1 if self.pages <= _SAMPLE_ABOVE else -(-self.pages // _SAMPLE_ABOVE)
         seen = lost = 0
-        end = self.descriptors_at + 24 * self.pages
+        end = self.data_at
         for start in range(0, self.pages, _DESCRIPTORS_PER_READ * step):
             count = min(_DESCRIPTORS_PER_READ, self.pages - start)
             raw = _at(self.file, self.descriptors_at + 24 * start, 24 * count)
@@ -204,7 +206,7 @@ class _Kdump:
                 continue
             largest = max(offsets) + self.block
             if largest > self.size or not min(offsets):
-                ends = [at + (self._size(both)) if at else 0 for at, both in zip(offsets, sizes)]
+                ends = [at + self._size(both) if at else 0 for at, both in zip(offsets, sizes, strict=True)]
                 lost += sum(1 for page_end in ends if not 0 < page_end <= self.size)
                 end = max(end, max(ends))
         if lost and seen < self.pages:
@@ -237,7 +239,8 @@ def _examine_kdump(path: str, file: BinaryIO, size: int, head: bytes) -> Examine
     lost, bytes_missing, exact = kdump.missing()
     incomplete = bool(kdump.status & _STATUS_INCOMPLETE)
     fraction = lost / kdump.pages if kdump.pages else 0.0
-    sentence = _sentence(lost, kdump.pages, bytes_missing, exact, incomplete)
+    size_missing = _in_bytes(bytes_missing, at_least=kdump.data_at > size)
+    sentence = _sentence(lost, kdump.pages, size_missing, exact, incomplete)
     report = Report(kdump.pages, lost, bytes_missing, fraction, exact, incomplete, sentence)
     return Examined(path, size, report, kdump.bitmap_bytes, bool(lost) or incomplete, kdump.absent)
 
@@ -245,13 +248,13 @@ def _examine_kdump(path: str, file: BinaryIO, size: int, head: bytes) -> Examine
 class _Segments:
     """The PT_LOAD segments of an ELF core, by physical address."""
 
-    def __init__(self, segments: List[Tuple[int, int, int]], size: int) -> None:
+    def __init__(self, segments: list[tuple[int, int, int]], size: int) -> None:
         """`segments` are (physical address, offset in the file, bytes in the file)."""
         self.size = size
         self.segments = sorted(segments)
         self.starts = [physical for physical, _, _ in self.segments]
         # Segments may overlap (the kernel image has one of its own): how far back can one reach?
-        self.reach: List[int] = []
+        self.reach: list[int] = []
         furthest = 0
         for physical, _, length in self.segments:
             furthest = max(furthest, physical + length)
@@ -307,7 +310,7 @@ def _examine_elf(path: str, file: BinaryIO, size: int, head: bytes) -> Examined:
             lost_bytes += min(length, max(0, offset + length - size))
     pages, lost = -(-described // _ELF_PAGE), -(-lost_bytes // _ELF_PAGE)
     bytes_missing = max(0, end - size)
-    sentence = _sentence(lost, pages, bytes_missing, True, False)
+    sentence = _sentence(lost, pages, _in_bytes(bytes_missing), True, False)
     report = Report(pages, lost, bytes_missing, lost / pages if pages else 0.0, True, False, sentence)
     # libkdumpfile 0.5.1 reads zeros wherever an ELF core has nothing, also between its segments.
     return Examined(path, size, report, 0, True, _Segments(loads, size).absent)

@@ -5,8 +5,9 @@ The GDB manual's appendix "Remote Protocol" is the reference. The transport is t
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Mapping, Protocol, Tuple
+from typing import Protocol
 
 from gdb_kdump.text import escape
 
@@ -32,8 +33,8 @@ class Thread:
 class ThreadTable:
     """The threads by id, and the one that GDB selects on connecting."""
 
-    def __init__(self, threads: List[Thread], selected: int) -> None:
-        self.by_id: Dict[int, Thread] = {thread.id: thread for thread in threads}
+    def __init__(self, threads: list[Thread], selected: int) -> None:
+        self.by_id: dict[int, Thread] = {thread.id: thread for thread in threads}
         self.selected = selected if selected in self.by_id else next(iter(self.by_id))
         self._xml: bytes | None = None
 
@@ -41,7 +42,7 @@ class ThreadTable:
     def xml(self) -> bytes:
         """The answer to qXfer:threads:read."""
         if self._xml is None:
-            lines = ["<?xml version=\"1.0\"?>\n<threads>\n"]
+            lines = ['<?xml version="1.0"?>\n<threads>\n']
             for thread in self.by_id.values():
                 core = "" if thread.core is None else f' core="{thread.core}"'
                 lines.append(f'<thread id="{thread.id:x}"{core} name="{xml_text(thread.name)}"/>\n')
@@ -60,7 +61,7 @@ class Target(Protocol):
 
 
 def xml_text(text: str) -> str:
-    """`text` fit for an XML attribute, with control characters spelled out: one bad name and GDB drops the whole list."""
+    """`text` fit for an XML attribute, control characters spelled out: GDB drops the whole list for one bad name."""
     return escape(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
 
 
@@ -75,12 +76,12 @@ class _Register:
         return b"xx" * (self.bits // 8)
 
 
-def _registers(names: str, bits: int, kind: str) -> List[_Register]:
+def _registers(names: str, bits: int, kind: str) -> list[_Register]:
     return [_Register(name, bits, kind) for name in names.split()]
 
 
 # The features and the order in them that GDB requires of an i386:x86-64 target.
-_FEATURES: Tuple[Tuple[str, List[_Register]], ...] = (
+_FEATURES: tuple[tuple[str, list[_Register]], ...] = (
     (
         "org.gnu.gdb.i386.core",
         _registers("rax rbx rcx rdx rsi rdi", 64, "int64")
@@ -143,12 +144,12 @@ class Stub:
         self._last = b""
         self._thread = 0
         self._target_xml = target_xml()
-        self._to_list: List[int] = []
+        self._to_list: list[int] = []
 
     def feed(self, data: bytes) -> bytes:
         """Take what GDB sent, in pieces of any size; returns what to send."""
         self._pending += data
-        out: List[bytes] = []
+        out: list[bytes] = []
         while self._pending and not self.closed:
             first = self._pending[0]
             if first != ord("$"):
@@ -190,9 +191,7 @@ class Stub:
         return table.by_id.get(self._thread) or table.by_id[table.selected]
 
     def _supported(self, _: bytes) -> bytes:
-        return (
-            b"PacketSize=%x;qXfer:features:read+;qXfer:threads:read+;QStartNoAckMode+;binary-upload+" % PACKET_SIZE
-        )
+        return b"PacketSize=%x;qXfer:features:read+;qXfer:threads:read+;QStartNoAckMode+;binary-upload+" % PACKET_SIZE
 
     def _no_acks(self, _: bytes) -> bytes:
         self._acks = False
@@ -294,7 +293,7 @@ def _slice(text: bytes, window: bytes) -> bytes:
 
 
 # By prefix, the longer before the shorter.
-_HANDLERS: Tuple[Tuple[bytes, Callable[[Stub, bytes], bytes | None]], ...] = (
+_HANDLERS: tuple[tuple[bytes, Callable[[Stub, bytes], bytes | None]], ...] = (
     (b"qSupported", Stub._supported),
     (b"QStartNoAckMode", Stub._no_acks),
     (b"qXfer:features:read:", Stub._features),

@@ -16,7 +16,6 @@ import socket
 import sys
 from collections import deque
 from pathlib import Path
-from typing import Deque, List
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # -I leaves nothing of ours on the path
 
@@ -53,9 +52,9 @@ class DumpServer:
         self._listener = listener
         self._gdb: socket.socket | None = None
         self._stub = Stub(self)
-        self._to_client: Deque[bytes] = deque()
+        self._to_client: deque[bytes] = deque()
         self._to_gdb = b""
-        self._arriving: List[Thread] = []
+        self._arriving: list[Thread] = []
         self._over = False
 
     def open(self, path: str) -> None:
@@ -177,7 +176,7 @@ class DumpServer:
             self._to_client.clear()
 
 
-def _cpu_threads(registers: List[dict[str, int]]) -> ThreadTable:
+def _cpu_threads(registers: list[dict[str, int]]) -> ThreadTable:
     """One thread per CPU: what GDB sees until the client knows better."""
     threads = [Thread(cpu + 1, f"CPU {cpu}", cpu, known) for cpu, known in enumerate(registers)]
     return ThreadTable(threads or [Thread(1, "no registers", None, {})], 1)

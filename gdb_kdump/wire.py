@@ -8,9 +8,10 @@ a body. A body too large for one message comes as several replies, all but the l
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Iterable, List, Union
+from typing import Union
 
 from gdb_kdump.errors import Why
 
@@ -69,8 +70,8 @@ Run = Union[bytes, Hole]
 
 def pack_runs(runs: Iterable[Run]) -> bytes:
     """The body of the answer to a READ."""
-    table: List[bytes] = []
-    data: List[bytes] = []
+    table: list[bytes] = []
+    data: list[bytes] = []
     for run in runs:
         if isinstance(run, Hole):
             table.append(_RUN.pack(run.size, _WHY_CODES[run.why]))
@@ -80,11 +81,11 @@ def pack_runs(runs: Iterable[Run]) -> bytes:
     return b"".join([_COUNT.pack(len(table)), *table, *data])
 
 
-def unpack_runs(body: bytes) -> List[Run]:
+def unpack_runs(body: bytes) -> list[Run]:
     """The runs in the answer to a READ, in order of address."""
     (count,) = _COUNT.unpack_from(body)
     at = _COUNT.size + count * _RUN.size
-    runs: List[Run] = []
+    runs: list[Run] = []
     for index in range(count):
         size, code = _RUN.unpack_from(body, _COUNT.size + index * _RUN.size)
         if code:

@@ -76,9 +76,7 @@ def small_kernel(data_pages: int = 64, vmalloc_pages: int = 16) -> Kernel:
         map_page(VMALLOC + index * PAGE, (0x200 + index) * PAGE, huge=False)
     for pfn, entries in tables.items():
         kernel.pages[pfn] = struct.pack("<512Q", *(entries.get(index, 0) for index in range(512)))
-    kernel.registers = [
-        {name: (cpu << 32) + position for position, name in enumerate(PR_REG)} for cpu in range(2)
-    ]
+    kernel.registers = [{name: (cpu << 32) + position for position, name in enumerate(PR_REG)} for cpu in range(2)]
     kernel.vmcoreinfo = (
         "OSRELEASE=6.1.0-synthetic\nBUILD-ID=0123456789abcdef0123456789abcdef01234567\nPAGESIZE=4096\n"
         f"SYMBOL(init_top_pgt)={IMAGE_MAP + TOP_TABLE_PFN * PAGE:x}\nSYMBOL(swapper_pg_dir)="
@@ -119,9 +117,7 @@ def write_kdump(path: Path, kernel: Kernel, *, compress: bool = False, status: i
             dumped[pfn // 8] |= 1 << pfn % 8
     notes, text_offset = _notes(kernel)
     header = struct.pack("<8si", b"KDUMP   ", 6)
-    header += b"".join(
-        part.ljust(65, b"\0") for part in (b"Linux", b"node", b"6.1.0-synthetic", b"#1", b"x86_64", b"")
-    )
+    header += b"".join(part.ljust(65, b"\0") for part in (b"Linux", b"node", b"6.1.0-synthetic", b"#1", b"x86_64", b""))
     header = header.ljust(408, b"\0") + struct.pack(
         "<QQIiiIIIIIIi", 1700000000, 0, status | (1 if compress else 0), PAGE, _SUB_HEADER_BLOCKS, 2 * bitmap_blocks,
         kernel.max_pfn, 0, 0, 0, 0, len(kernel.registers),
@@ -131,7 +127,9 @@ def write_kdump(path: Path, kernel: Kernel, *, compress: bool = False, status: i
         "<QiiQQQQQQQQQQQ", 0, 31, 0, 0, 0, notes_at + text_offset, len(kernel.vmcoreinfo), notes_at, len(notes), 0, 0,
         0, 0, kernel.max_pfn,
     )  # fmt: skip
-    head = (header.ljust(PAGE, b"\0") + sub_header.ljust(128, b"\0") + notes).ljust((1 + _SUB_HEADER_BLOCKS) * PAGE, b"\0")
+    head = (header.ljust(PAGE, b"\0") + sub_header.ljust(128, b"\0") + notes).ljust(
+        (1 + _SUB_HEADER_BLOCKS) * PAGE, b"\0"
+    )
     assert len(head) == (1 + _SUB_HEADER_BLOCKS) * PAGE
     pages = [kernel.pages[pfn] for pfn in sorted(kernel.pages) if pfn not in kernel.excluded]
     stored = [(zlib.compress(page), 1) if compress else (page, 0) for page in pages]
@@ -163,8 +161,6 @@ def write_elf(path: Path, kernel: Kernel) -> None:
     for run in runs:
         size = len(run) * PAGE
         physical = run[0] * PAGE
-        segments += struct.pack(
-            "<IIQQQQQQ", 1, 7, at + len(data), DIRECT_MAP + physical, physical, size, size, PAGE
-        )
+        segments += struct.pack("<IIQQQQQQ", 1, 7, at + len(data), DIRECT_MAP + physical, physical, size, size, PAGE)
         data += b"".join(kernel.pages[pfn] for pfn in run)
     path.write_bytes((header + segments + notes).ljust(at, b"\0") + data)

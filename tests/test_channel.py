@@ -10,8 +10,8 @@ import tempfile
 import textwrap
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 import kdumpfile_writer as writer
 import pytest
@@ -96,7 +96,7 @@ def test_closing_twice_leaves_no_process(dump: Path) -> None:
 
 def test_a_killed_server_says_so_and_keeps_saying_so(server: Server) -> None:
     os.kill(pid_of(server), signal.SIGSEGV)
-    with pytest.raises(DumpError, match=r"died \(SIGSEGV\) while reading 0xffff888000100000: .*damaged.*run `target kdump`"):
+    with pytest.raises(DumpError, match=r"died \(SIGSEGV\) while reading 0xffff888000100000: .*damaged.*run `target"):
         server.read(DATA, 1)
     assert not server.alive
     with pytest.raises(DumpError, match="SIGSEGV"):
@@ -258,6 +258,6 @@ def test_a_stock_gdb_reads_and_cannot_write(dump: Path, tmp_path: Path) -> None:
     assert '"one<&>\\x1b[m"' in answers[threads] and "Thread 6" in answers[threads]
     for refused in (write, poke, "x/xb 0"):
         assert answers[refused].startswith("error:")
-    assert "1234" in answers[go] or answers[go].startswith("error:")
+    assert "Remote failure reply: E01" in answers[go]
     assert answers["p $st0"].endswith("<unavailable>")
     assert "error" not in answers["detach"]

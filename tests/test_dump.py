@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
 
 import kdumpfile_writer as writer
 import pytest
@@ -92,7 +92,11 @@ def test_a_page_past_the_end_is_truncated_and_never_zeros(dump: Path, kernel: wr
     with server:
         report = server.info()["preflight"]
         assert 0 < report["pages_missing"] <= report["pages"] == len(kernel.pages) - 1
-        assert report["bytes_missing"] == dump.stat().st_size - short.stat().st_size
+        bytes_missing = dump.stat().st_size - short.stat().st_size
+        if "at least" in report["sentence"]:  # some descriptors are missing too
+            assert 0 < report["bytes_missing"] < bytes_missing and percent < 40
+        else:
+            assert report["bytes_missing"] == bytes_missing
         assert f"{report['pages_missing']:,} of {report['pages']:,} pages are missing" in report["sentence"]
         server.set_direct_map(writer.DIRECT_MAP)
         memory, found, lost = Memory(server), 0, 0
@@ -192,6 +196,7 @@ def test_no_permission(tmp_path: Path) -> None:
 
 def test_another_machine_is_refused(tmp_path: Path, kernel: writer.Kernel) -> None:
     path = tmp_path / "vmcore"
+    kernel.registers = []
     writer.write_elf(path, kernel)
     data = bytearray(path.read_bytes())
     data[18:20] = struct.pack("<H", 183)  # EM_AARCH64

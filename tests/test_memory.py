@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 
 import kdumpfile_writer as writer
 import pytest
@@ -51,19 +50,18 @@ class Counting:
 
 def test_reads_of_every_kind_agree_with_the_server(server: Server) -> None:
     rng = random.Random(7)
-    memory = Memory(server, cache_bytes=8 * PAGE)
+    memory = Memory(server, cache_bytes=0)  # as little as it takes: everything is evicted all the time
+    hole = BASE + HOLE * PAGE
     for _ in range(3000):
         addr = BASE + rng.randrange((PAGES - 20) * PAGE)
-        size = rng.choice([0, 1, 8, 64, PAGE, 3 * PAGE + 5, 17 * PAGE])
-        expected = b"".join(
-            run if isinstance(run, bytes) else b"?" * run.size for run in server.read(addr, min(size, 16 * PAGE))
-        )
-        data, why = memory.read_prefix(addr, min(size, 16 * PAGE))
-        hole = (BASE + HOLE * PAGE) - addr
+        size = rng.choice([0, 1, 8, 64, PAGE, 3 * PAGE + 5, 16 * PAGE])
+        data, why = memory.read_prefix(addr, size)
+        runs = server.read(addr, size)
         if why is None:
-            assert data == expected
+            assert runs == ([data] if size else [])
         else:
-            assert why is Why.FILTERED and len(data) == max(0, hole) and expected.startswith(data)
+            assert why is Why.FILTERED and addr + len(data) == max(addr, hole)
+            assert not data or runs[0] == data
             with pytest.raises(Unreadable) as refusal:
                 memory.read(addr, size)
             assert refusal.value.addr == addr + len(data)
@@ -90,9 +88,7 @@ def test_strings(memory: Memory) -> None:
 def test_a_string_may_end_before_a_hole(memory: Memory) -> None:
     assert memory.cstring(BASE + HOLE * PAGE - 8) == b"\xff\x01"
     with pytest.raises(Unreadable) as refusal:
-        memory.cstring(BASE + HOLE * PAGE - 1 - 0, 1 + 1) if memory.u8(BASE + HOLE * PAGE - 1) else memory.u8(
-            BASE + HOLE * PAGE
-        )
+        memory.cstring(BASE + HOLE * PAGE)
     assert refusal.value.addr == BASE + HOLE * PAGE
 
 
@@ -122,7 +118,7 @@ def test_a_walk_is_read_ahead_and_a_random_touch_is_not(server: Server) -> None:
     for at in range(BASE + 100 * PAGE, BASE + 228 * PAGE, 512):
         memory.u64(at)
     assert len(counting.sizes) <= 2 + 128 // 16
-    assert sum(counting.sizes) == 128 * PAGE + (counting.sizes and (BASE + 228 * PAGE) // PAGE % 16 and 12 * PAGE)
+    assert sum(counting.sizes) <= (128 + 16) * PAGE, "no page twice"
 
 
 def test_a_hole_is_asked_for_once(server: Server) -> None:
@@ -134,16 +130,10 @@ def test_a_hole_is_asked_for_once(server: Server) -> None:
 
 
 def test_the_cache_is_bounded(server: Server) -> None:
-    memory = Memory(server, cache_bytes=16 * PAGE)
+    memory = Memory(server, cache_bytes=32 * PAGE)
     for _ in range(3):
         for page in range(PAGES):
             if page != HOLE:
                 memory.read(BASE + page * PAGE, PAGE)
-                assert len(memory._pages) <= 16 + 16
+                assert len(memory._pages) <= 32
     assert memory._held == len(memory._pages) * PAGE
-
-
-def test_a_dump_from_the_lab_reads_the_same_both_ways(server: Server, tmp_path: Path) -> None:
-    """Whole blocks and single pages are the same bytes."""
-    (block,) = server.read(BASE, 16 * PAGE)
-    assert b"".join(run for page in range(16) for run in server.read(BASE + page * PAGE, PAGE)) == block  # type: ignore[misc]

@@ -161,7 +161,9 @@ def test_nothing_is_written_and_nothing_runs(stub: Stub, body: bytes) -> None:
     assert not stub.closed
 
 
-@pytest.mark.parametrize("body", [b"vMustReplyEmpty", b"vCont?", b"qTStatus", b"qOffsets", b"R00", b"!", b"vFile:open:"])
+@pytest.mark.parametrize(
+    "body", [b"vMustReplyEmpty", b"vCont?", b"qTStatus", b"qOffsets", b"R00", b"!", b"vFile:open:"]
+)
 def test_what_it_does_not_know_gets_an_empty_reply(stub: Stub, body: bytes) -> None:
     assert ask(stub, body) == b""
 
@@ -180,7 +182,9 @@ def test_garbage_neither_raises_nor_grows_without_bound(stub: Stub) -> None:
     for _ in range(2000):
         stub = Stub(Target())
         stub.feed(packet(b"QStartNoAckMode"))
-        verb = rng.choice([b"m", b"x", b"p", b"H", b"Hg", b"T", b"qXfer:threads:read:", b"qXfer:features:read:", b"q", b"g"])
+        verb = rng.choice(
+            [b"m", b"x", b"p", b"H", b"Hg", b"T", b"qXfer:threads:read:", b"qXfer:features:read:", b"q", b"g"]
+        )
         stub.feed(packet(verb + rng.randbytes(rng.randrange(12)).replace(b"#", b"")))
     endless = Stub(Target())
     for _ in range(100):

@@ -29,7 +29,7 @@ class Skbs:
         self._shinfo = layout.unpacker("skb_shared_info", _SHINFO_MEMBERS)
         self._frag = layout.unpacker("skb_frag", _FRAG_MEMBERS)
         self._frags_offset = layout.offset("skb_shared_info.frags")
-        self._end_is_offset = skb_end_is_offset(layout)
+        self.end_is_offset = skb_end_is_offset(layout)
         self.max_frags = max_skb_frags(layout)
 
     def end_pointer(self, skb: int) -> int:
@@ -48,7 +48,7 @@ class Skbs:
         return self.end_pointer(skb)
 
     def _address(self, head: int, end: int) -> int:
-        return (head + end) & (1 << 64) - 1 if self._end_is_offset else end
+        return (head + end) & (1 << 64) - 1 if self.end_is_offset else end
 
     def read(self, skb: int) -> Skb:
         """The sk_buff at the `struct sk_buff *` skb with its shared info; raises Unreadable for skb itself only."""

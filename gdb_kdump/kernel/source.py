@@ -30,6 +30,7 @@ class Source:
     def __init__(self, session: Session) -> None:
         self._void_pointer = session.debuginfo.type("void").pointer()
         self._frames: dict[int, tuple[SourceFrame, ...]] = {}
+        self._build_folder = ""
 
     def frames(self, pc: int, is_return_address: bool = False) -> tuple[SourceFrame, ...]:
         """The functions at text address `pc`, innermost inlined one first, the real one last.
@@ -46,7 +47,7 @@ class Source:
         if offset is not None:
             offset += pc - looked_up
         where = gdb.find_pc_line(looked_up)
-        file, line = _file(where.symtab), where.line or None
+        file, line = self._file(where.symtab), where.line or None
         frames = []
         for function, is_inlined in _functions(looked_up):
             if not is_inlined:
@@ -54,9 +55,18 @@ class Source:
                 return frames
             frames.append(SourceFrame(function.name, None, file, line, True))
             # For an inlined function GDB keeps the place of the call, not of the declaration.
-            file, line = _file(function.symtab), function.line
+            file, line = self._file(function.symtab), function.line
         frames.append(SourceFrame(name, offset, file, line, False))
         return frames
+
+    def _file(self, symtab: gdb.Symtab | None) -> str | None:
+        """A file's name from the top of the kernel tree; only assembly has the folder that it was built in, too."""
+        if symtab is None:
+            return None
+        name = symtab.filename
+        if not name.startswith("/") and not self._build_folder:
+            self._build_folder = symtab.fullname().removesuffix(name)
+        return name.removeprefix(self._build_folder)
 
     def symbol(self, addr: int) -> tuple[str | None, int | None]:
         """The ELF symbol that an address lies in and the offset from it (bytes), or None and None."""
@@ -73,7 +83,3 @@ def _functions(pc: int) -> list[tuple[gdb.Symbol, bool]]:
             functions.append(block.function)
         block = block.superblock
     return [(function, number < len(functions) - 1) for number, function in enumerate(functions)]
-
-
-def _file(symtab: gdb.Symtab | None) -> str | None:
-    return symtab.filename if symtab is not None else None

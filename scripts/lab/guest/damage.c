@@ -36,8 +36,8 @@ static int damage_overrun(const struct target *t)
 		tail[i] = t->data[i];
 	lab_put(&note, "{\"r\":\"fault\",\"kind\":\"overrun\",\"sock\":\"0x%016lx\",\"label\":\"%s\",\"queue\":\"%s\",",
 		P(t->sk), t->arg->label, t->arg->queue);
-	lab_put(&note, "\"skb\":\"0x%016lx\",\"written_from\":\"0x%016lx\",\"first_damaged\":\"0x%016lx\",", P(t->skb), P(tail),
-		P(end));
+	lab_put(&note, "\"skb\":\"0x%016lx\",\"written_from\":\"0x%016lx\",\"first_damaged\":\"0x%016lx\",", P(t->skb),
+		P(tail), P(end));
 	lab_put(&note, "\"damaged_bytes\":%u,\"before\":{\"nr_frags\":%u,\"dataref\":%d,\"frag_list\":\"0x%016lx\"},", bytes,
 		before.nr_frags, atomic_read(&before.dataref), P(before.frag_list));
 	lab_put(&note, "\"bytes\":\"");

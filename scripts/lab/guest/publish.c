@@ -106,8 +106,8 @@ static void put_skb(struct lab_text *text, const struct sk_buff *skb, const void
 }
 
 /* kind tells where "head" points: a struct sk_buff_head, a struct rb_root, or sk_backlog. */
-static void put_queue(struct lab_text *text, const struct sock *sk, const char *queue, const char *kind, const void *head,
-		      long qlen, int members)
+static void put_queue(struct lab_text *text, const struct sock *sk, const char *queue, const char *kind,
+		      const void *head, long qlen, int members)
 {
 	lab_put(text, "{\"r\":\"queue\",\"sock\":\"0x%016lx\",\"queue\":\"%s\",\"kind\":\"%s\",\"head\":\"0x%016lx\",", P(sk),
 		queue, kind, P(head));

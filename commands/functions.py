@@ -1,0 +1,94 @@
+"""Convenience functions for GDB's own expressions: `print $skb_shinfo(skb)->nr_frags`."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import gdb
+
+from gdb_kdump import session
+from gdb_kdump.errors import KdumpError, UsageError
+from gdb_kdump.kernel.percpu import PerCpu
+from gdb_kdump.kernel.skbuff import Skbs
+from gdb_kdump.kernel.tasks import Tasks
+from gdb_kdump.layout import find_path
+from gdb_kdump.session import Session
+
+
+class Function(gdb.Function):
+    """A convenience function: `body` takes the session and GDB's values."""
+
+    def __init__(self, name: str, help: str, body: Callable[..., gdb.Value]) -> None:
+        self.__doc__ = help
+        self._name, self._body = name, body
+        super().__init__(name)
+
+    def invoke(self, *values: gdb.Value) -> gdb.Value:
+        """Call the body; raises gdb.GdbError with one sentence."""
+        try:
+            return self._body(session.current(), *values)
+        except KdumpError as error:
+            raise gdb.GdbError(f"${self._name}: {error}") from None
+
+
+def skb_shinfo(session: Session, skb: gdb.Value) -> gdb.Value:
+    return _pointer(session.layout.struct("skb_shared_info"), session.once(Skbs).end_pointer(int(skb)))
+
+
+def skb_end_pointer(session: Session, skb: gdb.Value) -> gdb.Value:
+    return _pointer(session.debuginfo.type("unsigned char"), session.once(Skbs).end_pointer(int(skb)))
+
+
+def task(session: Session, pid: gdb.Value) -> gdb.Value:
+    found = session.once(Tasks).find_by_pid(int(pid))
+    if found is None:
+        raise UsageError(f"no task has PID {int(pid)}; kps lists them")
+    return _pointer(session.layout.struct("task_struct"), found.task)
+
+
+def per_cpu(session: Session, variable: gdb.Value, cpu: gdb.Value) -> gdb.Value:
+    number, percpu = int(cpu), session.once(PerCpu)
+    if number not in range(percpu.nr_cpu_ids):
+        raise UsageError(f"there is no CPU {number}; there are {percpu.nr_cpu_ids}")
+    is_name = variable.type.strip_typedefs().code == gdb.TYPE_CODE_ARRAY and variable.address is None
+    if is_name:
+        return percpu_symbol(session, variable.string(), number)
+    if variable.address is None:
+        # A pointer to per-CPU data, as in `struct x __percpu *`.
+        return _pointer(variable.type.strip_typedefs().target(), percpu.pointer(int(variable), number)).dereference()
+    # GDB has moved the per-CPU section with the rest of the kernel: the symbol's own address says where it is.
+    addr = session.debuginfo.percpu_address(int(variable.address))
+    return _pointer(variable.type, percpu.pointer(addr, number)).dereference()
+
+
+def percpu_symbol(session: Session, name: str, cpu: int) -> gdb.Value:
+    symbol = gdb.lookup_global_symbol(name) or gdb.lookup_static_symbol(name)
+    addr = session.once(PerCpu).symbol(name, cpu)
+    kind = symbol.type if symbol is not None else session.debuginfo.type("unsigned long")
+    return _pointer(kind, addr).dereference()
+
+
+def container_of(session: Session, pointer: gdb.Value, struct: gdb.Value, member: gdb.Value) -> gdb.Value:
+    tag = struct.string().removeprefix("struct ").strip()
+    kind = session.layout.struct(tag)
+    found = find_path(kind, member.string())
+    if found is None:
+        raise UsageError(f"struct {tag} has no member {member.string()}")
+    return _pointer(kind, int(pointer) - found.offset)
+
+
+def _pointer(target: gdb.Type, addr: int) -> Any:
+    return gdb.Value(addr & (1 << 64) - 1).cast(target.pointer())
+
+
+FUNCTIONS = (
+    ("skb_shinfo", "$skb_shinfo(SKB): the struct skb_shared_info * of a struct sk_buff *.", skb_shinfo),
+    ("skb_end_pointer", "$skb_end_pointer(SKB): the end of the linear buffer of a struct sk_buff *.", skb_end_pointer),
+    ("task", "$task(PID): the struct task_struct * of the task with that PID.", task),
+    ("per_cpu", "$per_cpu(VARIABLE, CPU): that CPU's copy of a per-CPU variable, its name or a pointer to it.", per_cpu),
+    (
+        "container_of",
+        '$container_of(POINTER, "STRUCT", "MEMBER"): the object that has MEMBER at POINTER.',
+        container_of,
+    ),
+)

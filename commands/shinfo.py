@@ -1,0 +1,69 @@
+"""shinfo: the shared info behind an sk_buff's buffer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Iterator
+
+from gdb_kdump.commands.arguments import Arguments, address
+from gdb_kdump.commands.base import Command
+from gdb_kdump.commands.findings import finding_json, findings_text, note_findings
+from gdb_kdump.commands.objects import object_text
+from gdb_kdump.errors import Unreadable, UsageError
+from gdb_kdump.kernel.skbuff import Skbs
+from gdb_kdump.objects import Object, read_object, to_json
+from gdb_kdump.rules import judge_shinfo
+from gdb_kdump.rules.findings import Finding
+from gdb_kdump.rules.records import Skb
+from gdb_kdump.session import Session
+from gdb_kdump.text import hex16
+
+
+@dataclass(frozen=True)
+class SharedInfoOf:
+    """An sk_buff, its shared info as an object, and what is wrong with that."""
+
+    skb: Skb
+    object: Object
+    end_is_offset: bool
+    findings: tuple[Finding, ...]
+
+
+class Shinfo(Command[SharedInfoOf]):
+    name = "shinfo"
+    operands = "SKB"
+    summary = """Show the shared info of the sk_buff at SKB: where it stands, every member, and what is wrong with it.
+SKB is a GDB expression (`skb`, `$r12`), or hex digits without 0x."""
+
+    def read(self, session: Session, arguments: Arguments) -> SharedInfoOf:
+        if not arguments.operands:
+            raise UsageError("name an sk_buff: shinfo SKB")
+        skbs = session.once(Skbs)
+        skb = skbs.read(address(" ".join(arguments.operands)))
+        if skb.hole is not None:
+            raise Unreadable(skb.hole.addr, skb.hole.why)
+        thing = read_object(session.memory, session.layout.struct("skb_shared_info"), skb.end)
+        return SharedInfoOf(skb, thing, skbs.end_is_offset, tuple(judge_shinfo(skb)))
+
+    def note(self, result: SharedInfoOf) -> None:
+        note_findings(result.findings)
+
+    def text(self, result: SharedInfoOf) -> Iterator[str]:
+        skb = result.skb
+        if result.end_is_offset:
+            how = f"head {hex16(skb.head)} + end {skb.end - skb.head} = {hex16(skb.end)}"
+        else:
+            how = f"end {hex16(skb.end)} (a pointer)"
+        yield f"sk_buff {hex16(skb.addr)}: {how}"
+        yield from object_text(result.object, {})
+        yield from findings_text(result.findings)
+
+    def json(self, result: SharedInfoOf) -> Any:
+        return {
+            "skb": hex16(result.skb.addr),
+            "head": hex16(result.skb.head),
+            "end": hex16(result.skb.end),
+            "shinfo": hex16(result.object.addr),
+            "fields": to_json(result.object),
+            "findings": [finding_json(finding) for finding in result.findings],
+        }
