@@ -29,13 +29,12 @@ or another `target kdump` end it."""
         """Open the dump; raises gdb.GdbError with one sentence."""
         self.dont_repeat()
         try:
-            for line in _open(gdb.string_to_argv(argument)):
-                gdb.write(line + "\n")
+            _open(gdb.string_to_argv(argument))
         except KdumpError as error:
             raise gdb.GdbError(f"target kdump: {error}") from None
 
 
-def _open(words: list[str]) -> list[str]:
+def _open(words: list[str]) -> None:
     if not 1 <= len(words) <= 2:
         raise UsageError("name the dump: target kdump VMCORE [VMLINUX]")
     vmcore, *rest = (Path(word).expanduser().absolute() for word in words)
@@ -43,14 +42,14 @@ def _open(words: list[str]) -> list[str]:
     opened = session.open_dump(vmcore, rest[0] if rest else None, progress.show)
     progress.end()
     try:
-        system = read_system(opened)
-        lines = list(summary(opened, system))
+        lines = list(summary(opened, read_system(opened)))
         threads = cpu_threads(opened)
-    except BaseException:
+    except BaseException:  # Ctrl-C too: nobody else could close what nobody holds
         opened.server.close()
         raise
+    # Connecting prints the selected frame, as a core file's opening does: the summary belongs above it.
+    gdb.write("\n".join(lines) + "\n")
     session.connect(opened, threads, threads[0].id)
-    return lines
 
 
 class _Progress:

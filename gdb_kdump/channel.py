@@ -290,7 +290,7 @@ def _listen() -> tuple[socket.socket, int]:
 
 def _memory_file() -> BinaryIO:
     """A file without a name for the server's stderr: unlike a pipe it cannot fill up and stop the writer."""
-    return os.fdopen(os.memfd_create("gdb-kdump-stderr", os.MFD_CLOEXEC), "w+b", buffering=0)  # type: ignore[return-value]
+    return os.fdopen(os.memfd_create("gdb-kdump-stderr", os.MFD_CLOEXEC), "w+b", buffering=0)
 
 
 def _spawn(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-import kdumpfile
+import kdumpfile  # type: ignore[import-untyped]
 
 from gdb_kdump.errors import DumpError, Why
 from gdb_kdump.paging import IMAGE_MAP, IMAGE_SIZE, PageTables
@@ -82,8 +82,8 @@ class Dump:
     def info(self) -> dict[str, Any]:
         """What the dump is, ready for JSON.
 
-        format, arch, release, nodename, page_size, max_pfn, phys_base, cpus (how many), registers (by CPU: those known, by
-        GDB's names), pids (by CPU), vmcoreinfo (its raw text, or None), files [{path, size}], preflight (a Report).
+        format, arch, release, nodename, page_size, max_pfn, phys_base, cpus (how many), registers (by CPU: those known,
+        by GDB's names), pids (by CPU), vmcoreinfo (its raw text, or None), files [{path, size}], preflight (a Report).
         """
         cpus = self._number("cpu.number") or 0
         return {
@@ -161,7 +161,8 @@ class Dump:
         symbols = (self._number(f"linux.vmcoreinfo.SYMBOL.{name}") for name in _TOP_TABLES)
         top = next((symbol for symbol in symbols if symbol), None)
         image_base = self._number("linux.phys_base")
-        root = None if top is None or image_base is None else top - IMAGE_MAP + image_base
+        # phys_base may be negative, as an unsigned number: the image was loaded below where it was linked for.
+        root = None if top is None or image_base is None else (top - IMAGE_MAP + image_base) % _TOP
         if root is None:
             root = self._number("cpu.0.reg.cr3")  # QEMU's dump-guest-memory notes it
         if root is None:

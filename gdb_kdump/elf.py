@@ -71,24 +71,24 @@ class ElfFile:
 
     @cached_property
     def _symbols(self) -> tuple[bytes, bytes, dict[int, int]]:
+        """The symbol table, its names, and which entry has its name at which offset."""
         table = self._sections.get(".symtab")
         if table is None or table["sh_type"] == "SHT_NOBITS":
             return b"", b"", {}
-        data = table.data()
-        names = self._elf.get_section(table["sh_link"]).data()
+        data = bytes(table.data())
         offsets = memoryview(data).cast("I")[:: _SYMBOL_SIZE // 4].tolist()
-        return data, names, {offset: number for number, offset in enumerate(offsets)}
+        return data, bytes(self._elf.get_section(table["sh_link"]).data()), dict(zip(offsets, range(len(offsets))))
 
     def find_symbol(self, name: str) -> ElfSymbol | None:
         """The symbol of that name, or None."""
-        data, names, by_offset = self._symbols
+        table, names, entries = self._symbols
         wanted = name.encode() + b"\0"
         at = names.find(wanted)
         while at >= 0:
-            # The linker shares string tails: a hit inside a longer name counts when a symbol starts there.
-            number = by_offset.get(at)
-            if number is not None:
-                return self._symbol(data[number * _SYMBOL_SIZE : (number + 1) * _SYMBOL_SIZE])
+            # The linker shares the tails of names: this hit may be the end of a longer one that no symbol starts in.
+            entry = entries.get(at)
+            if entry is not None:
+                return self._symbol(table[entry * _SYMBOL_SIZE : (entry + 1) * _SYMBOL_SIZE])
             at = names.find(wanted, at + 1)
         return None
 
@@ -102,3 +102,4 @@ class ElfFile:
         if section == _SHN_ABS:
             return False
         return section == 0 or section >= self._elf.num_sections() or self._elf.get_section(section)["sh_addr"] != 0
+

@@ -135,7 +135,7 @@ class Memory:
         return data
 
     def _page(self, page: int, end: int) -> tuple[bytes, int] | Why:
-        """The buffer with page number `page` and its address, or why there is none; `end` is where the read will end."""
+        """The buffer with page number `page` and its address, or why there is none; the read goes on to `end`."""
         entry = self._pages.get(page)
         if entry is not None:
             return entry

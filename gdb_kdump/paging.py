@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Union
 
 from gdb_kdump.errors import Why
 
 IMAGE_MAP = 0xFFFFFFFF80000000  # arch/x86/include/asm/page_64_types.h: __START_KERNEL_map
 IMAGE_SIZE = 1 << 30  # KERNEL_IMAGE_SIZE with KASLR; modules follow
+_TOP = 1 << 64
 _PRESENT = 1 << 0
 _HUGE = 1 << 7
 _FRAME = 0x000FFFFFFFFFF000
@@ -21,7 +21,7 @@ _MOST_TABLES = 2048
 
 _entry = struct.Struct("<Q").unpack_from
 
-Table = Union[bytes, Why]
+Table = bytes | Why
 
 
 class PageTables:
@@ -62,7 +62,7 @@ class PageTables:
     def _without_tables(self, addr: int, why: Why) -> int | Why:
         for start, size, physical in self.linear:
             if start <= addr < start + size:
-                return addr - start + physical
+                return (addr - start + physical) % _TOP
         return why
 
     def _table(self, physical: int) -> Table:

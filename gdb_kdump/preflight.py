@@ -23,6 +23,7 @@ _SAMPLE_ABOVE = 10_000_000
 _BITMAP_STEP = 4096  # bytes of bitmap between two remembered page counts
 _STATUS_INCOMPLETE = 0x8  # makedumpfile's DUMP_DH_COMPRESSED_INCOMPLETE
 _ELF_PAGE = 4096
+_NO_ADDRESS = (1 << 64) - 1
 _ELF_MANY = 0xFFFF  # PN_XNUM: the number of program headers is in the first section header
 
 
@@ -93,7 +94,7 @@ def _open(path: str) -> BinaryIO:
             raise DumpError(f"{path} is a directory: name the vmcore file in it")
         if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
             raise DumpError(f"{path} is not a file: a dump must be one that can be read at any place")
-        return open(path, "rb", buffering=0)  # type: ignore[return-value]
+        return open(path, "rb", buffering=0)
     except PermissionError:
         raise DumpError(f"{path}: no permission to read it (dumps belong to root)") from None
     except FileNotFoundError:
@@ -124,7 +125,9 @@ def _sentence(missing: int, pages: int, size: str, exact: bool, incomplete: bool
     if not missing:
         return begin + "the dump is incomplete"
     about = "" if exact else "about "
-    return f"{begin}{about}{missing:,} of {pages:,} pages are missing, {100 * missing / pages:.1f} %{size}"
+    percent = 100 * missing / pages
+    share = f"{percent:.1f} %" if percent >= 0.1 else "less than 0.1 %"
+    return f"{begin}{about}{missing:,} of {pages:,} pages are missing, {share}{size}"
 
 
 def _in_bytes(bytes_missing: int, at_least: bool = False) -> str:
@@ -179,7 +182,7 @@ class _Kdump:
         return counts
 
     def _bits(self, start: int, stop: int) -> int:
-        """Bytes `start` to `stop` of the bitmap as a number, bit 0 for the first page, without the pages of other files."""
+        """Bytes `start` to `stop` of the bitmap as a number, bit 0 for the first page, without other files' pages."""
         bits = int.from_bytes(_at(self.file, self.dumped_at + start, stop - start), "little")
         if start * 8 < self.first:
             skip = self.first - start * 8
@@ -190,10 +193,13 @@ class _Kdump:
 
     def missing(self) -> tuple[int, int, bool]:
         """How many pages are missing, how many bytes the file lacks, and whether that was counted, not estimated."""
-        step = 1 if self.pages <= _SAMPLE_ABOVE else -(-self.pages // _SAMPLE_ABOVE)
+        step = -(-self.pages // _SAMPLE_ABOVE)
+        starts = list(range(0, self.pages, _DESCRIPTORS_PER_READ * max(step, 1)))
+        if step > 1:
+            starts.append(self.pages - _DESCRIPTORS_PER_READ)  # the last are the first to go
         seen = lost = 0
         end = self.data_at
-        for start in range(0, self.pages, _DESCRIPTORS_PER_READ * step):
+        for start in starts:
             count = min(_DESCRIPTORS_PER_READ, self.pages - start)
             raw = _at(self.file, self.descriptors_at + 24 * start, 24 * count)
             words = array("Q", raw[: len(raw) // 24 * 24])
@@ -209,9 +215,9 @@ class _Kdump:
                 ends = [at + self._size(both) if at else 0 for at, both in zip(offsets, sizes, strict=True)]
                 lost += sum(1 for page_end in ends if not 0 < page_end <= self.size)
                 end = max(end, max(ends))
-        if lost and seen < self.pages:
-            lost = max(1, lost * self.pages // seen)
-        return lost, max(0, end - self.size), seen == self.pages
+        if step > 1:
+            lost = lost * self.pages // seen
+        return lost, max(0, end - self.size), step <= 1
 
     def _size(self, both: int) -> int:
         """The size in a descriptor's second word, where it shares a word with the flags."""
@@ -312,5 +318,7 @@ def _examine_elf(path: str, file: BinaryIO, size: int, head: bytes) -> Examined:
     bytes_missing = max(0, end - size)
     sentence = _sentence(lost, pages, _in_bytes(bytes_missing), True, False)
     report = Report(pages, lost, bytes_missing, lost / pages if pages else 0.0, True, False, sentence)
+    if any(physical == _NO_ADDRESS for physical, _, _ in loads):  # /proc/kcore
+        return Examined(path, size, report, 0, False, lambda _: None)
     # libkdumpfile 0.5.1 reads zeros wherever an ELF core has nothing, also between its segments.
     return Examined(path, size, report, 0, True, _Segments(loads, size).absent)

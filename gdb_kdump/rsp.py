@@ -182,7 +182,7 @@ class Stub:
             if body.startswith(prefix):
                 try:
                     return handler(self, body[len(prefix) :])
-                except ValueError:  # int() of something that is no number
+                except ValueError:
                     return _REFUSED
         return b""
 
@@ -205,7 +205,7 @@ class Stub:
         return b"".join(_register_value(register, known) for register in _ALL_REGISTERS)
 
     def _read_register(self, rest: bytes) -> bytes:
-        number = int(rest, 16)
+        number = _hex(rest)
         if number >= len(_ALL_REGISTERS):
             return _REFUSED
         return _register_value(_ALL_REGISTERS[number], self._current().registers)
@@ -220,17 +220,17 @@ class Stub:
 
     def _memory(self, rest: bytes, limit: int) -> bytes:
         addr, _, size = rest.partition(b",")
-        return self._target.read_memory(int(addr, 16), min(int(size, 16), limit))
+        return self._target.read_memory(_hex(addr), min(_hex(size), limit))
 
     def _select(self, rest: bytes) -> bytes:
-        number = int(rest, 16)
-        if number > 0 and number not in self._target.threads.by_id:
+        number = 0 if rest == b"-1" else _hex(rest)  # 0 is any thread, -1 all of them
+        if number and number not in self._target.threads.by_id:
             return _REFUSED
-        self._thread = max(number, 0)  # 0 is any thread, -1 all of them
+        self._thread = number
         return b"OK"
 
     def _is_alive(self, rest: bytes) -> bytes:
-        return b"OK" if int(rest, 16) in self._target.threads.by_id else _REFUSED
+        return b"OK" if _hex(rest) in self._target.threads.by_id else _REFUSED
 
     def _current_thread(self, _: bytes) -> bytes:
         return b"QC%x" % self._current().id
@@ -244,7 +244,7 @@ class Stub:
         return b"m" + b",".join(b"%x" % number for number in batch) if batch else b"l"
 
     def _thread_name(self, rest: bytes) -> bytes:
-        thread = self._target.threads.by_id.get(int(rest, 16))
+        thread = self._target.threads.by_id.get(_hex(rest))
         return escape(thread.name).encode().hex().encode() if thread else _REFUSED
 
     def _features(self, rest: bytes) -> bytes:
@@ -282,10 +282,17 @@ def _register_value(register: _Register, known: Mapping[str, int]) -> bytes:
     return (value & (1 << register.bits) - 1).to_bytes(size, "little").hex().encode()
 
 
+def _hex(digits: bytes) -> int:
+    """A number as GDB writes it; raises ValueError for what int() would take besides: signs, spaces, underscores."""
+    if digits.strip(b"0123456789abcdefABCDEF"):
+        raise ValueError(f"{digits!r} is no number")
+    return int(digits, 16)
+
+
 def _slice(text: bytes, window: bytes) -> bytes:
     """The answer to a qXfer read: `window` is OFFSET,LENGTH, and LENGTH bounds the characters after escaping too."""
     start, _, length = window.partition(b",")
-    offset, size = int(start, 16), int(length, 16)
+    offset, size = _hex(start), _hex(length)
     part = text[offset : offset + min(size, PACKET_SIZE - 16)]
     while len(escape_binary(part)) > max(size, 2):
         part = part[: len(part) * 3 // 4]

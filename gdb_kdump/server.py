@@ -19,10 +19,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # -I leaves nothing of ours on the path
 
-from gdb_kdump.errors import DumpError  # noqa: E402
-from gdb_kdump.preflight import examine  # noqa: E402
-from gdb_kdump.rsp import Stub, Thread, ThreadTable  # noqa: E402
-from gdb_kdump.wire import (  # noqa: E402
+from gdb_kdump.errors import DumpError
+from gdb_kdump.preflight import examine
+from gdb_kdump.rsp import Stub, Thread, ThreadTable
+from gdb_kdump.wire import (
     ADDRESS,
     HELLO,
     MAX_BODY,
@@ -71,8 +71,11 @@ class DumpServer:
     def read_memory(self, addr: int, size: int) -> bytes:
         """The bytes at `addr` up to the first hole: rsp.Target."""
         size = min(size, max(0, _TOP - addr))
-        run = self._dump.read(addr, size)[0] if size else b""
-        return run if isinstance(run, bytes) else b""
+        try:
+            runs = self._dump.read(addr, size)
+        except DumpError:  # GDB has no words for it; the client gets them on the bulk channel
+            return b""
+        return runs[0] if runs and isinstance(runs[0], bytes) else b""
 
     def reply(self, number: int, body: bytes, status: Status = Status.OK) -> None:
         """Queue the answer to request `number`, in as many messages as it takes."""
@@ -136,7 +139,7 @@ class DumpServer:
             else:
                 raise DumpError(f"request {op} is unknown to this dump server")
         except DumpError as error:
-            self.reply(number, str(error).encode(), Status.ERROR)
+            self.reply(number, str(error).encode(errors="backslashreplace"), Status.ERROR)
 
     def _take_threads(self, request: dict[str, object]) -> None:
         if request["first"]:

@@ -11,7 +11,6 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Union
 
 from gdb_kdump.errors import Why
 
@@ -65,7 +64,7 @@ class Hole:
     why: Why
 
 
-Run = Union[bytes, Hole]
+Run = bytes | Hole
 
 
 def pack_runs(runs: Iterable[Run]) -> bytes:

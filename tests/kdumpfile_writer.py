@@ -127,10 +127,9 @@ def write_kdump(path: Path, kernel: Kernel, *, compress: bool = False, status: i
         "<QiiQQQQQQQQQQQ", 0, 31, 0, 0, 0, notes_at + text_offset, len(kernel.vmcoreinfo), notes_at, len(notes), 0, 0,
         0, 0, kernel.max_pfn,
     )  # fmt: skip
-    head = (header.ljust(PAGE, b"\0") + sub_header.ljust(128, b"\0") + notes).ljust(
-        (1 + _SUB_HEADER_BLOCKS) * PAGE, b"\0"
-    )
-    assert len(head) == (1 + _SUB_HEADER_BLOCKS) * PAGE
+    head = header.ljust(PAGE, b"\0") + sub_header.ljust(128, b"\0") + notes
+    assert len(head) <= (1 + _SUB_HEADER_BLOCKS) * PAGE
+    head = head.ljust((1 + _SUB_HEADER_BLOCKS) * PAGE, b"\0")
     pages = [kernel.pages[pfn] for pfn in sorted(kernel.pages) if pfn not in kernel.excluded]
     stored = [(zlib.compress(page), 1) if compress else (page, 0) for page in pages]
     at = len(head) + 2 * bitmap_blocks * PAGE + 24 * len(pages)

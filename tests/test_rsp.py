@@ -85,6 +85,8 @@ def test_memory_is_read_up_to_the_hole(stub: Stub) -> None:
     assert ask(stub, b"m%x,8" % (BASE + len(MEMORY) - 2)) == b"feff"
     assert ask(stub, b"m%x,8" % (BASE + len(MEMORY))) == b"E14"
     assert ask(stub, b"m0,1") == b"E14"
+    for nonsense in (b"m", b"m,", b"m-1,4", b"m0x1,1", b"m 1,1", b"m1_0,1", b"mg,1"):
+        assert ask(stub, nonsense) == b"E01"
 
 
 def test_memory_is_read_in_binary_for_newer_gdbs(stub: Stub) -> None:
