@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gdb
+from gdb.unwinder import register_unwinder
 
 from gdb_kdump import session
 from gdb_kdump.commands.functions import FUNCTIONS, Function
@@ -14,6 +15,7 @@ from gdb_kdump.commands.shinfo import Shinfo
 from gdb_kdump.commands.skbcheck import Skbcheck
 from gdb_kdump.commands.skbwalk import Skbwalk
 from gdb_kdump.commands.target import TargetKdump
+from gdb_kdump.kernel.unwinder import KernelUnwinder
 
 COMMANDS = (TargetKdump, Kinfo, Kps, Kbt, Kstruct, Shinfo, Skbwalk, Skbcheck)
 
@@ -29,5 +31,6 @@ def register() -> None:
         command()
     for name, help, body in FUNCTIONS:
         Function(name, help, body)
+    register_unwinder(None, KernelUnwinder(), replace=True)
     gdb.events.connection_removed.connect(lambda event: session.forget(event.connection))
     _registered = True

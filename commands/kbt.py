@@ -99,7 +99,8 @@ def _name(frame: Frame) -> str:
     source = frame.source
     offset = f"+{source.offset:#x}" if source.offset is not None else ""
     kind = f" <{frame.kind}>" if frame.kind != "normal" else ""
-    return f"{source.function or '?'}{offset}{kind}"
+    module = f" [{source.module}]" if source.module else ""
+    return f"{source.function or '?'}{offset}{module}{kind}"
 
 
 def _registers_text(frame: Frame) -> Iterator[str]:

@@ -40,6 +40,7 @@ from gdb_kdump.wire import (
 
 _SERVER = Path(__file__).with_name("server.py")
 _SLICE_MS = 200  # GDB hands Ctrl-C to Python between bytecodes only, so no wait may be one long system call
+_REAP_SECONDS = 2
 _STDERR_TAIL = 4096
 _REMEDY = "run `target kdump` again"
 _DAMAGE = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
@@ -128,6 +129,11 @@ class Server:
         """Whether the server process still runs."""
         return self._obituary is None and self._process.poll() is None
 
+    @property
+    def crashed(self) -> bool:
+        """Whether the server process ended other than by being told to."""
+        return self._process.poll() not in (None, 0)
+
     def check(self) -> None:
         """Raise DumpError, with the reason, when the server is gone."""
         if self._obituary is None and self._process.poll() is not None:
@@ -170,7 +176,10 @@ class Server:
         self._channel.close()
         self.drop_socket()
         self._process.kill()
-        self._process.wait()
+        try:
+            self._process.wait(timeout=_REAP_SECONDS)
+        except subprocess.TimeoutExpired:  # stuck in the kernel, on a dead NFS server: it goes when that lets it go
+            pass
         self._stderr.close()
 
     def drop_socket(self) -> None:
@@ -226,7 +235,7 @@ class Server:
 
     def _died(self) -> DumpError:
         try:
-            status = self._process.wait(timeout=2)
+            status = self._process.wait(timeout=_REAP_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             status = self._process.wait()

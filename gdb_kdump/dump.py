@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from typing import Any
 
@@ -47,7 +48,11 @@ else:  # the bindings in libkdumpfile's own tree: Debian 12's python3-libkdumpfi
     _NotImplemented = exceptions.NotImplementedException
 
     def _open(path: str) -> Any:
-        file = kdumpfile.kdumpfile(file=path)
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            file = kdumpfile.kdumpfile(file=f"/proc/self/fd/{descriptor}")  # it takes no path that is not UTF-8
+        finally:
+            os.close(descriptor)
         file.attr["file.mmap_policy"] = 0  # here it can be said only when the headers were mapped already
         return file
 

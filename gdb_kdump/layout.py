@@ -33,6 +33,11 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     # bcf9033e5449 (v5.16) sched: move CPU field back into thread_info; c65eacbe290b (v4.9) moved thread_info
     "task_struct.cpu": ("thread_info.cpu", "cpu"),
     "task_struct.sp": ("thread.sp",),
+    # 8244062ef1e5 (v4.5) modules: fix longstanding /proc/kallsyms vs module insertion race moved symtab and strtab
+    # into struct mod_kallsyms, which a module without that member has in itself.
+    "module.orc_unwind_ip": ("arch.orc_unwind_ip",),
+    "module.orc_unwind": ("arch.orc_unwind",),
+    "module.num_orcs": ("arch.num_orcs",),
     "prb_desc_ring.head_id": ("head_id.counter",),
     "prb_desc_ring.tail_id": ("tail_id.counter",),
     "prb_desc.state_var": ("state_var.counter",),
@@ -285,3 +290,25 @@ def max_skb_frags(layout: Layout) -> int:
     """
     low, high = layout.member("skb_shared_info.frags").type.strip_typedefs().range()
     return int(high - low + 1)
+
+
+def module_regions(layout: Layout) -> list[tuple[int, int]]:
+    """The memory regions of a struct module: byte offsets of each one's base (pointer) and size (u32), text first.
+
+    ac3b43283923 (v6.4) module: replace module_layout with module_memory;
+    7523e4dc5057 (v4.5) module: use a structure to encapsulate layout.
+    """
+    memory = layout.find_member("module.mem")
+    if memory is not None:
+        low, high = memory.type.strip_typedefs().range()
+        base, size = layout.offset("module_memory.base"), layout.offset("module_memory.size")
+        starts = [memory.offset + index * layout.size("module_memory") for index in range(high - low + 1)]
+        return [(start + base, start + size) for start in starts]
+    if layout.find_member("module.core_layout") is not None:
+        base, size = layout.offset("module_layout.base"), layout.offset("module_layout.size")
+        starts = [layout.offset("module.core_layout"), layout.offset("module.init_layout")]
+        return [(start + base, start + size) for start in starts]
+    return [
+        (layout.offset("module.module_core"), layout.offset("module.core_size")),
+        (layout.offset("module.module_init"), layout.offset("module.init_size")),
+    ]

@@ -9,7 +9,7 @@ from typing import Any, Callable, TypeVar
 
 import gdb
 
-from gdb_kdump import indexcache
+from gdb_kdump import endframe, indexcache
 from gdb_kdump.channel import Server, Thread
 from gdb_kdump.debuginfo import DebugInfo
 from gdb_kdump.elf import ElfFile
@@ -20,6 +20,7 @@ from gdb_kdump.vmlinux import find_vmlinux
 T = TypeVar("T")
 
 REMOTE_TIMEOUT_SECONDS = 60
+PAGE_OFFSET = 0xFFFF888000000000  # where the kernel does not randomize it; Documentation/arch/x86/x86_64/mm.rst
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,9 @@ def current() -> Session:
     return _current
 
 
-def is_open() -> bool:
-    """Whether a dump is open, for prompts and completion."""
-    return _current is not None
+def find_current() -> Session | None:
+    """The open dump, or None."""
+    return _current
 
 
 def open_dump(vmcore: Path, vmlinux: Path | None, progress: Callable[[Path, float], None]) -> Session:
@@ -87,10 +88,17 @@ def open_dump(vmcore: Path, vmlinux: Path | None, progress: Callable[[Path, floa
     except BaseException:  # Ctrl-C too: no half-open dump stays behind
         server.close()
         raise
-    debuginfo = DebugInfo(elf, kaslr_offset)
-    return Session(
-        vmcore, elf.path, elf.build_id, kaslr_offset, dump, vmcoreinfo, server, Memory(server), debuginfo
-    )
+    debuginfo, memory = DebugInfo(elf, kaslr_offset), Memory(server)
+    if dump["preflight"]["pages_missing"]:
+        # Page tables may be missing too: the direct map can be read without them, if one knows where it starts.
+        server.set_direct_map(direct_map(debuginfo, memory))
+    return Session(vmcore, elf.path, elf.build_id, kaslr_offset, dump, vmcoreinfo, server, memory, debuginfo)
+
+
+def direct_map(debuginfo: DebugInfo, memory: Memory) -> int:
+    """The address of the kernel's direct map of physical memory; arch/x86/include/asm/page_64_types.h: PAGE_OFFSET."""
+    randomized = debuginfo.find_address("page_offset_base")
+    return PAGE_OFFSET if randomized is None else memory.u64(randomized)
 
 
 def connect(session: Session, threads: list[Thread], selected: int) -> None:
@@ -112,6 +120,7 @@ def connect(session: Session, threads: list[Thread], selected: int) -> None:
         server.close()
         raise
     server.drop_socket()
+    endframe.load()
     _current, _connection = session, gdb.selected_inferior().connection
 
 
@@ -135,8 +144,8 @@ def forget(connection: gdb.TargetConnection) -> None:
     global _current, _connection
     if _current is None or connection != _connection:
         return
-    if not _current.server.alive:
-        return  # it died: the next command shall say so
+    if _current.server.crashed:
+        return  # the next command shall say what happened
     session, _current, _connection = _current, None, None
     session.server.close()
 

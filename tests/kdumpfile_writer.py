@@ -37,6 +37,7 @@ class Kernel:
     vmcoreinfo: str = ""
     excluded: set[int] = field(default_factory=set)
     max_pfn: int = 0x2000
+    phys_base: int = 0
 
 
 def text_page(number: int) -> bytes:
@@ -44,9 +45,12 @@ def text_page(number: int) -> bytes:
     return struct.pack("<512Q", *((number << 32) | word for word in range(512)))
 
 
-def small_kernel(data_pages: int = 64, vmalloc_pages: int = 16) -> Kernel:
-    """A kernel of `data_pages` at PFN 0x100 in the direct map and `vmalloc_pages` at PFN 0x200, mapped at VMALLOC."""
-    kernel = Kernel()
+def small_kernel(data_pages: int = 64, vmalloc_pages: int = 16, phys_base: int = 0) -> Kernel:
+    """A kernel of `data_pages` at PFN 0x100 in the direct map and `vmalloc_pages` at PFN 0x200, mapped at VMALLOC.
+
+    With KASLR `phys_base`, where the image lies less where it was linked for, may be negative.
+    """
+    kernel = Kernel(phys_base=phys_base)
     for index in range(data_pages):
         kernel.pages[0x100 + index] = text_page(0x100 + index)
     for index in range(vmalloc_pages):
@@ -71,16 +75,17 @@ def small_kernel(data_pages: int = 64, vmalloc_pages: int = 16) -> Kernel:
 
     for physical in range(0, kernel.max_pfn * PAGE, 1 << 21):
         map_page(DIRECT_MAP + physical, physical, huge=True)
-        map_page(IMAGE_MAP + physical, physical, huge=True)
+        map_page(IMAGE_MAP + physical - phys_base, physical, huge=True)
     for index in range(vmalloc_pages):
         map_page(VMALLOC + index * PAGE, (0x200 + index) * PAGE, huge=False)
     for pfn, entries in tables.items():
         kernel.pages[pfn] = struct.pack("<512Q", *(entries.get(index, 0) for index in range(512)))
     kernel.registers = [{name: (cpu << 32) + position for position, name in enumerate(PR_REG)} for cpu in range(2)]
+    top_table = IMAGE_MAP + TOP_TABLE_PFN * PAGE - phys_base
     kernel.vmcoreinfo = (
         "OSRELEASE=6.1.0-synthetic\nBUILD-ID=0123456789abcdef0123456789abcdef01234567\nPAGESIZE=4096\n"
-        f"SYMBOL(init_top_pgt)={IMAGE_MAP + TOP_TABLE_PFN * PAGE:x}\nSYMBOL(swapper_pg_dir)="
-        f"{IMAGE_MAP + TOP_TABLE_PFN * PAGE:x}\nSYMBOL(_stext)={IMAGE_MAP + 0x1000000:x}\nNUMBER(phys_base)=0\n"
+        f"SYMBOL(init_top_pgt)={top_table:x}\nSYMBOL(swapper_pg_dir)={top_table:x}\n"
+        f"SYMBOL(_stext)={IMAGE_MAP + 0x1000000 - phys_base:x}\nNUMBER(phys_base)={phys_base}\n"
         "NUMBER(pgtable_l5_enabled)=0\nKERNELOFFSET=0\nNUMBER(KERNEL_IMAGE_SIZE)=1073741824\n"
     )
     return kernel
@@ -124,8 +129,8 @@ def write_kdump(path: Path, kernel: Kernel, *, compress: bool = False, status: i
     )  # fmt: skip
     notes_at = PAGE + 128
     sub_header = struct.pack(
-        "<QiiQQQQQQQQQQQ", 0, 31, 0, 0, 0, notes_at + text_offset, len(kernel.vmcoreinfo), notes_at, len(notes), 0, 0,
-        0, 0, kernel.max_pfn,
+        "<qiiQQQQQQQQQQQ", kernel.phys_base, 31, 0, 0, 0, notes_at + text_offset, len(kernel.vmcoreinfo), notes_at,
+        len(notes), 0, 0, 0, 0, kernel.max_pfn,
     )  # fmt: skip
     head = header.ljust(PAGE, b"\0") + sub_header.ljust(128, b"\0") + notes
     assert len(head) <= (1 + _SUB_HEADER_BLOCKS) * PAGE

@@ -113,13 +113,24 @@ def test_a_page_past_the_end_is_truncated_and_never_zeros(dump: Path, kernel: wr
         assert lost == report["pages_missing"] and found == report["pages"] - lost
 
 
-def test_a_lost_page_table_is_truncated_and_not_unmapped(dump: Path, kernel: writer.Kernel) -> None:
+@pytest.mark.parametrize("phys_base", [0, 0x1000000, -0x1000000])
+@pytest.mark.parametrize("write", FORMATS.values(), ids=FORMATS)
+def test_a_lost_page_table_is_truncated_and_not_unmapped(
+    tmp_path: Path, write: Callable[[Path, writer.Kernel], None], phys_base: int
+) -> None:
+    kernel = writer.small_kernel(phys_base=phys_base)
+    dump = tmp_path / "vmcore"
+    write(dump, kernel)
+    page = 0x100 if phys_base <= 0 else writer.TOP_TABLE_PFN  # one that lies in the image
+    image = writer.IMAGE_MAP + page * PAGE - phys_base
     # The tables have the highest page numbers, so they are the last in the file.
     short = cut(dump, dump.stat().st_size - 2 * PAGE if dump.read_bytes()[:4] != b"KDUM" else _before_tables(dump))
+    with Server.start(str(dump)) as server:
+        assert Memory(server).read(image, PAGE) == kernel.pages[page]
     with Server.start(str(short)) as server:
         memory = Memory(server)
         assert memory.why(writer.VMALLOC) is Why.TRUNCATED
-        assert memory.why(writer.IMAGE_MAP + 0x100000) is None, "the image is found without tables"
+        assert memory.read(image, PAGE) == kernel.pages[page], "the image is found without tables"
 
 
 def _before_tables(dump: Path) -> int:
@@ -173,6 +184,16 @@ def test_what_is_no_dump_gets_one_clear_sentence(tmp_path: Path, content: bytes,
     with pytest.raises(DumpError, match=words) as refusal:
         Server.start(str(path))
     assert str(path) in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_any_file_name_will_do(tmp_path: Path, kernel: writer.Kernel) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a b\xff\n'\"<"))
+    writer.write_kdump(path, kernel)
+    with Server.start(str(path)) as server:
+        assert server.info()["files"][0]["path"] == str(path)
+    path.write_bytes(b"")
+    with pytest.raises(DumpError, match="is empty"):
+        Server.start(str(path))
 
 
 def test_places_where_no_dump_is(tmp_path: Path) -> None:

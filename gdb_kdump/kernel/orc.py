@@ -65,15 +65,12 @@ class Orc:
         self._types = _NEW_TYPES if orc_types_renumbered(layout) else _OLD_TYPES
         start, stop = address("__start_orc_unwind_ip"), address("__stop_orc_unwind_ip")
         self.text = OrcTable(start, address("__start_orc_unwind"), (stop - start) // 4)
-        self._found: dict[int, OrcEntry | None] = {}
 
-    def find(self, pc: int, table: OrcTable | None = None) -> OrcEntry | None:
-        """The entry that governs `pc`, or None; arch/x86/kernel/unwind_orc.c: orc_find.  Raises Unreadable."""
-        if pc not in self._found:
-            self._found[pc] = self._search(table or self.text, pc)
-        return self._found[pc]
+    def find(self, table: OrcTable, pc: int) -> OrcEntry | None:
+        """The entry of a table that governs `pc`, or None; arch/x86/kernel/unwind_orc.c: orc_find.
 
-    def _search(self, table: OrcTable, pc: int) -> OrcEntry | None:
+        Raises Unreadable.
+        """
         low, high = 0, table.count
         while low < high:
             middle = (low + high) // 2

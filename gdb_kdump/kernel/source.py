@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import gdb
 
+from gdb_kdump.errors import MissingDebugInfo, Unreadable
+from gdb_kdump.kernel.modules import Modules
 from gdb_kdump.session import Session
 
 _NAME = re.compile(r"<(.+?)(?:\+(\d+))?>$")
@@ -29,8 +32,10 @@ class Source:
 
     def __init__(self, session: Session) -> None:
         self._void_pointer = session.debuginfo.type("void").pointer()
+        self._modules = session.once(Modules)
+        self._text = (session.debuginfo.address("_stext"), session.debuginfo.address("_end"))
         self._frames: dict[int, tuple[SourceFrame, ...]] = {}
-        self._build_folder = ""
+        self._build_folder: Path | None = None
 
     def frames(self, pc: int, is_return_address: bool = False) -> tuple[SourceFrame, ...]:
         """The functions at text address `pc`, innermost inlined one first, the real one last.
@@ -43,6 +48,8 @@ class Source:
         return self._frames[looked_up]
 
     def _look_up(self, pc: int, looked_up: int) -> list[SourceFrame]:
+        if not self.in_kernel(looked_up):
+            return [self._in_module(pc, looked_up)]
         name, offset = self.symbol(looked_up)
         if offset is not None:
             offset += pc - looked_up
@@ -59,14 +66,33 @@ class Source:
         frames.append(SourceFrame(name, offset, file, line, False))
         return frames
 
+    def in_kernel(self, addr: int) -> bool:
+        """Whether an address lies in the kernel's own image, not in a module."""
+        return self._text[0] <= addr < self._text[1]
+
+    def _in_module(self, pc: int, looked_up: int) -> SourceFrame:
+        module = self._modules.find(looked_up)
+        if module is None:
+            return SourceFrame(None, None, None, None, False)
+        try:
+            symbol = self._modules.find_symbol(module, looked_up)
+        except (Unreadable, MissingDebugInfo):
+            symbol = None
+        name, offset = symbol or (f"[{module.name}]", looked_up - module.base)
+        return SourceFrame(name, offset + pc - looked_up, None, None, False, module.name)
+
     def _file(self, symtab: gdb.Symtab | None) -> str | None:
         """A file's name from the top of the kernel tree; only assembly has the folder that it was built in, too."""
         if symtab is None:
             return None
         name = symtab.filename
-        if not name.startswith("/") and not self._build_folder:
-            self._build_folder = symtab.fullname().removesuffix(name)
-        return name.removeprefix(self._build_folder)
+        if not name.startswith("/"):
+            self._build_folder = self._build_folder or Path(symtab.fullname().removesuffix(name))
+            return name
+        for folder in (self._build_folder, *self._build_folder.parents)[:-1] if self._build_folder else ():
+            if name.startswith(f"{folder}/"):
+                return name.removeprefix(f"{folder}/")
+        return name
 
     def symbol(self, addr: int) -> tuple[str | None, int | None]:
         """The ELF symbol that an address lies in and the offset from it (bytes), or None and None."""

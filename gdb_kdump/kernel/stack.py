@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from gdb_kdump.cfi import CALLEE_SAVED, Row
 from gdb_kdump.errors import Unreadable
 from gdb_kdump.kernel import orc as o
+from gdb_kdump.kernel.modules import Modules
 from gdb_kdump.kernel.orc import FrameType, Orc, OrcEntry
 from gdb_kdump.kernel.registers import Registers
 from gdb_kdump.kernel.source import Source, SourceFrame
@@ -53,7 +54,7 @@ class Trace:
 
 
 @dataclass(frozen=True)
-class _State:
+class State:
     """Where the unwinder is: the registers it knows, and whether pc was interrupted rather than called from."""
 
     registers: dict[str, int]
@@ -73,14 +74,27 @@ class _State:
 
 
 @dataclass(frozen=True)
-class _Step:
+class Step:
     """How to get from one state to its caller."""
 
     orc: OrcEntry | None
     cfi: Row | None
 
+    @property
+    def is_plain_call(self) -> bool:
+        """Whether DWARF alone finds the caller: ORC agrees, or does not know."""
+        if self.cfi is None or self.orc is None:
+            return self.cfi is not None
+        if self.orc.type is FrameType.UNDEFINED:
+            return True
+        base = {o.REG_SP: "rsp", o.REG_BP: "rbp"}.get(self.orc.sp_reg)
+        return self.orc.type is FrameType.CALL and (base, self.orc.sp_offset) == (
+            self.cfi.cfa_register,
+            self.cfi.cfa_offset,
+        )
 
-class _Stop(Exception):
+
+class Stop(Exception):
     """The trace ends here, and why."""
 
 
@@ -92,8 +106,9 @@ class Stacks:
         self._debuginfo = session.debuginfo
         self._orc = session.once(Orc)
         self._source = session.once(Source)
+        self._modules = session.once(Modules)
         self._registers = session.once(Registers)
-        self._steps: dict[int, _Step] = {}
+        self._steps: dict[int, Step] = {}
 
     def trace(self, task: Task) -> Trace:
         """The frames of a task from its saved registers on; what stops a trace is told in `ended`."""
@@ -104,62 +119,66 @@ class Stacks:
         if not registers:
             return Trace(task, (), f"CPU {task.cpu} left no registers for this running task")
         frames: list[Frame] = []
-        state = _State(registers, task.running)
+        state = State(registers, task.running)
         if state.in_user_mode:
             return Trace(task, (), "user")
         try:
             while len(frames) < MAX_FRAMES:
                 found = self._source.frames(state.pc, not state.interrupted)
                 if found[-1].function is None:
-                    raise _Stop(f"pc {hex16(state.pc)} is not in kernel text (sp {hex16(state.sp)})")
+                    raise Stop(f"pc {hex16(state.pc)} is not in kernel text (sp {hex16(state.sp)})")
                 caller = self._caller(task, state)
                 frames += _frames(len(frames), state, found, caller)
                 if isinstance(caller, str):
-                    raise _Stop(caller)
+                    raise Stop(caller)
                 if caller.in_user_mode:
-                    raise _Stop("user")
+                    raise Stop("user")
                 state = caller
-        except _Stop as stop:
+        except Stop as stop:
             return Trace(task, tuple(frames), str(stop))
         return Trace(task, tuple(frames), f"stopped after {MAX_FRAMES} frames")
 
-    def _caller(self, task: Task, state: _State) -> _State | str:
+    def _caller(self, task: Task, state: State) -> State | str:
         """The state of the caller, or why there is none."""
         try:
-            caller = self._unwind(state)
+            caller = self.unwind(state)
         except Unreadable as error:
             return str(error)
-        except _Stop as stop:
+        except Stop as stop:
             return str(stop)
         return _end_of_stack(task) if caller is None else caller
 
-    def _step(self, pc: int) -> _Step:
+    def step(self, pc: int) -> Step:
+        """What is known of the code at `pc`; raises Unreadable."""
         if pc not in self._steps:
-            self._steps[pc] = _Step(self._orc.find(pc), self._debuginfo.find_cfi(pc))
+            module = None if self._source.in_kernel(pc) else self._modules.find(pc)
+            table = self._orc.text if module is None else self._modules.find_orc(module)
+            orc = self._orc.find(table, pc) if table is not None else None
+            self._steps[pc] = Step(orc, self._debuginfo.find_cfi(pc) if module is None else None)
         return self._steps[pc]
 
-    def _unwind(self, state: _State) -> _State | None:
-        """The caller's state, or None at the end of the stack; raises _Stop, Unreadable."""
-        step = self._step(state.pc if state.interrupted else state.pc - 1)
+    def unwind(self, state: State) -> State | None:
+        """The caller's state, or None at the end of the stack; raises Stop, Unreadable, MissingDebugInfo."""
+        step = self.step(state.pc if state.interrupted else state.pc - 1)
         orc = step.orc
         if orc is not None and orc.type is FrameType.END_OF_STACK:
             return None
         if orc is None or orc.type is FrameType.UNDEFINED or orc.sp_reg == o.REG_UNDEFINED:
             if step.cfi is None:
-                raise _Stop(f"the kernel has no unwind information for pc {hex16(state.pc)}")
+                raise Stop(f"the kernel has no unwind information for pc {hex16(state.pc)}")
             cfa = (self._known(state, step.cfi.cfa_register) + step.cfi.cfa_offset) & _U64
             return self._called(state, cfa, None, step.cfi)
         cfa = self._orc_cfa(state, orc)
         if orc.type is FrameType.REGS:
-            return _State(self._registers.pt_regs(cfa), True)
+            return State(self._registers.pt_regs(cfa), True)
         if orc.type is FrameType.REGS_PARTIAL:
-            return _State(self._registers.iret_frame(cfa), True)
+            return State(self._registers.iret_frame(cfa), True)
         return self._called(state, cfa, orc, step.cfi)
 
-    def _called(self, state: _State, cfa: int, orc: OrcEntry | None, cfi: Row | None) -> _State:
+    def _called(self, state: State, cfa: int, orc: OrcEntry | None, cfi: Row | None) -> State:
         """The state behind a call: the return address below the CFA, the registers that the callee saved or left."""
         if cfa <= state.sp and orc is None or cfa % 8:
-            raise _Stop(f"the stack does not go on from sp {hex16(state.sp)}: the next frame would be at {hex16(cfa)}")
+            raise Stop(f"the stack does not go on from sp {hex16(state.sp)}: the next frame would be at {hex16(cfa)}")
         registers = {"rip": self._memory.u64(cfa - 8), "rsp": cfa}
         if cfi is not None:
             for name in CALLEE_SAVED:
@@ -175,9 +194,9 @@ class Stacks:
                 registers["rbp"] = self._memory.u64((base + orc.bp_offset) & _U64)
             elif base is not None:
                 registers["rbp"] = base
-        return _State(registers, False)
+        return State(registers, False)
 
-    def _orc_cfa(self, state: _State, orc: OrcEntry) -> int:
+    def _orc_cfa(self, state: State, orc: OrcEntry) -> int:
         register = orc.sp_reg
         if register == o.REG_SP:
             return (state.sp + orc.sp_offset) & _U64
@@ -187,25 +206,25 @@ class Stacks:
             at = (self._known(state, "rbp") + orc.sp_offset) & _U64
             return self._memory.u64(at) if register == o.REG_BP_INDIRECT else at
         if register not in _OTHER_REGISTERS:
-            raise _Stop(f"the unwind information of pc {hex16(state.pc)} names an unknown register ({register})")
+            raise Stop(f"the unwind information of pc {hex16(state.pc)} names an unknown register ({register})")
         return (self._known(state, _OTHER_REGISTERS[register]) + orc.sp_offset) & _U64
 
-    def _known(self, state: _State, name: str) -> int:
+    def _known(self, state: State, name: str) -> int:
         value = state.registers.get(name)
         if value is None:
-            raise _Stop(f"{name} is not known at pc {hex16(state.pc)}")
+            raise Stop(f"{name} is not known at pc {hex16(state.pc)}")
         return value
 
 
 def _frames(
-    level: int, state: _State, found: tuple[SourceFrame, ...], caller: _State | str
+    level: int, state: State, found: tuple[SourceFrame, ...], caller: State | str
 ) -> list[Frame]:
     """The frames of one state: those inlined there, and the real one with what its caller's interruption saved."""
     frames = [
         Frame(level + number, state.pc, state.sp, source, "normal", state.registers)
         for number, source in enumerate(found)
     ]
-    if isinstance(caller, _State) and caller.interrupted:
+    if isinstance(caller, State) and caller.interrupted:
         last = frames[-1]
         kind = _entry_kind(last.source.function)
         frames[-1] = replace(last, kind=kind, saved=caller.registers)

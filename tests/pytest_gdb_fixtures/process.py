@@ -1,0 +1,177 @@
+"""One gdb process per run, in an environment of its own, and the proof that nothing of it is left afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_gdb_fixtures.lab import ROOT
+
+INIT = ROOT / "gdb_kdump" / "init.py"
+GDB = "/usr/bin/gdb"
+
+_MARK = "GDB_KDUMP_TEST_RUN"
+_PATIENCE = 5.0  # seconds for processes to end by themselves
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a gdb said and how it ended."""
+
+    stdout: str
+    stderr: str
+    status: int
+    seconds: float
+
+    @property
+    def output(self) -> str:
+        """Both streams, for a message about what went wrong."""
+        return f"{self.stdout}{self.stderr}"
+
+    @property
+    def errors(self) -> list[str]:
+        """The lines on stderr, without those that GDB itself writes about the frame it has stopped in."""
+        return [line for line in self.stderr.splitlines() if line.strip()]
+
+    @property
+    def documents(self) -> list[Any]:
+        """Every line of stdout that is a JSON document."""
+        return [json.loads(line) for line in self.stdout.splitlines() if line.startswith(("{", "[{"))]
+
+    def json(self) -> Any:
+        """The last JSON document on stdout."""
+        assert self.documents, f"no JSON document in:\n{self.output}"
+        return self.documents[-1]
+
+    def succeeded(self) -> Run:
+        """The same run, after making sure that nothing failed in it."""
+        assert self.status == 0, self.output
+        assert "Traceback" not in self.output, self.output
+        return self
+
+
+class Gdb:
+    """Runs gdb; each run has its own TMPDIR below `folder`, which must be empty when it has ended."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._runs = 0
+
+    def __call__(
+        self,
+        *commands: str,
+        vmcore: Path | None = None,
+        vmlinux: Path | None = None,
+        script: bool = False,
+        plugin: bool = True,
+        arguments: Sequence[str] = ("-nx",),
+        env: Mapping[str, str | None] | None = None,
+        cwd: Path | None = None,
+        wrapper: Sequence[str] = (),
+        timeout: float = 120,
+    ) -> Run:
+        """Run `commands` in a gdb -batch after sourcing the plugin and opening `vmcore`.
+
+        With `script` they are a file that gdb executes with -x, which stops at the first error with status 1.
+        In `env` None removes a variable; `wrapper` is a command that runs gdb.
+        """
+        opening = [f"source {INIT}"] if plugin else []
+        if vmcore is not None:
+            opening.append(" ".join(["target kdump", str(vmcore), *([str(vmlinux)] if vmlinux else [])]))
+        lines = [*opening, *commands]
+        self._runs += 1
+        private = self._folder / f"gdb-{self._runs}"
+        temporary = private / "tmp"
+        temporary.mkdir(parents=True)
+        temporary.chmod(0o1777)
+        if script:
+            file = private / "commands.gdb"
+            file.write_text("".join(line + "\n" for line in lines))
+            given = ["-x", str(file)]
+        else:
+            given = [word for line in lines for word in ("-ex", line)]
+        command = [*wrapper, GDB, *arguments, "-batch", *given]
+        return _run(command, _environment(temporary, env or {}), cwd or self._folder, temporary, timeout)
+
+
+def _environment(temporary: Path, changes: Mapping[str, str | None]) -> dict[str, str]:
+    # XDG_CACHE_HOME stays the user's: a vmlinux is indexed once, not once per test.
+    wanted = {
+        **os.environ,
+        "TMPDIR": str(temporary),
+        "TERM": "dumb",
+        "COLUMNS": "200",
+        _MARK: uuid.uuid4().hex,
+        "DEBUGINFOD_URLS": "",
+        **changes,
+    }
+    return {name: value for name, value in wanted.items() if value is not None}
+
+
+def _run(command: list[str], env: dict[str, str], cwd: Path, temporary: Path, timeout: float) -> Run:
+    started = time.monotonic()
+    process = subprocess.Popen(
+        command,
+        env=env,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="backslashreplace",
+    )
+    try:
+        stdout, stderr = process.communicate(timeout=timeout)
+    except BaseException as error:
+        _kill(marked(env[_MARK]))
+        process.wait()
+        if isinstance(error, subprocess.TimeoutExpired):
+            pytest.fail(f"gdb did not end within {timeout:g} s: {' '.join(command)}", pytrace=False)
+        raise
+    run = Run(stdout, stderr, process.returncode, time.monotonic() - started)
+    left = _wait_for_end(env[_MARK])
+    _kill(left)
+    assert not left, f"processes outlived gdb: {left}\n{run.output}"
+    files = sorted(path.name for path in temporary.iterdir())
+    assert not files, f"gdb left files in its TMPDIR: {files}\n{run.output}"
+    return run
+
+
+def marked(mark: str) -> dict[int, str]:
+    """The running processes that descend from the run with that mark, by its name in their environment."""
+    found = {}
+    wanted = f"{_MARK}={mark}".encode()
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdecimal():
+            continue
+        try:
+            if wanted in (folder / "environ").read_bytes().split(b"\0"):
+                found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:  # it has ended, or is somebody else's
+            continue
+    return found
+
+
+def _wait_for_end(mark: str) -> dict[int, str]:
+    deadline = time.monotonic() + _PATIENCE
+    while (left := marked(mark)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return left
+
+
+def _kill(processes: Mapping[int, str]) -> None:
+    for pid in processes:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue

@@ -1,0 +1,159 @@
+"""The reference case, end to end, on every kernel: from the panic to the corrupted sk_buff, against the kernel's word."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from pytest_gdb_fixtures import Gdb, LabDump
+
+KERNELS = ("6.1", "6.12")
+
+
+@pytest.fixture(params=KERNELS)
+def dump(request: pytest.FixtureRequest, lab_dump: Callable[[str], LabDump]) -> LabDump:
+    return lab_dump(f"{request.param}-reference")
+
+
+def printed_functions(call_trace: list[str]) -> list[str]:
+    """The functions of the kernel's own Call Trace, innermost first, without the guesses that it marks with `?`."""
+    rip = next(line for line in call_trace if line.startswith("RIP: 0010:"))
+    start, end = (call_trace.index(line) for line in (" <TASK>", " </TASK>"))
+    lines = [rip.split(":")[-1], *(line.strip() for line in call_trace[start + 1 : end])]
+    return [found[1] for line in lines if (found := re.fullmatch(r"([\w.]+)\+0x[0-9a-f]+/0x[0-9a-f]+", line.strip()))]
+
+
+def plain(function: str) -> str:
+    """A function's name without what the compiler and the assembler have added to it."""
+    return re.sub(r"(\.(constprop|isra|part|cold)(\.\d+)*)+$|_after_hwframe$", "", function)
+
+
+def test_kinfo_names_the_panic(gdb_run: Gdb, dump: LabDump) -> None:
+    info = gdb_run("kinfo --json", vmcore=dump.vmcore).succeeded().json()
+    truth = dump.truth
+    assert info["release"] == truth["kernel"]
+    assert info["kaslr_offset"] == truth["kaslr_offset"]
+    assert info["vmcore"] == str(dump.vmcore)
+    assert info["vmlinux"] == str(dump.vmlinux)
+    assert info["cpus"] == len(truth["cpus"])
+    assert info["panic"]["message"] == truth["panic"]
+    assert {key: info["panic"][key] for key in ("pid", "comm", "cpu")} == truth["panic_task"]
+    running = {cpu["cpu"]: cpu["task"] for cpu in truth["cpus"]}
+    assert info["panic"]["task"] == running[truth["panic_task"]["cpu"]]
+
+
+def test_kbt_is_the_kernels_call_trace(gdb_run: Gdb, dump: LabDump) -> None:
+    (task,) = gdb_run("kbt --json", vmcore=dump.vmcore).succeeded().json()["tasks"]
+    frames = task["frames"]
+    expected = [plain(function) for function in printed_functions(dump.truth["call_trace"])]
+    assert len(expected) >= 8
+    assert [plain(frame["function"]) for frame in frames if not frame["inlined"]] == expected
+    assert task["ended"] == "user"
+    assert {key: task[key] for key in ("pid", "comm", "cpu")} == dump.truth["panic_task"]
+    assert [frame["level"] for frame in frames] == list(range(len(frames)))
+    assert frames[-1]["kind"] == "syscall"
+    assert {frame["kind"] for frame in frames[:-1]} == {"normal"}
+    # Inlined frames are there, and every C frame knows its line.
+    assert any(frame["inlined"] for frame in frames)
+    assert all(frame["file"] and frame["line"] for frame in frames)
+
+
+def test_kbt_has_the_addresses_that_the_kernel_printed(gdb_run: Gdb, dump: LabDump) -> None:
+    (task,) = gdb_run("kbt --json", vmcore=dump.vmcore).succeeded().json()["tasks"]
+    trace = dump.truth["call_trace"]
+    offset = int(re.search(r"RIP: 0010:\w+\+(0x[0-9a-f]+)", "\n".join(trace))[1], 16)  # type: ignore[index]
+    stack = re.search(r"RSP: 0018:([0-9a-f]{16})", "\n".join(trace))[1]  # type: ignore[index]
+    struck = next(frame for frame in task["frames"] if not frame["inlined"])
+    assert (struck["function"], struck["offset"], struck["sp"]) == ("skb_release_data", offset, f"0x{stack}")
+    user = re.findall(r"RSP: 002b:([0-9a-f]{16})", "\n".join(trace))
+    assert task["frames"][-1]["registers"]["rsp"] == f"0x{user[-1]}"
+
+
+def test_shinfo_of_the_overrun_skb(gdb_run: Gdb, dump: LabDump) -> None:
+    fault = dump.truth["fault"]
+    shown = gdb_run(f"shinfo {fault['skb']} --json", vmcore=dump.vmcore).succeeded().json()
+    truth = dump.skbs()[fault["skb"]]
+    assert shown["skb"] == fault["skb"]
+    assert shown["head"] == truth["head"]
+    assert shown["end"] == shown["shinfo"] == fault["first_damaged"] == truth["end"]
+    # The damaged bytes are the shared info's first: nr_frags is the third of them.
+    assert shown["fields"]["nr_frags"] == bytes.fromhex(fault["bytes"])[2]
+    assert "shinfo.nr_frags" in {finding["rule"] for finding in shown["findings"]}
+
+
+def test_skbcheck_calls_the_overrun_skb_corrupt(gdb_run: Gdb, dump: LabDump) -> None:
+    skb = dump.truth["fault"]["skb"]
+    run = gdb_run(f"skbcheck {skb} --json", "print $_kfindings", vmcore=dump.vmcore).succeeded()
+    checked = run.json()
+    assert checked["verdict"] == "corrupt"
+    assert checked["checked"]["skbs"] == 1
+    (finding,) = (finding for finding in checked["findings"] if finding["rule"] == "shinfo.nr_frags")
+    assert finding["object"] == skb
+    assert finding["member"] == "nr_frags"
+    assert finding["severity"] == "corrupt"
+    assert all(finding[key] for key in ("expected", "found", "message"))
+    corrupt = sum(finding["severity"] == "corrupt" for finding in checked["findings"])
+    assert f"= {corrupt}" in run.stdout
+
+
+def test_the_other_sk_buffs_are_clean(gdb_run: Gdb, dump: LabDump) -> None:
+    others = [skb for skb in dump.skbs() if skb != dump.truth["fault"]["skb"]]
+    checked = gdb_run(f"skbcheck {' '.join(others)} --json", vmcore=dump.vmcore).succeeded().json()
+    assert checked["findings"] == []
+    assert checked["checked"]["skbs"] == len(others)
+    assert checked["verdict"] == "clean"
+
+
+def test_the_skb_is_found_from_the_frames(gdb_run: Gdb, dump: LabDump) -> None:
+    """Who knows nothing but the panic gets to the sk_buff: kbt numbers frames as GDB does, and arguments are there."""
+    frames = gdb_run("kbt --json", vmcore=dump.vmcore).succeeded().json()["tasks"][0]["frames"]
+    level = {frame["function"]: frame["level"] for frame in frames}
+    run = gdb_run(
+        f"frame {level['skb_release_data']}",
+        "print/x (unsigned long)skb",
+        "shinfo skb --json",
+        f"frame {level['udp_sendmsg']}",
+        "print/x (unsigned long)sk",
+        "skbwalk sk --json",
+        vmcore=dump.vmcore,
+    ).succeeded()
+    fault = dump.truth["fault"]
+    values = re.findall(r"^\$\d+ = (.*)$", run.stdout, re.MULTILINE)
+    assert [int(value, 16) for value in values] == [int(fault["skb"], 16), int(fault["sock"], 16)]
+    shinfo, walk = run.documents
+    assert (shinfo["skb"], walk["sock"]) == (fault["skb"], fault["sock"])
+
+
+def test_gdbs_own_commands_work_in_the_same_session(gdb_run: Gdb, dump: LabDump) -> None:
+    truth = dump.skbs()[dump.truth["fault"]["skb"]]
+    run = gdb_run(
+        f"print (*(struct sk_buff *){truth['skb']}).truesize",
+        f"x/16xg {truth['head']}",
+        f"x/2xg {truth['end']}",
+        "info threads",
+        "disassemble /s skb_release_data",
+        "backtrace 3",
+        "ptype struct sk_buff",
+        vmcore=dump.vmcore,
+    ).succeeded()
+    assert f"= {truth['truesize']}\n" in run.stdout
+    assert len(re.findall(r"^0x[0-9a-f]+:(\t0x[0-9a-f]{16}){2}$", run.stdout, re.MULTILINE)) == 9
+    damaged = bytes.fromhex(dump.truth["fault"]["bytes"])
+    first, second = (f"0x{int.from_bytes(damaged[at : at + 8], 'little'):016x}" for at in (0, 8))
+    assert f"{truth['end']}:\t{first}\t{second}" in run.stdout
+    assert re.search(r"^\* \d+ .*\"load\"", run.stdout, re.MULTILINE)
+    assert "net/core/skbuff.c" in run.stdout
+    assert re.search(r"^#1 ", run.stdout, re.MULTILINE)
+
+
+def test_the_damaged_skbs_socket_is_walked(gdb_run: Gdb, dump: LabDump) -> None:
+    """The crash works on the skb: it is off its queue, and what remains there is whole."""
+    fault = dump.truth["fault"]
+    walk = gdb_run(f"skbwalk {fault['sock']} --json", vmcore=dump.vmcore).succeeded().json()
+    (truth,) = (sock for sock in dump.truth["socks"] if sock["sock"] == fault["sock"])
+    (queue,) = (queue for queue in truth["queues"] if queue["queue"] == "write")
+    (walked,) = (queue for queue in walk["queues"] if queue["queue"] == "write")
+    left = [skb for skb in queue["skbs"] if skb != fault["skb"]]
+    assert [skb["skb"] for skb in walked["skbs"]] == left
+    assert (walked["qlen"], walked["complete"], walked["findings"]) == (len(left), True, [])
