@@ -9,7 +9,7 @@ import gdb
 
 from gdb_kdump import session
 from gdb_kdump.commands.kinfo import summary
-from gdb_kdump.errors import KdumpError, UsageError
+from gdb_kdump.errors import DumpError, KdumpError, Unreadable, UsageError
 from gdb_kdump.kernel.system import read_system
 from gdb_kdump.kernel.threads import cpu_threads
 
@@ -44,6 +44,11 @@ def _open(words: list[str]) -> None:
     try:
         lines = list(summary(opened, read_system(opened)))
         threads = cpu_threads(opened)
+    except Unreadable as error:
+        opened.server.close()
+        missing = opened.dump["preflight"]["sentence"]
+        reason = f"{missing}; copy it again from where it was made" if missing else "it lacks the kernel's own data"
+        raise DumpError(f"{vmcore} cannot be opened: {reason} ({error})") from error
     except BaseException:  # Ctrl-C too: nobody else could close what nobody holds
         opened.server.close()
         raise

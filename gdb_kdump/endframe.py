@@ -13,6 +13,7 @@ import struct
 import gdb
 
 _KERNEL_HALF = (0xFF00000000000000, 0x00FFFFFFFFFFF000)  # start, size: of 4- and 5-level paging alike
+_TEXT = 0x0000800000000000  # a place that no kernel and no process has
 _NAME = b"gdb_kdump_end_of_stack"
 
 _descriptor: int | None = None  # GDB may come back to the file as long as it runs
@@ -32,11 +33,11 @@ def load() -> None:
 
 
 def elf_image() -> bytes:
-    """The ELF file: one byte of text at address 0, one symbol for it, and the DWARF entry."""
+    """The ELF file: one byte of text, one symbol for it, and the DWARF entry."""
     frames = _entry(0xFFFFFFFF, b"\4\0\x08\0\1\x78\x10" + b"\x0c\7\x08" + b"\7\x10")  # CFA rsp+8, rip undefined
     frames += _entry(0, struct.pack("<QQ", *_KERNEL_HALF))
     names = b"\0.text\0.debug_frame\0.symtab\0.strtab\0"
-    symbols = bytes(24) + struct.pack("<IBBHQQ", 1, 0x12, 0, 1, 0, 1)  # a global function in section 1
+    symbols = bytes(24) + struct.pack("<IBBHQQ", 1, 0x12, 0, 1, _TEXT, 1)  # a global function in section 1
     strings = b"\0" + _NAME + b"\0"
     contents, places = b"", []
     for part in (b"\x90", frames, symbols, strings, names):
@@ -51,8 +52,8 @@ def elf_image() -> bytes:
     kinds = ((".text", 1, 6, 0, 0, 0), (".debug_frame", 1, 0, 0, 0, 0), (".symtab", 2, 0, 4, 1, 24),
              (".strtab", 3, 0, 0, 0, 0), (".strtab", 3, 0, 0, 0, 0))  # fmt: skip
     for (name, kind, flags, link, info, size), (offset, length) in zip(kinds, places):
-        at = names.index(name.encode())
-        sections += struct.pack("<IIQQQQIIQQ", at, kind, flags, 0, offset, length, link, info, 8, size)
+        at, addr = names.index(name.encode()), _TEXT if name == ".text" else 0
+        sections += struct.pack("<IIQQQQIIQQ", at, kind, flags, addr, offset, length, link, info, 8, size)
     return header + contents + sections
 
 

@@ -13,7 +13,7 @@ from gdb_kdump import endframe, indexcache
 from gdb_kdump.channel import Server, Thread
 from gdb_kdump.debuginfo import DebugInfo
 from gdb_kdump.elf import ElfFile
-from gdb_kdump.errors import DumpError, UsageError
+from gdb_kdump.errors import DumpError, Unreadable, UsageError
 from gdb_kdump.memory import Memory
 from gdb_kdump.vmlinux import find_vmlinux
 
@@ -91,7 +91,10 @@ def open_dump(vmcore: Path, vmlinux: Path | None, progress: Callable[[Path, floa
     debuginfo, memory = DebugInfo(elf, kaslr_offset), Memory(server)
     if dump["preflight"]["pages_missing"]:
         # Page tables may be missing too: the direct map can be read without them, if one knows where it starts.
-        server.set_direct_map(direct_map(debuginfo, memory))
+        try:
+            server.set_direct_map(direct_map(debuginfo, memory))
+        except Unreadable:
+            pass  # that is missing as well: what the remaining page tables map can still be read
     return Session(vmcore, elf.path, elf.build_id, kaslr_offset, dump, vmcoreinfo, server, memory, debuginfo)
 
 

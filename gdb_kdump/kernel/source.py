@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 import gdb
 
@@ -35,7 +34,6 @@ class Source:
         self._modules = session.once(Modules)
         self._text = (session.debuginfo.address("_stext"), session.debuginfo.address("_end"))
         self._frames: dict[int, tuple[SourceFrame, ...]] = {}
-        self._build_folder: Path | None = None
 
     def frames(self, pc: int, is_return_address: bool = False) -> tuple[SourceFrame, ...]:
         """The functions at text address `pc`, innermost inlined one first, the real one last.
@@ -54,7 +52,7 @@ class Source:
         if offset is not None:
             offset += pc - looked_up
         where = gdb.find_pc_line(looked_up)
-        file, line = self._file(where.symtab), where.line or None
+        file, line = _file(where.symtab), where.line or None
         frames = []
         for function, is_inlined in _functions(looked_up):
             if not is_inlined:
@@ -62,7 +60,7 @@ class Source:
                 return frames
             frames.append(SourceFrame(function.name, None, file, line, True))
             # For an inlined function GDB keeps the place of the call, not of the declaration.
-            file, line = self._file(function.symtab), function.line
+            file, line = _file(function.symtab), function.line
         frames.append(SourceFrame(name, offset, file, line, False))
         return frames
 
@@ -81,19 +79,6 @@ class Source:
         name, offset = symbol or (f"[{module.name}]", looked_up - module.base)
         return SourceFrame(name, offset + pc - looked_up, None, None, False, module.name)
 
-    def _file(self, symtab: gdb.Symtab | None) -> str | None:
-        """A file's name from the top of the kernel tree; only assembly has the folder that it was built in, too."""
-        if symtab is None:
-            return None
-        name = symtab.filename
-        if not name.startswith("/"):
-            self._build_folder = self._build_folder or Path(symtab.fullname().removesuffix(name))
-            return name
-        for folder in (self._build_folder, *self._build_folder.parents)[:-1] if self._build_folder else ():
-            if name.startswith(f"{folder}/"):
-                return name.removeprefix(f"{folder}/")
-        return name
-
     def symbol(self, addr: int) -> tuple[str | None, int | None]:
         """The ELF symbol that an address lies in and the offset from it (bytes), or None and None."""
         text = gdb.Value(addr).cast(self._void_pointer).format_string(format="a")
@@ -109,3 +94,11 @@ def _functions(pc: int) -> list[tuple[gdb.Symbol, bool]]:
             functions.append(block.function)
         block = block.superblock
     return [(function, number < len(functions) - 1) for number, function in enumerate(functions)]
+
+
+def _file(symtab: gdb.Symtab | None) -> str | None:
+    """A file's name from the top of the kernel tree; that of assembly has the folder that it was built in, too."""
+    if symtab is None:
+        return None
+    name = symtab.filename
+    return name[name.rindex("/arch/") + 1 :] if name.startswith("/") and "/arch/" in name else name

@@ -1,0 +1,223 @@
+"""Where members stand: asked of real types, from small C programs that have them the way different kernels do."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Compile = Callable[..., Path]
+InGdb = Callable[..., Any]
+
+SHAPES = """
+typedef struct { int counter; } atomic_t;
+typedef struct refcount_struct { atomic_t refs; } refcount_t;
+typedef unsigned char u8;
+
+struct places {
+    char first;
+    union {
+        struct { struct places *next, *prev; union { void *dev; unsigned long scratch; }; };
+        struct { long rbnode[3]; };
+    };
+    struct { u8 x; struct { short deep; } named; } outer;
+    u8 cloned : 1, nohdr : 1, fclone : 2;
+    signed int narrow : 5;
+    signed char minus;
+    short sminus;
+    int iminus;
+    long long lminus;
+    unsigned char *pointer;
+    enum { LOW = -3, HIGH = 7 } mood;
+    _Bool truth;
+} places;
+"""
+
+
+def lay_out(tag: str, paths: list[str]) -> dict[str, list[int] | None]:
+    import gdb
+
+    from gdb_kdump.layout import find_path
+
+    kind = gdb.lookup_type(f"struct {tag}")
+    found = {path: find_path(kind, path) for path in paths}
+    return {
+        path: [member.offset, member.size, member.bit_offset, member.bit_size] if member else None
+        for path, member in found.items()
+    }
+
+
+def unpack(tag: str, names: list[str], data: str, at: int) -> list[int]:
+    import gdb
+
+    from gdb_kdump.layout import Layout
+
+    def find_type(name: str) -> gdb.Type | None:
+        try:
+            return gdb.lookup_type(name)
+        except gdb.error:
+            return None
+
+    unpacker = Layout(find_type).unpacker(tag, names)
+    return list(unpacker.unpack_from(bytes.fromhex(data), at))
+
+
+def test_members_of_anonymous_structs_and_unions(in_gdb: InGdb, compile_types: Compile) -> None:
+    program = compile_types(SHAPES)
+    paths = ["first", "next", "prev", "dev", "scratch", "rbnode", "outer.x", "outer.named.deep", "x", "none", "first.x"]
+    assert in_gdb(lay_out, "places", paths, elf=program) == {
+        "first": [0, 1, 0, 0],
+        "next": [8, 8, 0, 0],
+        "prev": [16, 8, 0, 0],
+        "dev": [24, 8, 0, 0],
+        "scratch": [24, 8, 0, 0],
+        "rbnode": [8, 24, 0, 0],
+        "outer.x": [32, 1, 0, 0],
+        "outer.named.deep": [34, 2, 0, 0],
+        "x": None,
+        "none": None,
+        "first.x": None,
+    }
+
+
+def test_bitfields(in_gdb: InGdb, compile_types: Compile) -> None:
+    found = in_gdb(lay_out, "places", ["cloned", "nohdr", "fclone"], elf=compile_types(SHAPES))
+    assert found == {"cloned": [36, 1, 0, 1], "nohdr": [36, 1, 1, 1], "fclone": [36, 1, 2, 2]}
+
+
+@pytest.mark.parametrize("at", [0, 5])
+def test_values_are_those_that_gdb_prints(in_gdb: InGdb, compile_types: Compile, at: int) -> None:
+    """Every order, with members that share bytes, with signs: decoded as GDB itself decodes the same bytes."""
+
+    def compare(names: list[str], data: str, at: int) -> list[list[int]]:
+        import gdb
+
+        from gdb_kdump.layout import Layout
+
+        kind = gdb.lookup_type("struct places")
+        unpacker = Layout(lambda name: kind).unpacker("places", names)
+        ours = list(unpacker.unpack_from(bytes.fromhex(data), at))
+        value = gdb.Value(bytes.fromhex(data)[at : at + kind.sizeof], kind)
+        return [ours, [int(value[name]) for name in names]]
+
+    names = ["minus", "cloned", "nohdr", "fclone", "narrow", "sminus", "iminus", "lminus", "pointer", "mood",
+             "next", "scratch", "dev", "first"]  # fmt: skip
+    program = compile_types(SHAPES)
+    for fill in (b"\xff", b"\x80", b"\x5a", bytes(range(256))):
+        data = (fill * 256)[:256].hex()
+        for order in (names, names[::-1], names[3:5]):
+            ours, gdbs = in_gdb(compare, order, data, at, elf=program)
+            assert ours == gdbs, order
+
+
+USERS = {
+    "refcount": "typedef struct { int counter; } atomic_t; typedef struct { atomic_t refs; } refcount_t;"
+    " struct sk_buff { int pad; refcount_t users; };",
+    "atomic": "typedef struct { int counter; } atomic_t; struct sk_buff { int pad; atomic_t users; };",
+}
+
+
+@pytest.mark.parametrize("kernel", USERS)
+def test_a_member_that_moved_is_found_where_it_is(in_gdb: InGdb, compile_types: Compile, kernel: str) -> None:
+    data = struct.pack("<ii", 7, -1).hex()
+    assert in_gdb(unpack, "sk_buff", ["users"], data, 0, elf=compile_types(USERS[kernel])) == [-1]
+
+
+FRAGS = {
+    "v4": "struct page; struct skb_frag_struct { struct { struct page *p; } page; unsigned page_offset, size; };",
+    "v5.4": "struct page; struct bio_vec { struct page *bv_page; unsigned bv_len, bv_offset; };",
+    "v6.9": "typedef unsigned long netmem_ref; struct skb_frag { netmem_ref netmem; unsigned len, offset; };",
+}
+
+
+@pytest.mark.parametrize("kernel", FRAGS)
+def test_a_fragment_has_had_three_names(in_gdb: InGdb, compile_types: Compile, kernel: str) -> None:
+    second, third = (100, 200) if kernel == "v4" else (200, 100)
+    data = struct.pack("<QII", 0xFFFFEA0000001000, second, third).hex()
+    values = in_gdb(unpack, "skb_frag", ["page", "offset", "size"], data, 0, elf=compile_types(FRAGS[kernel]))
+    assert values == [0xFFFFEA0000001000, 100, 200]
+
+
+# arch/x86/include/asm/orc_types.h as of v5.x, and as of v6.4 with three bits of type and `signal`.
+ORC = {
+    "2 bits": """struct orc_entry { short sp_offset, bp_offset; unsigned sp_reg:4, bp_reg:4, type:2, end:1; }
+                 __attribute__((packed));""",
+    "3 bits": """struct orc_entry { short sp_offset, bp_offset; unsigned sp_reg:4, bp_reg:4, type:3, signal:1; }
+                 __attribute__((packed));""",
+}
+
+
+@pytest.mark.parametrize("kernel", ORC)
+def test_packed_bitfields_do_not_reach_past_the_end(in_gdb: InGdb, compile_types: Compile, kernel: str) -> None:
+    names = ["sp_reg", "sp_offset", "bp_reg", "bp_offset", "type"]
+    bits = 0x5 | 0x4 << 4 | 0x2 << 8
+    data = struct.pack("<hhH", -8, -24, bits).hex()  # 6 bytes, and not one more
+    program = compile_types(ORC[kernel] + " struct orc_entry orc;")
+    assert in_gdb(unpack, "orc_entry", names, data, 0, elf=program) == [5, -8, 4, -24, 2]
+
+
+def meaning(question: str, tag: str) -> Any:
+    import gdb
+
+    from gdb_kdump import layout
+
+    return getattr(layout, question)(layout.Layout(gdb.lookup_type))
+
+
+@pytest.mark.parametrize(("kernel", "renumbered"), [("2 bits", False), ("3 bits", True)])
+def test_orc_types_were_renumbered_with_the_third_bit(
+    in_gdb: InGdb, compile_types: Compile, kernel: str, renumbered: bool
+) -> None:
+    program = compile_types(ORC[kernel] + " struct orc_entry orc;")
+    assert in_gdb(meaning, "orc_types_renumbered", "", elf=program) is renumbered
+
+
+@pytest.mark.parametrize(("end", "is_offset"), [("unsigned int", True), ("unsigned char *", False)])
+def test_end_is_an_offset_or_a_pointer(in_gdb: InGdb, compile_types: Compile, end: str, is_offset: bool) -> None:
+    source = f"typedef {end} sk_buff_data_t; struct sk_buff {{ sk_buff_data_t tail, end; unsigned char *head, *data; }};"
+    assert in_gdb(meaning, "skb_end_is_offset", "", elf=compile_types(source)) is is_offset
+
+
+def test_max_skb_frags_is_the_length_of_frags(in_gdb: InGdb, compile_types: Compile) -> None:
+    source = "typedef struct { long a, b; } skb_frag_t; struct skb_shared_info { char nr; skb_frag_t frags[45]; };"
+    assert in_gdb(meaning, "max_skb_frags", "", elf=compile_types(source)) == 45
+
+
+def test_what_is_missing_is_named_with_what_was_tried(in_gdb: InGdb, compile_types: Compile) -> None:
+    def missing() -> list[str]:
+        import gdb
+
+        from gdb_kdump.errors import MissingDebugInfo
+        from gdb_kdump.layout import Layout
+
+        def find_type(name: str) -> gdb.Type | None:
+            return gdb.lookup_type("struct sk_buff") if name == "struct sk_buff" else None
+
+        said = []
+        for ask in (lambda layout: layout.member("sk_buff.users"), lambda layout: layout.struct("skb_frag")):
+            try:
+                ask(Layout(find_type))
+            except MissingDebugInfo as error:
+                said.append(str(error))
+        return said
+
+    member, tag = in_gdb(missing, elf=compile_types("struct sk_buff { int len; };"))
+    assert "sk_buff.users.refs.counter" in member and "sk_buff.users.counter" in member
+    assert "struct skb_frag" in tag and "struct bio_vec" in tag and "struct skb_frag_struct" in tag
+
+
+def test_chosen_names_the_row_that_won(in_gdb: InGdb, compile_types: Compile) -> None:
+    def chosen() -> dict[str, str]:
+        import gdb
+
+        from gdb_kdump.layout import Layout
+
+        layout = Layout(gdb.lookup_type)
+        layout.member("sk_buff.users")
+        layout.member("sk_buff.pad")
+        return layout.chosen
+
+    assert in_gdb(chosen, elf=compile_types(USERS["atomic"])) == {"sk_buff.users": "users.counter"}

@@ -1,0 +1,187 @@
+"""Each rule alone: a healthy record yields nothing, a damaged one yields that rule, object and member, and no other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from gdb_kdump.errors import Why
+from gdb_kdump.rules import judge_queue, judge_skb
+from gdb_kdump.rules.findings import CLEAN, CORRUPT, SUSPECT, Finding, verdict
+from gdb_kdump.rules.records import BadLink, Frag, FragList, Hole, Queue, SharedInfo, Skb
+
+SKB = 0xFFFF888003A41200
+HEAD = 0xFFFF888003B00000
+END = HEAD + 0x6C0
+QUEUE = 0xFFFF888003C00168
+NODES = (0xFFFF888003A40000, 0xFFFF888003A40100, 0xFFFF888003A40200)
+WILD = 0x4002030400585A08  # the reference case's pointer: no canonical address
+
+EMPTY = FragList((), 0)
+
+# 100 linear bytes and one fragment of 1400, once cloned: what a UDP socket's queue is full of.
+SHINFO = SharedInfo(
+    addr=END,
+    nr_frags=1,
+    dataref=1,
+    frag_list=0,
+    max_frags=17,
+    frags=(Frag(0xFFFFEA0000001000, 64, 1400),),
+    chain=EMPTY,
+)
+HEALTHY = Skb(
+    addr=SKB,
+    next=NODES[0],
+    prev=NODES[1],
+    sk=0xFFFF888003C00000,
+    len=1500,
+    data_len=1400,
+    head=HEAD,
+    data=HEAD + 64,
+    tail=HEAD + 164,
+    end=END,
+    truesize=4352,
+    users=1,
+    cloned=0,
+    nohdr=0,
+    shinfo=SHINFO,
+    hole=None,
+)
+LINKED = Queue("write", QUEUE, 3, NODES)
+
+
+def with_shinfo(**changes: object) -> Skb:
+    return replace(HEALTHY, shinfo=replace(SHINFO, **changes))  # type: ignore[arg-type]
+
+
+HEALTHY_SKBS = {
+    "with a fragment": HEALTHY,
+    "linear": replace(HEALTHY, len=100, data_len=0, shinfo=replace(SHINFO, nr_frags=0, frags=())),
+    "empty": replace(HEALTHY, len=0, data_len=0, tail=HEAD + 64, shinfo=replace(SHINFO, nr_frags=0, frags=())),
+    "all fragments in use": replace(
+        HEALTHY, len=1700, data_len=1600, shinfo=replace(SHINFO, nr_frags=16, frags=(Frag(1, 0, 100),) * 16)
+    ),
+    "with a frag_list": replace(
+        HEALTHY,
+        len=2500,
+        data_len=2400,
+        shinfo=replace(SHINFO, frag_list=NODES[0], chain=FragList((NODES[0],), 1000)),
+    ),
+    "clone of a live buffer": replace(HEALTHY, cloned=1, shinfo=replace(SHINFO, dataref=2)),
+    "cloned once, and the clone has gone": replace(HEALTHY, cloned=1),
+    "payload only": replace(HEALTHY, cloned=1, nohdr=1, shinfo=replace(SHINFO, dataref=0x10002)),
+    "TCP's, that holds no reference to the header": replace(HEALTHY, nohdr=1, shinfo=replace(SHINFO, dataref=0x10001)),
+    "buffer left out by makedumpfile": replace(HEALTHY, shinfo=None, hole=Hole(END, Why.FILTERED)),
+    "buffer lost with the end of the dump": replace(HEALTHY, shinfo=None, hole=Hole(END, Why.TRUNCATED)),
+    "frag_list left out by makedumpfile": with_shinfo(
+        frag_list=NODES[0], chain=FragList((), 0, hole=Hole(NODES[0], Why.FILTERED))
+    ),
+}
+
+DAMAGED_SKBS: dict[str, tuple[Skb, str, str]] = {
+    "data before head": (replace(HEALTHY, head=HEAD + 128), "skb.order", "data"),
+    "tail behind end": (replace(HEALTHY, end=HEAD + 128), "skb.order", "end"),
+    "buffer nowhere": (replace(HEALTHY, shinfo=None, hole=Hole(END, Why.UNMAPPED)), "skb.order", "head"),
+    "len too large": (replace(HEALTHY, len=1501), "skb.len", "len"),
+    "len too small": (replace(HEALTHY, len=1499), "skb.len", "len"),
+    "data_len beyond len": (replace(HEALTHY, data_len=1501), "skb.len", "data_len"),
+    "data_len is not the fragments": (replace(HEALTHY, len=1501, data_len=1401), "skb.len", "data_len"),
+    "a fragment more than MAX_SKB_FRAGS": (with_shinfo(nr_frags=18), "shinfo.nr_frags", "nr_frags"),
+    "frag_list is no pointer": (with_shinfo(frag_list=WILD, chain=FragList((), 0)), "shinfo.frag_list", "frag_list"),
+    "frag_list is not aligned": (
+        with_shinfo(frag_list=NODES[0] + 1, chain=FragList((), 0)),
+        "shinfo.frag_list",
+        "frag_list",
+    ),
+    "frag_list leads nowhere": (
+        with_shinfo(frag_list=NODES[0], chain=FragList((NODES[0],), 1, hole=Hole(WILD, Why.UNMAPPED))),
+        "shinfo.frag_list",
+        "frag_list",
+    ),
+    "frag_list in a circle": (
+        with_shinfo(frag_list=NODES[0], chain=FragList((NODES[0],), 1, cycle=NODES[0])),
+        "shinfo.frag_list",
+        "frag_list",
+    ),
+    "no user": (with_shinfo(dataref=0), "shinfo.dataref", "dataref"),
+    "more payload users than users": (
+        replace(HEALTHY, cloned=1, shinfo=replace(SHINFO, dataref=0x30002)),
+        "shinfo.dataref",
+        "dataref",
+    ),
+    "shared, never cloned": (with_shinfo(dataref=2), "shinfo.dataref", "dataref"),
+}
+
+HEALTHY_QUEUES = {
+    "linked": LINKED,
+    "empty": Queue("receive", QUEUE, 0, ()),
+    "cut short by makedumpfile": replace(LINKED, qlen=9, hole=Hole(NODES[2] + 0x1000, Why.FILTERED)),
+}
+
+DAMAGED_QUEUES: dict[str, tuple[Queue, str, int, str]] = {
+    "prev leads elsewhere": (
+        replace(LINKED, bad_links=(BadLink(NODES[1], NODES[0], WILD),)),
+        "queue.link",
+        NODES[1],
+        "prev",
+    ),
+    "next leads out of memory": (
+        replace(LINKED, hole=Hole(WILD, Why.UNMAPPED)),
+        "queue.link",
+        NODES[2],
+        "next",
+    ),
+    "the head's next leads out of memory": (
+        Queue("write", QUEUE, 3, (), hole=Hole(WILD, Why.UNMAPPED)),
+        "queue.link",
+        QUEUE,
+        "next",
+    ),
+    "a circle without the head": (replace(LINKED, cycle=NODES[1]), "queue.cycle", NODES[2], "next"),
+    "qlen too large": (replace(LINKED, qlen=4), "queue.qlen", QUEUE, "qlen"),
+    "qlen too small": (replace(LINKED, qlen=0), "queue.qlen", QUEUE, "qlen"),
+}
+
+
+def is_told(finding: Finding) -> bool:
+    return all((finding.expected, finding.found, finding.message)) and finding.severity in (CORRUPT, SUSPECT)
+
+
+@pytest.mark.parametrize("name", HEALTHY_SKBS)
+def test_healthy_skb(name: str) -> None:
+    assert judge_skb(HEALTHY_SKBS[name]) == []
+
+
+@pytest.mark.parametrize("name", DAMAGED_SKBS)
+def test_damaged_skb(name: str) -> None:
+    record, rule, member = DAMAGED_SKBS[name]
+    findings = judge_skb(record)
+    assert [(finding.rule, finding.object, finding.member) for finding in findings] == [(rule, SKB, member)]
+    assert all(map(is_told, findings))
+
+
+@pytest.mark.parametrize("name", HEALTHY_QUEUES)
+def test_healthy_queue(name: str) -> None:
+    assert judge_queue(HEALTHY_QUEUES[name]) == []
+
+
+@pytest.mark.parametrize("name", DAMAGED_QUEUES)
+def test_damaged_queue(name: str) -> None:
+    record, *expected = DAMAGED_QUEUES[name]
+    findings = judge_queue(record)
+    assert [[finding.rule, finding.object, finding.member] for finding in findings] == [expected]
+    assert all(map(is_told, findings))
+
+
+def test_the_message_says_what_was_found() -> None:
+    (finding,) = judge_skb(with_shinfo(nr_frags=164))
+    assert "164" in finding.found and "17" in finding.expected
+
+
+def test_verdict_is_the_worst_severity() -> None:
+    suspect = Finding("skb.truesize", SKB, "truesize", SUSPECT, "a", "b", "c")
+    corrupt = Finding("skb.len", SKB, "len", CORRUPT, "a", "b", "c")
+    assert verdict([]) == CLEAN
+    assert verdict([suspect]) == SUSPECT
+    assert verdict([suspect, corrupt]) == verdict([corrupt, suspect]) == CORRUPT
