@@ -9,9 +9,10 @@ from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.kps import display_name, task_json
 from gdb_kdump.commands.tables import table
 from gdb_kdump.errors import UsageError
+from gdb_kdump.kernel.crashpath import backtrace
 from gdb_kdump.kernel.panic import Panic
 from gdb_kdump.kernel.percpu import PerCpu
-from gdb_kdump.kernel.stack import Frame, Stacks, Trace
+from gdb_kdump.kernel.stack import Frame, Trace
 from gdb_kdump.kernel.tasks import Task, Tasks
 from gdb_kdump.session import Session
 from gdb_kdump.text import escape, hex16
@@ -31,8 +32,7 @@ A frame that an exception or interrupt struck shows its registers; inlined funct
     )
 
     def read(self, session: Session, arguments: Arguments) -> list[Trace]:
-        stacks = session.once(Stacks)
-        return [stacks.trace(task) for task in _chosen(session, arguments)]
+        return [backtrace(session, task) for task in _chosen(session, arguments)]
 
     def text(self, result: list[Trace]) -> Iterator[str]:
         for number, trace in enumerate(result):
@@ -81,6 +81,8 @@ def _named(tasks: Tasks, word: str) -> Task:
 def _trace_text(trace: Trace) -> Iterator[str]:
     task = trace.task
     yield f"PID: {task.pid}  TASK: {hex16(task.task)}  CPU: {task.cpu}  COMMAND: {escape(display_name(task))}"
+    if trace.note:
+        yield f"    note: {trace.note}"
     rows = []
     for frame in trace.frames:
         where = f"{frame.source.file}:{frame.source.line}" if frame.source.file else ""
@@ -110,7 +112,7 @@ def _registers_text(frame: Frame) -> Iterator[str]:
 
 
 def _trace_json(trace: Trace) -> dict[str, Any]:
-    return {**task_json(trace.task), "frames": [_frame_json(frame) for frame in trace.frames], "ended": trace.ended}
+    return {**task_json(trace.task), "frames": [_frame_json(frame) for frame in trace.frames], "ended": trace.ended, "note": trace.note}
 
 
 def _frame_json(frame: Frame) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from gdb_kdump import session
 from gdb_kdump.commands.kinfo import summary
 from gdb_kdump.errors import DumpError, KdumpError, Unreadable, UsageError
 from gdb_kdump.kernel.system import read_system
-from gdb_kdump.kernel.threads import cpu_threads
+from gdb_kdump.kernel.registers import Registers
+from gdb_kdump.kernel.threads import all_threads, thread_id
 
 
 class TargetKdump(gdb.Command):
@@ -42,8 +43,10 @@ def _open(words: list[str]) -> None:
     opened = session.open_dump(vmcore, rest[0] if rest else None, progress.show)
     progress.end()
     try:
-        lines = list(summary(opened, read_system(opened)))
-        threads = cpu_threads(opened)
+        system = read_system(opened)
+        threads, cut_short = all_threads(opened)
+        lines = list(summary(opened, system))
+        frame = opened.once(Registers).saved_frame()
     except Unreadable as error:
         opened.server.close()
         missing = opened.dump["preflight"]["sentence"]
@@ -54,7 +57,9 @@ def _open(words: list[str]) -> None:
         raise
     # Connecting prints the selected frame, as a core file's opening does: the summary belongs above it.
     gdb.write("\n".join(lines) + "\n")
-    session.connect(opened, threads, threads[0].id)
+    if cut_short:
+        gdb.write(f"warning: the task list ends early: {cut_short}\n", gdb.STDERR)
+    session.connect(opened, threads, thread_id(system.panic_task), frame)
 
 
 class _Progress:

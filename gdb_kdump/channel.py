@@ -52,13 +52,24 @@ class Thread:
     """A thread as GDB shall see it.
 
     `id` is positive; `core` is the CPU it runs on, or None; `registers` holds those known, by GDB's names (`rip`,
-    `eflags`, `fs_base`); the others are <unavailable>.
+    `eflags`, `fs_base`), or is the address of the SavedFrame that has them; the others are <unavailable>.
     """
 
     id: int
     name: str
     core: int | None
-    registers: dict[str, int]
+    registers: dict[str, int] | int
+
+
+@dataclass(frozen=True)
+class SavedFrame:
+    """What a sleeping thread left on its stack: `size` in bytes, behind which its rsp was, and register offsets.
+
+    The server reads it when GDB asks for the registers: opening a dump costs nothing per stack.
+    """
+
+    size: int
+    offsets: dict[str, int]
 
 
 class NoLibrary(DumpError):
@@ -151,13 +162,14 @@ class Server:
         self._doing = f"reading 0x{addr:016x}"
         return unpack_runs(self._ask(Op.READ, READ.pack(addr, size)))
 
-    def set_threads(self, threads: Iterable[Thread], selected: int) -> None:
+    def set_threads(self, threads: Iterable[Thread], selected: int, frame: SavedFrame | None = None) -> None:
         """Replace the threads that GDB will see; `selected` is the id of the one that it will select on connecting.
 
         Raises DumpError as `read` does.
         """
         self._doing = "taking the thread list"
-        for request in _thread_requests(threads, selected):
+        head = {"selected": selected, "frame": [frame.size, frame.offsets] if frame else [0, {}]}
+        for request in _thread_requests(threads, head):
             self._ask(Op.THREADS, request)
 
     def set_direct_map(self, base: int) -> None:
@@ -316,20 +328,19 @@ def _spawn(
     )
 
 
-def _thread_requests(threads: Iterable[Thread], selected: int) -> Iterator[bytes]:
+def _thread_requests(threads: Iterable[Thread], head: dict[str, Any]) -> Iterator[bytes]:
     """The THREADS requests that carry `threads`, none larger than a message may be."""
     first, size = True, 0
     batch: list[str] = []
     for thread in threads:
         text = json.dumps([thread.id, thread.name, thread.core, thread.registers], separators=(",", ":"))
-        if batch and size + len(text) > MAX_BODY - 256:
-            yield _thread_request(first, batch, False, selected)
+        if batch and size + len(text) > MAX_BODY - 1024:
+            yield _thread_request(batch, head | {"first": first, "commit": False})
             first, batch, size = False, [], 0
         batch.append(text)
         size += len(text) + 1
-    yield _thread_request(first, batch, True, selected)
+    yield _thread_request(batch, head | {"first": first, "commit": True})
 
 
-def _thread_request(first: bool, batch: list[str], commit: bool, selected: int) -> bytes:
-    head = json.dumps({"first": first, "commit": commit, "selected": selected})
-    return f'{head[:-1]},"threads":[{",".join(batch)}]}}'.encode()
+def _thread_request(batch: list[str], head: dict[str, Any]) -> bytes:
+    return f'{json.dumps(head)[:-1]},"threads":[{",".join(batch)}]}}'.encode()

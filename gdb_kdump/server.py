@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # -I leaves nothing of ours on the path
@@ -144,7 +145,11 @@ class DumpServer:
     def _take_threads(self, request: dict[str, object]) -> None:
         if request["first"]:
             self._arriving = []
-        self._arriving += [Thread(*thread) for thread in request["threads"]]  # type: ignore[attr-defined]
+        size, offsets = request["frame"]  # type: ignore[misc]
+        for number, name, core, registers in request["threads"]:  # type: ignore[attr-defined]
+            if isinstance(registers, int):
+                registers = _SavedRegisters(self.read_memory, registers, size, offsets)
+            self._arriving.append(Thread(number, name, core, registers))
         if request["commit"]:
             if not self._arriving:
                 raise DumpError("a thread list must have a thread")
@@ -177,6 +182,28 @@ class DumpServer:
         except ConnectionError:
             self._over = True
             self._to_client.clear()
+
+
+class _SavedRegisters(Mapping[str, int]):
+    """The registers that a sleeping thread left on its stack, read when they are asked for."""
+
+    def __init__(self, read: Callable[[int, int], bytes], addr: int, size: int, offsets: dict[str, int]) -> None:
+        self._read, self._addr, self._size, self._offsets = read, addr, size, offsets
+
+    def __getitem__(self, name: str) -> int:
+        if name == "rsp":
+            return self._addr + self._size
+        offset = self._offsets[name]
+        data = self._read(self._addr + offset, 8)
+        if len(data) < 8:
+            raise KeyError(name)
+        return int.from_bytes(data, "little")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*self._offsets, "rsp"))
+
+    def __len__(self) -> int:
+        return len(self._offsets) + 1
 
 
 def _cpu_threads(registers: list[dict[str, int]]) -> ThreadTable:

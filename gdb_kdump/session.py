@@ -10,7 +10,7 @@ from typing import Any, Callable, TypeVar
 import gdb
 
 from gdb_kdump import endframe, indexcache
-from gdb_kdump.channel import Server, Thread
+from gdb_kdump.channel import SavedFrame, Server, Thread
 from gdb_kdump.debuginfo import DebugInfo
 from gdb_kdump.elf import ElfFile
 from gdb_kdump.errors import DumpError, Unreadable, UsageError
@@ -104,12 +104,12 @@ def direct_map(debuginfo: DebugInfo, memory: Memory) -> int:
     return PAGE_OFFSET if randomized is None else memory.u64(randomized)
 
 
-def connect(session: Session, threads: list[Thread], selected: int) -> None:
+def connect(session: Session, threads: list[Thread], selected: int, frame: SavedFrame) -> None:
     """Hand the threads to the server and make the session GDB's target, with thread `selected` chosen."""
     global _current, _connection
     server = session.server
     try:
-        server.set_threads(threads, selected)
+        server.set_threads(threads, selected, frame)
         with (
             gdb.with_parameter("osabi", "none"),
             gdb.with_parameter("remotetimeout", REMOTE_TIMEOUT_SECONDS),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Sequence
 
+from gdb_kdump.channel import SavedFrame
 from gdb_kdump.errors import Unreadable
 from gdb_kdump.kernel.percpu import PerCpu
 from gdb_kdump.kernel.tasks import Task
@@ -16,7 +17,7 @@ _MEMBERS = (
 )  # fmt: skip
 
 # GDB's names for the members of struct user_regs_struct and struct pt_regs, in the kernel's words.
-_GDB_NAMES = {"ip": "rip", "sp": "rsp", "flags": "eflags", "orig_ax": "orig_rax"} | {
+_GDB_NAMES = {"ip": "rip", "ret_addr": "rip", "sp": "rsp", "flags": "eflags", "orig_ax": "orig_rax"} | {
     name: f"r{name}" for name in ("ax", "bx", "cx", "dx", "si", "di", "bp")
 }
 
@@ -69,9 +70,15 @@ class Registers:
         """The registers that __switch_to_asm left on a sleeping task's stack; arch/x86/include/asm/switch_to.h."""
         layout = self._session.layout
         registers = self._read("inactive_task_frame", task.sp)
-        registers["rip"] = registers.pop("ret_addr")
         registers["rsp"] = task.sp + layout.size("inactive_task_frame")
         return registers
+
+    def saved_frame(self) -> SavedFrame:
+        """Where of_sleeping() finds its registers, for the dump server; raises MissingDebugInfo."""
+        layout, tag = self._session.layout, "inactive_task_frame"
+        names = [name for name in _MEMBERS if layout.find_member(f"{tag}.{name}") is not None]
+        offsets = {gdb_name(name): layout.offset(f"{tag}.{name}") for name in names}
+        return SavedFrame(layout.size(tag), offsets)
 
     def pt_regs(self, addr: int) -> dict[str, int]:
         """The registers in a `struct pt_regs *`; raises Unreadable."""

@@ -68,6 +68,10 @@ class Source:
         """Whether an address lies in the kernel's own image, not in a module."""
         return self._text[0] <= addr < self._text[1]
 
+    def is_text(self, addr: int) -> bool:
+        """Whether an address lies in the kernel's text or in a module."""
+        return self._text[0] <= addr < self._text[1] or self._modules.find(addr) is not None
+
     def _in_module(self, pc: int, looked_up: int) -> SourceFrame:
         module = self._modules.find(looked_up)
         if module is None:

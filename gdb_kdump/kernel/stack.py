@@ -8,6 +8,7 @@ stands in for ORC in the few functions that objtool leaves out, __crash_kexec fo
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Iterator, Sequence
 
 from gdb_kdump.cfi import CALLEE_SAVED, Row
 from gdb_kdump.errors import Unreadable
@@ -46,11 +47,12 @@ class Frame:
 
 @dataclass(frozen=True)
 class Trace:
-    """The frames of a task and why they end: "user", "kthread", "idle", or a sentence."""
+    """The frames of a task and why they end: "user", "kthread", "idle", or a sentence; `note` is a remark on them."""
 
     task: Task
     frames: tuple[Frame, ...]
     ended: str
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,15 @@ class Step:
         )
 
 
+@dataclass(frozen=True)
+class Hop:
+    """One step of a walk: a state and its caller; `ended` says why there is none, or why it is not kernel code."""
+
+    state: State
+    caller: State | None
+    ended: str
+
+
 class Stop(Exception):
     """The trace ends here, and why."""
 
@@ -114,39 +125,72 @@ class Stacks:
         """The frames of a task from its saved registers on; what stops a trace is told in `ended`."""
         try:
             registers = self._registers.of(task)
+            if not registers:
+                return Trace(task, (), f"CPU {task.cpu} left no registers for this running task")
+            state = self._first(State(registers, task.running))
         except Unreadable as error:
             return Trace(task, (), f"its saved registers: {error}")
-        if not registers:
-            return Trace(task, (), f"CPU {task.cpu} left no registers for this running task")
-        frames: list[Frame] = []
-        state = State(registers, task.running)
-        if state.in_user_mode:
-            return Trace(task, (), "user")
-        try:
-            while len(frames) < MAX_FRAMES:
-                found = self._source.frames(state.pc, not state.interrupted)
-                if found[-1].function is None:
-                    raise Stop(f"pc {hex16(state.pc)} is not in kernel text (sp {hex16(state.sp)})")
-                caller = self._caller(task, state)
-                frames += _frames(len(frames), state, found, caller)
-                if isinstance(caller, str):
-                    raise Stop(caller)
-                if caller.in_user_mode:
-                    raise Stop("user")
-                state = caller
-        except Stop as stop:
-            return Trace(task, tuple(frames), str(stop))
-        return Trace(task, tuple(frames), f"stopped after {MAX_FRAMES} frames")
+        frames, ended = self.frames_from(state, _end_of_stack(task))
+        return Trace(task, tuple(frames), ended)
 
-    def _caller(self, task: Task, state: State) -> State | str:
-        """The state of the caller, or why there is none."""
+    def frames_from(self, state: State, end: str) -> tuple[list[Frame], str]:
+        """The frames from a state on and why they end; `end` is the word for the proper end of that stack."""
+        if state.in_user_mode:
+            return [], "user"
+        if not self._source.is_text(state.pc):
+            return [], f"pc {hex16(state.pc)} is not in kernel text (sp {hex16(state.sp)})"
+        hops = list(self.walk(state, end))
+        return self.frames(hops), hops[-1].ended or f"stopped after {MAX_FRAMES} stack frames"
+
+    def frames(self, hops: Sequence[Hop]) -> list[Frame]:
+        """The frames of the hops of one walk."""
+        frames: list[Frame] = []
+        for hop in hops:
+            frames += self._frames(len(frames), hop)
+        return frames
+
+    def _first(self, state: State) -> State:
+        """Where to begin: at the state, or at the caller of a function pointer that led nowhere."""
+        if state.in_user_mode or self._source.is_text(state.pc):
+            return state
+        called_from = self._memory.u64(state.sp)
+        if not self._source.is_text(called_from):
+            return state
+        return State(state.registers | {"rip": called_from, "rsp": state.sp + 8}, False)
+
+    def walk(self, state: State, end: str) -> Iterator[Hop]:
+        """Yield every hop from a state in kernel text on, the last one with why it is the last."""
+        for _ in range(MAX_FRAMES):
+            hop = self._hop(state, end)
+            yield hop
+            if hop.ended or hop.caller is None:
+                return
+            state = hop.caller
+
+    def _hop(self, state: State, end: str) -> Hop:
         try:
             caller = self.unwind(state)
-        except Unreadable as error:
-            return str(error)
-        except Stop as stop:
-            return str(stop)
-        return _end_of_stack(task) if caller is None else caller
+        except (Unreadable, Stop) as error:
+            return Hop(state, None, str(error))
+        if caller is None:
+            return Hop(state, None, end)
+        if caller.in_user_mode:
+            return Hop(state, caller, "user")
+        if not self._source.is_text(caller.pc - (not caller.interrupted)):
+            return Hop(state, None, f"pc {hex16(caller.pc)} is not in kernel text (sp {hex16(caller.sp)})")
+        return Hop(state, caller, "")
+
+    def _frames(self, level: int, hop: Hop) -> list[Frame]:
+        """The frames of one state: those inlined there, and the real one with what its caller's interruption saved."""
+        state, caller = hop.state, hop.caller
+        frames = [
+            Frame(level + number, state.pc, state.sp, source, "normal", state.registers)
+            for number, source in enumerate(self._source.frames(state.pc, not state.interrupted))
+        ]
+        if caller is not None and caller.interrupted:
+            kind = _entry_kind(frames[-1].source.function)
+            frames[-1] = replace(frames[-1], kind=kind, saved=caller.registers)
+        return frames
 
     def step(self, pc: int) -> Step:
         """What is known of the code at `pc`; raises Unreadable."""
@@ -214,21 +258,6 @@ class Stacks:
         if value is None:
             raise Stop(f"{name} is not known at pc {hex16(state.pc)}")
         return value
-
-
-def _frames(
-    level: int, state: State, found: tuple[SourceFrame, ...], caller: State | str
-) -> list[Frame]:
-    """The frames of one state: those inlined there, and the real one with what its caller's interruption saved."""
-    frames = [
-        Frame(level + number, state.pc, state.sp, source, "normal", state.registers)
-        for number, source in enumerate(found)
-    ]
-    if isinstance(caller, State) and caller.interrupted:
-        last = frames[-1]
-        kind = _entry_kind(last.source.function)
-        frames[-1] = replace(last, kind=kind, saved=caller.registers)
-    return frames
 
 
 def _entry_kind(function: str | None) -> str:

@@ -1,23 +1,42 @@
-"""The threads that GDB shall see: one for each CPU, its task's name and the registers at its stop."""
+"""The threads that GDB shall see: every task, the running ones with the registers that their CPUs left."""
 
 from __future__ import annotations
 
 from gdb_kdump.channel import Thread
-from gdb_kdump.kernel.panic import Panic
+from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.percpu import PerCpu
 from gdb_kdump.kernel.registers import Registers
-from gdb_kdump.kernel.tasks import Tasks
+from gdb_kdump.kernel.tasks import Task, Tasks
 from gdb_kdump.session import Session
 
+# include/linux/threads.h: PID_MAX_LIMIT on 64-bit.  GDB has no thread 0, and every CPU's idle task is PID 0.
+_IDLE_BASE = 4 * 1024 * 1024
 
-def cpu_threads(session: Session) -> list[Thread]:
-    """The running task of each online CPU as a thread, the one that panicked first."""
-    tasks, registers = session.once(Tasks), session.once(Registers)
-    panicked = session.once(Panic).cpu()
-    running = session.once(PerCpu).running()
-    threads = []
-    for cpu in sorted(running, key=lambda cpu: (cpu != panicked, cpu)):
-        name = tasks.read(running[cpu]).comm.decode("utf-8", "backslashreplace")
-        # GDB's thread ids start at 1: CPU 0 cannot be thread 0, which means "any".
-        threads.append(Thread(cpu + 1, name, cpu, registers.of_cpu(cpu)))
-    return threads
+
+def thread_id(task: Task) -> int:
+    """The id of a task's GDB thread: its PID; for the idle task of CPU n it is PID_MAX_LIMIT + n."""
+    return task.pid if task.pid > 0 else _IDLE_BASE + task.cpu
+
+
+def all_threads(session: Session) -> tuple[list[Thread], str]:
+    """Every task as a thread, and why the task list was cut short, or ""."""
+    registers = session.once(Registers)
+    running = {task: cpu for cpu, task in session.once(PerCpu).running().items()}
+    threads: dict[int, Thread] = {}
+    # The running tasks first: they are to be had even where the task list is not.
+    for task in running:
+        _add(threads, session.once(Tasks).read(task), registers, running)
+    try:
+        for read in session.once(Tasks).for_each():
+            _add(threads, read, registers, running)
+    except (Unreadable, Corrupt, MissingDebugInfo) as error:
+        return list(threads.values()), str(error)
+    return list(threads.values()), ""
+
+
+def _add(threads: dict[int, Thread], task: Task, registers: Registers, running: dict[int, int]) -> None:
+    name = task.comm.decode("utf-8", "backslashreplace")
+    cpu = running.get(task.task)
+    known = registers.of_cpu(cpu) if cpu is not None else task.sp
+    # A corrupt list may have a PID twice; the first one keeps it.
+    threads.setdefault(thread_id(task), Thread(thread_id(task), name, cpu, known))

@@ -58,8 +58,10 @@ class KernelUnwinder(Unwinder):  # type: ignore[misc]
 
 
 def _register(pending: gdb.PendingFrame, name: str) -> int | None:
-    value = pending.read_register(name)
-    return None if value.is_optimized_out else int(value) & (1 << 64) - 1
+    try:
+        return int(pending.read_register(name)) & (1 << 64) - 1
+    except gdb.error:  # <unavailable> or <not saved>, which GDB 13 does not tell otherwise
+        return None
 
 
 def _value(number: int, size: int = 8) -> gdb.Value:
