@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterator
+import fnmatch
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 from gdb_kdump.commands.arguments import Arguments, Option, address
 from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.kps import display_name, task_json
 from gdb_kdump.commands.tables import table
+from gdb_kdump.commands.variables import variables_of
 from gdb_kdump.errors import UsageError
 from gdb_kdump.kernel.crashpath import backtrace
 from gdb_kdump.kernel.panic import Panic
@@ -20,46 +24,103 @@ from gdb_kdump.text import escape, hex16
 _ENDED = {"user": "user mode", "kthread": "start of a kernel thread", "idle": "start of an idle task"}
 
 
-class Kbt(Command[list[Trace]]):
+@dataclass(frozen=True)
+class Backtraces:
+    """Traces, in groups of identical ones where asked for, and what else to show of them."""
+
+    groups: tuple[tuple[Trace, ...], ...]
+    options: Arguments
+    words: Callable[[int, int], bytes]
+
+    @property
+    def is_grouped(self) -> bool:
+        return self.options.has("--group")
+
+
+class Kbt(Command[Backtraces]):
     name = "kbt"
     operands = "[PID|TASK]..."
     summary = """Print the backtrace of the panic task, or of the tasks named by PID or task address.
-A frame that an exception or interrupt struck shows its registers; inlined functions have no stack address."""
+For the panic task the trace begins where the dying kernel ended; the line with the registers is the fault.
+An entry frame shows the registers of what it interrupted; inlined functions have no stack address."""
     options = (
-        Option("-a", "the running task of every CPU"),
-        Option("-c", "the running task of that CPU", "CPU"),
-        Option("-l", "accepted for crash's sake: file and line are always shown"),
+        Option("-a", "every task; with -c the running tasks of those CPUs"),
+        Option("-c", "the running tasks of these CPUs (0,2 or 0-3)", "CPU"),
+        Option("-f", "the words of each stack frame"),
+        Option("-s", "symbol and offset of each frame"),
+        Option("-l", "as crash's option: file and line are always shown"),
+        Option("-v", "arguments and local variables, as GDB sees them"),
+        Option("--state", "only tasks in these states, as ps shows them (D, RD)", "LETTERS"),
+        Option("--grep", "only tasks whose trace has this function (shell pattern)", "FUNC"),
+        Option("--group", "identical traces once, with their tasks"),
     )
 
-    def read(self, session: Session, arguments: Arguments) -> list[Trace]:
-        return [backtrace(session, task) for task in _chosen(session, arguments)]
+    def read(self, session: Session, arguments: Arguments) -> Backtraces:
+        traces = (backtrace(session, task) for task in _chosen(session, arguments))
+        if arguments.has("--grep"):
+            pattern = arguments.options["--grep"]
+            traces = (trace for trace in traces if _has_function(trace, pattern))
+        words = lambda low, high: session.memory.read_prefix(low, high - low)[0]  # noqa: E731
+        return Backtraces(_groups(traces, arguments.has("--group")), arguments, words)
 
-    def text(self, result: list[Trace]) -> Iterator[str]:
-        for number, trace in enumerate(result):
+    def text(self, result: Backtraces) -> Iterator[str]:
+        for number, group in enumerate(result.groups):
             if number:
                 yield ""
-            yield from _trace_text(trace)
+            if result.is_grouped:
+                yield f"{len(group)} task{'s' if len(group) > 1 else ''} with this trace:"
+            for trace in group:
+                yield _headline(trace)
+            yield from _trace_text(group[0], result)
+        if not result.groups:
+            yield "no such task"
 
-    def json(self, result: list[Trace]) -> Any:
-        return {"tasks": [_trace_json(trace) for trace in result]}
+    def json(self, result: Backtraces) -> Any:
+        if not result.is_grouped:
+            return {"tasks": [_trace_json(trace, result) for group in result.groups for trace in group]}
+        groups = [
+            {**_trace_json(group[0], result), "tasks": [task_json(trace.task) for trace in group]}
+            for group in result.groups
+        ]
+        return {"tasks": [], "groups": groups}
 
 
-def _chosen(session: Session, arguments: Arguments) -> list[Task]:
+def _groups(traces: Iterator[Trace], together: bool) -> tuple[tuple[Trace, ...], ...]:
+    groups: dict[Any, list[Trace]] = {}
+    for trace in traces:
+        same = tuple(frame.pc for frame in trace.frames) + (trace.ended,) if together else trace.task.task
+        groups.setdefault(same, []).append(trace)
+    ordered = sorted(groups.values(), key=len, reverse=True) if together else groups.values()
+    return tuple(tuple(group) for group in ordered)
+
+
+def _has_function(trace: Trace, pattern: str) -> bool:
+    return any(fnmatch.fnmatchcase(frame.source.function or "", pattern) for frame in trace.frames)
+
+
+def _chosen(session: Session, arguments: Arguments) -> Iterator[Task]:
     tasks = session.once(Tasks)
-    if arguments.has("-a") or arguments.has("-c"):
+    chosen: Iterable[Task]
+    if arguments.has("-c"):
         running = session.once(PerCpu).running()
-        cpus = _cpus(arguments.options["-c"], list(running)) if arguments.has("-c") else list(running)
-        return [tasks.read(running[cpu]) for cpu in cpus]
-    if not arguments.operands:
-        return [session.once(Panic).task()]
-    return [_named(tasks, word) for word in arguments.operands]
+        chosen = [tasks.read(running[cpu]) for cpu in _cpus(arguments.options["-c"], list(running))]
+    elif arguments.operands:
+        chosen = [_named(tasks, word) for word in arguments.operands]
+    elif any(arguments.has(name) for name in ("-a", "--state", "--grep", "--group")):
+        chosen = tasks.for_each()
+    else:
+        chosen = [session.once(Panic).task()]
+    letters = arguments.options.get("--state")
+    return (task for task in chosen if letters is None or task.state in letters)
 
 
 def _cpus(text: str, online: list[int]) -> list[int]:
-    try:
-        cpus = [int(word) for word in text.split(",")]
-    except ValueError:
-        raise UsageError(f"-c takes CPU numbers separated by commas, not {text!r}") from None
+    cpus: list[int] = []
+    for part in text.split(","):
+        low, _, high = part.partition("-")
+        if not low.isdecimal() or (high and not high.isdecimal()):
+            raise UsageError(f"-c takes CPU numbers such as 0,2 or 0-3, not {text!r}")
+        cpus += range(int(low), int(high or low) + 1)
     absent = [cpu for cpu in cpus if cpu not in online]
     if absent:
         raise UsageError(f"CPU {absent[0]} was not online; online: {', '.join(map(str, online))}")
@@ -78,31 +139,54 @@ def _named(tasks: Tasks, word: str) -> Task:
     return found
 
 
-def _trace_text(trace: Trace) -> Iterator[str]:
+def _headline(trace: Trace) -> str:
     task = trace.task
-    yield f"PID: {task.pid}  TASK: {hex16(task.task)}  CPU: {task.cpu}  COMMAND: {escape(display_name(task))}"
+    return f"PID: {task.pid}  TASK: {hex16(task.task)}  CPU: {task.cpu}  COMMAND: {escape(display_name(task))}"
+
+
+def _trace_text(trace: Trace, result: Backtraces) -> Iterator[str]:
     if trace.note:
         yield f"    note: {trace.note}"
     rows = []
     for frame in trace.frames:
         where = f"{frame.source.file}:{frame.source.line}" if frame.source.file else ""
         sp = "(inlined)" if frame.source.inlined else hex16(frame.sp)
-        rows.append((f"#{frame.level}", sp, hex16(frame.pc), _name(frame), where))
+        rows.append((f"#{frame.level}", sp, hex16(frame.pc), _name(frame, result.options.has("-s")), where))
     lines = list(table(("", "STACK", "PC", "FUNCTION", "SOURCE"), rows))
+    variables = variables_of(trace.task) if result.options.has("-v") else {}
     yield from lines[:1]
     for frame, line in zip(trace.frames, lines[1:]):
         yield line
+        yield from (f"        {variable}" for variable in variables.get((frame.pc, frame.source.function), ()))
+        if result.options.has("-f"):
+            yield from _words_text(trace, frame, result)
         if frame.saved:
             yield from _registers_text(frame)
     yield f"    ended: {_ENDED.get(trace.ended, trace.ended)}"
 
 
-def _name(frame: Frame) -> str:
+def _name(frame: Frame, with_offset: bool) -> str:
     source = frame.source
-    offset = f"+{source.offset:#x}" if source.offset is not None else ""
+    offset = f"+{source.offset:#x}" if with_offset and source.offset is not None else ""
     kind = f" <{frame.kind}>" if frame.kind != "normal" else ""
     module = f" [{source.module}]" if source.module else ""
     return f"{source.function or '?'}{offset}{module}{kind}"
+
+
+def _words(trace: Trace, frame: Frame, result: Backtraces) -> list[int]:
+    """The words between a frame's stack pointer and the next frame's, where both are on the same stack."""
+    if frame.source.inlined:
+        return []
+    above = next((f.sp for f in trace.frames[frame.level + 1 :] if f.sp != frame.sp), frame.sp + 64)
+    high = above if 0 < above - frame.sp <= 16384 else frame.sp + 64
+    data = result.words(frame.sp, high)
+    return [int.from_bytes(data[at : at + 8], "little") for at in range(0, len(data) - 7, 8)]
+
+
+def _words_text(trace: Trace, frame: Frame, result: Backtraces) -> Iterator[str]:
+    words = _words(trace, frame, result)
+    for start in range(0, len(words), 2):
+        yield f"    {hex16(frame.sp + 8 * start)}: " + " ".join(f"{word:016x}" for word in words[start : start + 2])
 
 
 def _registers_text(frame: Frame) -> Iterator[str]:
@@ -111,8 +195,17 @@ def _registers_text(frame: Frame) -> Iterator[str]:
         yield "  ".join(cells[start : start + 3])
 
 
-def _trace_json(trace: Trace) -> dict[str, Any]:
-    return {**task_json(trace.task), "frames": [_frame_json(frame) for frame in trace.frames], "ended": trace.ended, "note": trace.note}
+def _trace_json(trace: Trace, result: Backtraces) -> dict[str, Any]:
+    variables = variables_of(trace.task) if result.options.has("-v") else None
+    frames = []
+    for frame in trace.frames:
+        document = _frame_json(frame)
+        if result.options.has("-f"):
+            document["words"] = [hex16(word) for word in _words(trace, frame, result)]
+        if variables is not None:
+            document["variables"] = variables.get((frame.pc, frame.source.function), [])
+        frames.append(document)
+    return {**task_json(trace.task), "frames": frames, "ended": trace.ended, "note": trace.note}
 
 
 def _frame_json(frame: Frame) -> dict[str, Any]:

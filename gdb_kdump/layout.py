@@ -43,6 +43,7 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "prb_desc.state_var": ("state_var.counter",),
     "prb_desc.begin": ("text_blk_lpos.begin",),
     "prb_desc.next": ("text_blk_lpos.next",),
+    "timekeeper.offs_real": ("offs_real", "offs_real.tv64"),
     "elf_prstatus.pid": ("common.pr_pid", "pr_pid"),
     "uts_namespace.release": ("name.release",),
     "uts_namespace.nodename": ("name.nodename",),
@@ -62,6 +63,8 @@ TIMEKEEPER = ("shadow_timekeeper", "timekeeper")
 
 # Struct tags that were renamed, newest first: skb_frag_t was an anonymous or `skb_frag_struct` type before bio_vec.
 STRUCTS: dict[str, tuple[str, ...]] = {
+    # 62e32ac3505a (v3.11) printk: rename struct log to struct printk_log
+    "printk_log": ("printk_log", "log"),
     "skb_frag": ("skb_frag", "bio_vec", "skb_frag_struct"),
 }
 

@@ -105,24 +105,46 @@ def test_the_other_sk_buffs_are_clean(gdb_run: Gdb, dump: LabDump) -> None:
     assert checked["verdict"] == "clean"
 
 
+SELECT = """python
+def select(function):
+    frame = gdb.newest_frame()
+    while frame.name() != function:
+        frame = frame.older()
+    frame.select()
+end"""
+
+
 def test_the_skb_is_found_from_the_frames(gdb_run: Gdb, dump: LabDump) -> None:
-    """Who knows nothing but the panic gets to the sk_buff: kbt numbers frames as GDB does, and arguments are there."""
-    frames = gdb_run("kbt --json", vmcore=dump.vmcore).succeeded().json()["tasks"][0]["frames"]
-    level = {frame["function"]: frame["level"] for frame in frames}
+    """Who knows nothing but the panic gets to the sk_buff: the arguments are there in GDB's own frames."""
     run = gdb_run(
-        f"frame {level['skb_release_data']}",
+        *SELECT.splitlines(),
+        "python select('skb_release_data')",
         "print/x (unsigned long)skb",
         "shinfo skb --json",
-        f"frame {level['udp_sendmsg']}",
+        "python select('udp_sendmsg')",
         "print/x (unsigned long)sk",
         "skbwalk sk --json",
         vmcore=dump.vmcore,
+        script=True,
     ).succeeded()
     fault = dump.truth["fault"]
     values = re.findall(r"^\$\d+ = (.*)$", run.stdout, re.MULTILINE)
     assert [int(value, 16) for value in values] == [int(fault["skb"], 16), int(fault["sock"], 16)]
     shinfo, walk = run.documents
     assert (shinfo["skb"], walk["sock"]) == (fault["skb"], fault["sock"])
+
+
+def test_gdbs_own_backtrace_goes_to_user_mode(gdb_run: Gdb, dump: LabDump) -> None:
+    """GDB's frames are the kernel's, with inlined and tail-called functions among them, and end where the stack does."""
+    run = gdb_run("backtrace", vmcore=dump.vmcore).succeeded()
+    names = re.findall(r"^#\d+ +(?:0x[0-9a-f]+ in )?([\w.]+) \(", run.stdout, re.MULTILINE)
+    wanted = iter(plain(function) for function in printed_functions(dump.truth["call_trace"]))
+    missing = next(wanted)
+    for name in names:
+        if plain(name) == missing:
+            missing = next(wanted, "")
+    assert missing == "", f"{missing} is not in its place in:\n{run.stdout}"
+    assert "??" not in run.stdout and "corrupt stack" not in run.output, run.output
 
 
 def test_gdbs_own_commands_work_in_the_same_session(gdb_run: Gdb, dump: LabDump) -> None:

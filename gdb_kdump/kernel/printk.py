@@ -1,4 +1,4 @@
-"""The kernel's message buffer; kernel/printk/printk_ringbuffer.c (since v5.10)."""
+"""The kernel's message buffer: the ring of v5.10 and later, and the records of v3.5 to v5.9."""
 
 from __future__ import annotations
 
@@ -31,7 +31,35 @@ class Record:
 
 
 class Printk:
-    """Reads the message buffer of one session."""
+    """Reads the message buffer of one session, of whichever kind the kernel has."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def for_each(self) -> Iterator[Record]:
+        """Every complete message, oldest first; raises Unreadable, MissingDebugInfo."""
+        if self._session.debuginfo.find_address("prb") is not None:
+            return _Ring(self._session).for_each()
+        return _for_each_printk_log(self._session)
+
+    def panic_message(self) -> str | None:
+        """The line that says best why the machine went down, or None; raises MissingDebugInfo."""
+        oops = panic = None
+        try:
+            for record in self.for_each():
+                line = record.text.decode("utf-8", "backslashreplace").split("\n", 1)[0]
+                if line.startswith(_PANIC):
+                    panic = line
+                elif oops is None and _OOPS.search(line):
+                    oops = line
+        except Unreadable:
+            pass  # what was found until there still holds
+        # "Fatal exception" only repeats that there was an oops.
+        return oops if oops is not None and (panic is None or "Fatal exception" in panic) else panic or oops
+
+
+class _Ring:
+    """The lockless ring of v5.10 and later; kernel/printk/printk_ringbuffer.c."""
 
     def __init__(self, session: Session) -> None:
         self._memory = memory = session.memory
@@ -84,17 +112,20 @@ class Printk:
         length = min(length, self._size - at - self._id_size)
         return self._memory.read(self._data + at + self._id_size, max(length, 0))
 
-    def panic_message(self) -> str | None:
-        """The line that says best why the machine went down, or None."""
-        oops = panic = None
-        try:
-            for record in self.for_each():
-                line = record.text.decode("utf-8", "backslashreplace").split("\n", 1)[0]
-                if line.startswith(_PANIC):
-                    panic = line
-                elif oops is None and _OOPS.search(line):
-                    oops = line
-        except Unreadable:
-            pass  # what was found until there still holds
-        # "Fatal exception" only repeats that there was an oops.
-        return oops if oops is not None and (panic is None or "Fatal exception" in panic) else panic or oops
+
+def _for_each_printk_log(session: Session) -> Iterator[Record]:
+    """Every message of the record buffer of v3.5 to v5.9; kernel/printk/printk.c: log_from_idx, log_next."""
+    memory, address = session.memory, session.debuginfo.address
+    unpacker = session.layout.unpacker("printk_log", ("ts_nsec", "len", "text_len", "level"))
+    buffer, size = memory.ptr(address("log_buf")), memory.u32(address("log_buf_len"))
+    index, following = memory.u32(address("log_first_idx")), memory.u32(address("log_next_idx"))
+    seq = memory.u64(address("log_first_seq"))
+    for _ in range(size // unpacker.size):
+        if index == following:
+            return
+        ts_nsec, length, text_length, level = unpacker.unpack_from(*memory.block(buffer + index, unpacker.size))
+        if length == 0:  # what would not fit before the end stands at the start
+            index = 0
+            continue
+        yield Record(seq, ts_nsec, level, memory.read(buffer + index + unpacker.size, text_length))
+        index, seq = index + length, seq + 1

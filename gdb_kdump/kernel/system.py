@@ -61,10 +61,19 @@ def _date(session: Session) -> int | None:
 
 def _uptime(session: Session) -> int | None:
     """Seconds since boot without suspend; kernel/time/timekeeping.c: ktime_get_seconds."""
+    return _timekeeper(session, "ktime_sec")
+
+
+def wall_clock_offset(session: Session) -> int | None:
+    """Nanoseconds from the clock of the message buffer to the time since 1970, or None; ktime_mono_to_real."""
+    return _timekeeper(session, "offs_real")
+
+
+def _timekeeper(session: Session, member: str) -> int | None:
     layout, find = session.layout, session.debuginfo.find_address
     try:
-        member = layout.member("timekeeper.ktime_sec")
+        offset = layout.offset(f"timekeeper.{member}")
         keeper = next((found for found in map(find, TIMEKEEPER) if found is not None), None)
-        return session.memory.u64(keeper + member.offset) if keeper is not None else None
+        return session.memory.u64(keeper + offset) if keeper is not None else None
     except (Unreadable, MissingDebugInfo):
         return None

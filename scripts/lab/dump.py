@@ -5,6 +5,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import initramfs
 import kernels
@@ -32,19 +33,20 @@ def make_dump(kernel: Kernel, built: Build, scenario: Scenario, cache: Path, rep
         words = initramfs.scenario_archive(scenario.words, dump_options)
         archive.write_bytes(built.initramfs.read_bytes() + words)
         try:
-            guest.run(kernel.vmlinuz, archive, scenario.cmdline, work / "disk", scenario.timeout)
+            guest.run(kernel.vmlinuz, archive, scenario.cmdline, scenario.cpus, work / "disk", scenario.timeout)
         finally:
             # Of a boot that failed only this stays.
             console = final.with_suffix(".failed.log")
             console.write_text("".join(f"{line}\n" for line in guest.lines))
         _rearrange(work / "disk", work / "vmcore")
         report("truth")
+        log = _kernel_log(work / "vmcore", work / "log") if scenario.silent else guest.lines
         document = {
             "scenario": scenario.name,
             "kernel_line": kernel.line,
             "dump_options": dump_options,
             "module_file": str(built.module.relative_to(cache)),
-        } | truth.read_console(guest.lines, scenario.expect)
+        } | truth.read_console(guest.lines, log, scenario.expect)
         if document["kernel"] != kernel.release:
             raise LabError("truth", f"{document['kernel']} ran instead of {kernel.release}")
         if int(document["kaslr_offset"], 16) == 0 and "nokaslr" not in scenario.cmdline:
@@ -61,7 +63,18 @@ def make_dump(kernel: Kernel, built: Build, scenario: Scenario, cache: Path, rep
 def _rearrange(flattened: Path, vmcore: Path) -> None:
     """Turns the stream that the guest wrote into a file that can be read at random."""
     with flattened.open("rb") as stream:
-        done = subprocess.run(["makedumpfile", "-R", str(vmcore)], check=False, text=True, stdin=stream,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+        _makedumpfile("-R", str(vmcore), stdin=stream)
+
+
+def _kernel_log(vmcore: Path, file: Path) -> list[str]:
+    """The lines that the crashed kernel still had in its log."""
+    _makedumpfile("--dump-dmesg", str(vmcore), str(file))
+    return file.read_text(errors="replace").splitlines()
+
+
+def _makedumpfile(*arguments: str, stdin: BinaryIO | None = None) -> None:
+    done = subprocess.run(["makedumpfile", *arguments], check=False, text=True, stdin=stdin,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
     if done.returncode:
-        raise LabError("makedumpfile -R", f"exit status {done.returncode}", tuple(done.stdout.splitlines()))
+        output = tuple(done.stdout.splitlines())
+        raise LabError(f"makedumpfile {arguments[0]}", f"exit status {done.returncode}", output)

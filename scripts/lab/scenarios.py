@@ -15,10 +15,15 @@ class Scenario:
     words: tuple[str, ...]
     expect: str  # a regular expression for the panic text on the console; "." matches line ends too
     cmdline: str = ""  # added to the crashing kernel's command line
+    cpus: int = 2
     dump_options: str = "-l"  # for makedumpfile: lzo
     dump_level: int | None = None  # makedumpfile's -d; the kernel's usual one (kernels.py) where not given
+    silent: bool = False  # the panic's text gets into the kernel's log but no more onto the console
     timeout: int = 240  # seconds from power-on to the finished dump
 
+
+# Ways to sleep in the module, in the order of lab_ways in guest/wait.c.
+WAYS = ("event", "event-d", "killable", "done", "mutex", "msleep")
 
 SCENARIOS = (
     Scenario(
@@ -45,6 +50,7 @@ SCENARIOS = (
             "unix-stream unix1 10 40000",
             "netlink netlink0",
             "settle 2500",
+            "stacks",
             "publish",
             "sysrq c",
         ),
@@ -63,9 +69,99 @@ SCENARIOS = (
             "udp-cork cork0 inet 40 2912",
             "cork-overrun cork0 80",
             "settle 1500",
+            "stacks",
             "publish",
             "cork-flush",
         ),
         expect=r"general protection fault.*RIP: 0010:skb_release_data\+",
+    ),
+    Scenario(
+        name="tasks",
+        summary="700 tasks asleep in all sorts of places, CPUs in user space, in the module and in interrupts, sysrq-c",
+        cpus=6,
+        words=(
+            "cpu 1",
+            "sleepers 36",
+            "odd-sleepers",
+            "do kthreads 4",
+            "do work",
+            *(f"task lab-m-{way} -1 wait {index}" for index, way in enumerate(WAYS)),
+            "task lab-m-mutex -1 wait 4",
+            "settle 2000",
+            "stacks",
+            "user-spin lab-user-spin 0",
+            "task lab-spin 2 spin",
+            "task lab-hardirq 3 spin",
+            "user-spin lab-preempted-u 4",
+            "task lab-preempted-k 4 spin",
+            "settle 200",
+            "unborn lab-unborn 4",
+            "user-spin lab-softirq 5",
+            "settle 300",
+            "publish",
+            "do hardirq 3",
+            "do softirq 5",
+            "sysrq c",
+        ),
+        expect=r"Kernel panic - not syncing: sysrq triggered crash",
+    ),
+    Scenario(
+        name="null-module",
+        summary="a NULL pointer read three module functions deep in an ioctl",
+        words=("cpu 1", "settle 100", "publish", "do null"),
+        expect=r"BUG: kernel NULL pointer dereference.*RIP: 0010:lab_null_read\+",
+    ),
+    Scenario(
+        name="softirq-bug",
+        summary="BUG() in a timer's soft interrupt, on the IRQ stack of a CPU whose task spins in the module",
+        words=("cpu 1", "task lab-spin 0 spin", "settle 100", "publish", "do softirq-bug 0"),
+        expect=r"kernel BUG at .*RIP: 0010:lab_softirq_check\+.*<IRQ>.*lab_softirq_bug_handler\+.*</IRQ>.*lab_spin\+",
+    ),
+    Scenario(
+        name="softlockup",
+        summary="preemption off for too long: the soft lockup watchdog shows all CPUs and panics in its interrupt",
+        words=(
+            "cpu 1",
+            "task lab-spin 0 spin",
+            "settle 100",
+            "publish",
+            "sysctl kernel/softlockup_all_cpu_backtrace 1",
+            "sysctl kernel/softlockup_panic 1",
+            "sysctl kernel/watchdog_thresh 1",
+            "do lockup",
+        ),
+        expect=r"BUG: soft lockup.*NMI backtrace for cpu 0.*Kernel panic - not syncing: softlockup: hung tasks",
+    ),
+    Scenario(
+        name="stack-overflow",
+        summary="recursion in the module into the stack's guard page: a double fault on a stack of its own",
+        # Like an NMI's, a double fault's text is printed only later.
+        silent=True,
+        words=("cpu 1", "settle 100", "publish", "do overflow"),
+        expect=r"stack guard page was hit.*RIP: 0010:lab_overflow_deeper\+",
+    ),
+    Scenario(
+        name="nmi",
+        summary="a CPU spins in the module with interrupts off and only the crash's NMI stops it; sysrq-c on another",
+        words=("cpu 1", "task lab-irqs-off 0 spin-irqs-off", "settle 100", "publish", "do irqs-off-now 1", "sysrq c"),
+        expect=r"Kernel panic - not syncing: sysrq triggered crash",
+    ),
+    Scenario(
+        name="bug-syscall",
+        summary="BUG() in an ioctl of the module",
+        words=("cpu 1", "settle 100", "publish", "do bug 5"),
+        expect=r"kernel BUG at .*RIP: 0010:lab_bug_check\+",
+    ),
+    Scenario(
+        name="warn-syscall",
+        summary="WARN() in an ioctl of the module with panic_on_warn",
+        words=("cpu 1", "settle 100", "publish", "sysctl kernel/panic_on_warn 1", "do warn"),
+        expect=r"panic_on_warn set.*lab_warn_check\+",
+    ),
+    Scenario(
+        name="divide",
+        summary="a division by zero in an ioctl of the module",
+        words=("cpu 1", "settle 100", "publish", "do divide 0"),
+        expect=r"divide error: 0000.*RIP: 0010:lab_divide_by\+",
     ),
 )

@@ -10,16 +10,21 @@ All addresses are strings of "0x" and 16 digits, all other values numbers unless
     module          {name, text}: text is the address of its .text section
     module_file     the path of its .ko, with debug information, in the lab's folder (string)
     panic           the console line that opens the panic, without its time stamp
-    call_trace      the panic's console lines, from that one to the last, without time stamps
+    call_trace      the panic's console lines, from that one to the last, without time stamps; in scenarios that are
+                    "silent" these two come from the log that the dump holds, which nobody printed any more
+    panic_message   the text after "Kernel panic - not syncing: "; null where crash_kexec came before it: an oops ends
+                    without that line (string)
     panic_task      {cpu, pid, comm} as the panic text gives them
+    nmi_traces      [{cpu, lines}]: what call_trace has of "NMI backtrace for cpu N", each with that line first
     fault           null, or {kind, label, queue, sock, skb, written_from, first_damaged, damaged_bytes, bytes,
                     before: {nr_frags, dataref, frag_list}}.  From written_from to first_damaged (= skb->end) lies room
                     of the buffer that nothing used; "bytes" are the damaged bytes as hex digits
     cpus            [{cpu, task, pid}]: what each CPU ran at the end of the publication
-    tasks           [{task, pid, tgid, comm, kernel, stack, state, exit_state, stack_trace}]: all tasks.  "kernel" is 1
-                    for kernel threads, which have no state here, as theirs changes; "stack" is task->stack; stack_trace
-                    is null or the kernel's own backtrace, ["function+0x1/0x2", ...], innermost first and without the
-                    scheduler's frames
+    tasks           [{task, pid, tgid, comm, kernel, stack, state, exit_state, cpu, stack_trace}]: all tasks.  "kernel"
+                    is 1 for kernel threads, whose state, exit_state and cpu are null, as they change, but for those of
+                    the lab ("lab-..."); "stack" is task->stack; stack_trace is null or the kernel's own backtrace,
+                    ["function+0x1/0x2", ...], innermost first and without the scheduler's frames: programs that sleep
+                    and kernel threads that sleep in the module have one; a zombie's is empty
     socks           [{label, sock, socket, file, family, type, protocol, state, prot, refcnt, owned, wmem_alloc,
                     wmem_queued, rmem_alloc, forward_alloc, sndbuf, rcvbuf, sport, dport, queues}]
       queues        [{queue, kind, head, qlen, members, skbs}]
@@ -53,19 +58,24 @@ from vm import PANIC
 
 LINKED_TEXT = 0xFFFFFFFF81000000  # where x86-64 kernels are linked: __START_KERNEL
 MAX_PER_QUEUE = 200  # as in guest/publish.c
+PANIC_MESSAGE = re.compile(r"Kernel panic - not syncing: (.*)")
+NMI_TRACE = re.compile(r"NMI backtrace for cpu (\d+)")
 PANIC_TASK = re.compile(r"CPU: (\d+) (?:UID: \d+ )?PID: (\d+) Comm: (.*?) (?:Kdump: |Not tainted|Tainted)")
 
 Record = dict[str, Any]
 
 
-def read_console(lines: list[str], expect: str) -> Record:
-    """What the guest said, for the document; LabError where lines are missing or the panic is not the expected one."""
+def read_console(lines: list[str], log: list[str], expect: str) -> Record:
+    """What the guest said, for the document; LabError where lines are missing or the panic is not the expected one.
+
+    The panic is looked for in log: the console again, or what the kernel's log held.
+    """
     records = _last_publication(lines)
     by_kind: dict[str, list[Record]] = {}
     for record in records:
         by_kind.setdefault(record.pop("r"), []).append(record)
     text = int(by_kind["kernel_text"][0]["address"], 16)
-    panic = _panic_lines(lines)
+    panic = _panic_lines(log)
     if not re.search(expect, "\n".join(panic), re.DOTALL):
         raise LabError("truth", f"the panic is not the expected one ({expect})", tuple(panic))
     return {
@@ -74,7 +84,9 @@ def read_console(lines: list[str], expect: str) -> Record:
         "module": by_kind["module"][0],
         "panic": panic[0],
         "call_trace": panic,
+        "panic_message": next((found[1] for line in panic if (found := PANIC_MESSAGE.search(line))), None),
         "panic_task": _panic_task(panic),
+        "nmi_traces": _nmi_traces(panic),
         "fault": next(iter(by_kind.get("fault", [])), None),
         "cpus": by_kind["cpu"],
         "tasks": _tasks(by_kind),
@@ -128,9 +140,24 @@ def _panic_task(panic: list[str]) -> Record:
     return {"cpu": int(found[1]), "pid": int(found[2]), "comm": found[3]}
 
 
+def _nmi_traces(panic: list[str]) -> list[Record]:
+    """Each begins with its own line and ends where the next begins, or the panic's own message comes."""
+    traces: list[Record] = []
+    inside = False
+    for line in panic:
+        if found := NMI_TRACE.search(line):
+            traces.append({"cpu": int(found[1]), "lines": []})
+            inside = True
+        elif PANIC_MESSAGE.search(line):
+            inside = False
+        if inside:
+            traces[-1]["lines"].append(line)
+    return traces
+
+
 def _tasks(by_kind: dict[str, list[Record]]) -> list[Record]:
     traces = {record["pid"]: record["frames"] for record in by_kind.get("stack", [])}
-    return [{"state": None, "exit_state": None} | task | {"stack_trace": traces.get(task["pid"])}
+    return [{"state": None, "exit_state": None, "cpu": None} | task | {"stack_trace": traces.get(task["pid"])}
             for task in by_kind["task"]]  # fmt: skip
 
 

@@ -17,7 +17,7 @@ STEPS = ("boot", "kexec", "module", "traffic", "publish", "crash", "panic", "cap
 PANIC = re.compile(r"Kernel panic|general protection fault|\bBUG: |\bOops: |kernel BUG at|divide error")
 QEMU = (
     # Emulated: the lab must work where there is no hardware help, so it never uses it.
-    "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "Nehalem", "-smp", "2", "-m", "1024",
+    "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "Nehalem", "-m", "1024",
     "-display", "none", "-monitor", "none", "-nodefaults", "-serial", "stdio", "-no-reboot",
 )  # fmt: skip
 CMDLINE = (
@@ -35,12 +35,13 @@ class Guest:
         self.step = "boot"
         self._report = report
 
-    def run(self, vmlinuz: Path, initramfs: Path, cmdline: str, disk: Path, timeout: int) -> None:
+    def run(self, vmlinuz: Path, initramfs: Path, cmdline: str, cpus: int, disk: Path, timeout: int) -> None:
         """Boots, and returns when the dump is on the disk; the console says which step failed otherwise."""
         with disk.open("wb") as file:
             file.truncate(DISK_SIZE)
         command = (
-            *QEMU, "-kernel", str(vmlinuz), "-initrd", str(initramfs), "-append", f"{CMDLINE} {cmdline}".strip(),
+            *QEMU, "-smp", str(cpus), "-kernel", str(vmlinuz), "-initrd", str(initramfs),
+            "-append", f"{CMDLINE} {cmdline}".strip(),
             "-drive", f"file={disk},format=raw,if=virtio,cache=unsafe",
         )  # fmt: skip
         with subprocess.Popen(

@@ -32,10 +32,17 @@ struct lab_damage {
 	__u32 pad;
 };
 
+/* Do something that does not come back: crash, spin, sleep. */
+struct lab_do {
+	char action[LAB_NAME_LEN];	/* a name from one of the module's tables */
+	__s32 value;
+};
+
 #define LAB_SOCK	_IOW('k', 1, struct lab_sock)
 #define LAB_NOTE	_IOW('k', 2, struct lab_note)
 #define LAB_DAMAGE	_IOW('k', 3, struct lab_damage)
 #define LAB_HOLD	_IOW('k', 4, struct lab_sock)	/* own the socket for ever: its input goes to the backlog */
 #define LAB_PUBLISH	_IO('k', 5)
+#define LAB_DO		_IOW('k', 6, struct lab_do)
 
 #endif

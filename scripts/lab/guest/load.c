@@ -119,6 +119,35 @@ void plant(struct lab_damage *damage)
 		die("damage %s on %s", damage->kind, damage->label);
 }
 
+/* Most actions do not come back. */
+void module_do(const char *action, int value)
+{
+	struct lab_do arg = { .value = value };
+
+	snprintf(arg.action, sizeof(arg.action), "%s", action);
+	if (ioctl(lab_fd, LAB_DO, &arg))
+		die("module action %s %d", action, value);
+}
+
+void stay_on_cpu(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		die("moving to cpu %d", cpu);
+}
+
+void write_file(const char *path, const char *value)
+{
+	int fd = open(path, O_WRONLY);
+
+	if (fd < 0 || write(fd, value, strlen(value)) < 0)
+		die("%s", path);
+	close(fd);
+}
+
 static void step(const char *name)
 {
 	say("lab: step %s", name);
@@ -164,13 +193,8 @@ static void note_kernel(void)
 
 static void run_cpu(int argc, char **argv)
 {
-	cpu_set_t set;
-
 	(void)argc;
-	CPU_ZERO(&set);
-	CPU_SET(number(argv[1]), &set);
-	if (sched_setaffinity(0, sizeof(set), &set))
-		die("moving to cpu %s", argv[1]);
+	stay_on_cpu(number(argv[1]));
 }
 
 static void run_settle(int argc, char **argv)
@@ -198,17 +222,27 @@ static void run_sysrq(int argc, char **argv)
 		die("sysrq");
 }
 
+static void run_sysctl(int argc, char **argv)
+{
+	char path[128];
+
+	(void)argc;
+	snprintf(path, sizeof(path), "/proc/sys/%s", argv[1]);
+	write_file(path, argv[2]);
+}
+
 static const struct word own_words[] = {
 	{ "cpu", 1, run_cpu },		/* cpu N: the loader, and with it the crash, stays on this CPU */
 	{ "settle", 1, run_settle },	/* settle MS: let the timers back off */
 	{ "publish", 0, run_publish },	/* the last thing before the crash */
 	{ "sysrq", 1, run_sysrq },	/* sysrq KEY */
+	{ "sysctl", 2, run_sysctl },	/* sysctl PATH VALUE: a file below /proc/sys */
 	{ 0 },
 };
 
 static void run_line(int argc, char **argv)
 {
-	const struct word *const tables[] = { own_words, inet_words, tcp_words, other_words, task_words };
+	const struct word *const tables[] = { own_words, inet_words, tcp_words, other_words, task_words, stack_words };
 
 	for (size_t i = 0; i < sizeof(tables) / sizeof(*tables); i++)
 		for (const struct word *word = tables[i]; word->name; word++)

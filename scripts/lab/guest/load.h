@@ -14,6 +14,9 @@ void pause_ms(int ms);
 void publish_fd(int fd, const char *name, const char *part);
 void hold_fd(const char *name, const char *part);
 void plant(struct lab_damage *damage);
+void module_do(const char *action, int value);
+void stay_on_cpu(int cpu);
+void write_file(const char *path, const char *value);
 
 /* payload.c */
 void payload(char *buf, size_t len, size_t position);
@@ -28,12 +31,23 @@ struct word {
 };
 
 /* One table per subject, each closed by an empty entry. */
-extern const struct word inet_words[], tcp_words[], other_words[], task_words[];
+extern const struct word inet_words[], tcp_words[], other_words[], task_words[], stack_words[];
 
 /* inet.c */
 int inet_socket(int family, int type, int port);
 void inet_connect(int fd, int family, int port);
 int family_of(const char *word);
 int next_port(void);
+
+/* tasks.c */
+void sleep_poll(void);
+
+/* odd.c: places to sleep that stack_words use; closed by an empty entry */
+struct sleeper {
+	const char *comm;
+	void (*run)(void);
+};
+
+extern const struct sleeper odd_sleepers[];
 
 #endif

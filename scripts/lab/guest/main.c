@@ -83,6 +83,20 @@ static long lab_run(unsigned int cmd, void *arg)
 	return -ENOTTY;
 }
 
+static int lab_do(struct lab_do *arg)
+{
+	static const struct lab_action *const tables[] = { lab_crash_actions, lab_spin_actions, lab_wait_actions };
+	const struct lab_action *action;
+	int i;
+
+	arg->action[LAB_NAME_LEN - 1] = 0;
+	for (i = 0; i < ARRAY_SIZE(tables); i++)
+		for (action = tables[i]; action->name; action++)
+			if (!strcmp(action->name, arg->action))
+				return action->run(arg->value);
+	return -EINVAL;
+}
+
 static long lab_ioctl(struct file *file, unsigned int cmd, unsigned long user)
 {
 	size_t size = _IOC_DIR(cmd) & _IOC_WRITE ? _IOC_SIZE(cmd) : 0;
@@ -94,9 +108,13 @@ static long lab_ioctl(struct file *file, unsigned int cmd, unsigned long user)
 		if (IS_ERR(arg))
 			return PTR_ERR(arg);
 	}
-	mutex_lock(&lab_mutex);
-	ret = lab_run(cmd, arg);
-	mutex_unlock(&lab_mutex);
+	if (cmd == LAB_DO) {
+		ret = lab_do(arg);
+	} else {
+		mutex_lock(&lab_mutex);
+		ret = lab_run(cmd, arg);
+		mutex_unlock(&lab_mutex);
+	}
 	kfree(arg);
 	return ret;
 }

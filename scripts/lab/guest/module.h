@@ -39,4 +39,18 @@ int lab_publish(void);
 /* damage.c */
 int lab_damage(const struct lab_damage *damage);
 
+/*
+ * A function that is a frame of its own, under its own name.  Each also has work left after its call, or the
+ * compiler would make a jump of it.
+ */
+#define lab_frame	__attribute__((__noipa__))
+
+/* What LAB_DO can do; one table per subject, each closed by an empty entry. */
+struct lab_action {
+	const char *name;
+	int (*run)(int value);
+};
+
+extern const struct lab_action lab_crash_actions[], lab_spin_actions[], lab_wait_actions[];
+
 #endif

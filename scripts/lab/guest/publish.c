@@ -216,9 +216,10 @@ static void put_task(struct lab_text *text, struct task_struct *task)
 	lab_put(text, "{\"r\":\"task\",\"task\":\"0x%016lx\",\"pid\":%d,\"tgid\":%d,", P(task), task->pid, task->tgid);
 	put_comm(text, comm);
 	lab_put(text, ",\"kernel\":%d", !!(task->flags & PF_KTHREAD));
-	/* Kernel threads come and go while this is printed; only the programs of the lab are known to stay as they are. */
-	if (!(task->flags & PF_KTHREAD))
-		lab_put(text, ",\"state\":%u,\"exit_state\":%d", READ_ONCE(task->__state), task->exit_state);
+	/* Other kernel threads come and go while this is printed; those of the lab are known to stay as they are. */
+	if (!(task->flags & PF_KTHREAD) || !strncmp(comm, "lab-", 4))
+		lab_put(text, ",\"state\":%u,\"exit_state\":%d,\"cpu\":%u", READ_ONCE(task->__state), task->exit_state,
+			task_cpu(task));
 	lab_put(text, ",\"stack\":\"0x%016lx\"}\n", P(task->stack));
 }
 

@@ -5,9 +5,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -15,8 +13,6 @@
 #include <unistd.h>
 
 #include "load.h"
-
-#define STACK_TEXT	600
 
 static void sleep_read(void)
 {
@@ -27,7 +23,7 @@ static void sleep_read(void)
 		(void)!read(fds[0], &byte, 1);
 }
 
-static void sleep_poll(void)
+void sleep_poll(void)
 {
 	poll(NULL, 0, -1);
 }
@@ -122,10 +118,7 @@ static void sleep_zombie(void)
 	_exit(0);
 }
 
-static const struct {
-	const char *comm;
-	void (*run)(void);
-} sleepers[] = {
+static const struct sleeper sleepers[] = {
 	{ "lab-read", sleep_read },
 	{ "lab-poll", sleep_poll },
 	{ "lab-epoll", sleep_epoll },
@@ -142,47 +135,24 @@ static const struct {
 	{ "lab <&>\"\\ \x01\xff", sleep_poll },	/* a name that is bad XML, bad JSON and bad UTF-8 */
 };
 
-/* /proc/PID/stack is the kernel's own backtrace of a sleeping task: lines of "[<0>] function+0x1/0x2". */
-static void note_stack(int pid)
-{
-	char path[64], line[256], function[200], text[STACK_TEXT] = "";
-	size_t used = 0;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/stack", pid);
-	f = fopen(path, "r");
-	if (!f)
-		die("%s", path);
-	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "[<%*x>] %199s", function) == 1 && used + strlen(function) + 4 < sizeof(text))
-			used += (size_t)sprintf(text + used, "%s\"%s\"", used ? "," : "", function);
-	fclose(f);
-	note("{\"r\":\"stack\",\"pid\":%d,\"frames\":[%s]}", pid, text);
-}
-
 static void run_sleepers(int argc, char **argv)
 {
 	enum { COUNT = sizeof(sleepers) / sizeof(*sleepers) };
-	int pids[COUNT];
+	int total = (argc > 1 ? number(argv[1]) : 1) * COUNT;
 
-	(void)argc;
-	(void)argv;
-	for (int i = 0; i < COUNT; i++) {
+	for (int i = 0; i < total; i++) {
 		/* A child must not get the port of the next one. */
 		next_port();
-		pids[i] = fork();
-		if (pids[i] == 0) {
-			prctl(PR_SET_NAME, sleepers[i].comm);
-			sleepers[i].run();
+		if (fork() == 0) {
+			prctl(PR_SET_NAME, sleepers[i % COUNT].comm);
+			sleepers[i % COUNT].run();
 			_exit(1);
 		}
 	}
 	pause_ms(300);
-	for (int i = 0; i < COUNT; i++)
-		note_stack(pids[i]);
 }
 
 const struct word task_words[] = {
-	{ "sleepers", 0, run_sleepers },	/* one task for each of the places above */
+	{ "sleepers", 0, run_sleepers },	/* sleepers [N]: N tasks for each of the places above */
 	{ 0 },
 };

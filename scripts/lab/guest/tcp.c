@@ -2,7 +2,6 @@
 /* TCP pairs over the loopback device, with every queue filled. */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -130,23 +129,14 @@ static void run_tcp_window(int argc, char **argv)
 	send_until_full(pair.client);
 }
 
-static void set_sysctl(const char *path, const char *value)
-{
-	int fd = open(path, O_WRONLY);
-
-	if (fd < 0 || write(fd, value, strlen(value)) < 0)
-		die("%s", path);
-	close(fd);
-}
-
 static void run_tcp_ofo(int argc, char **argv)
 {
 	struct pair pair;
 
 	(void)argc;
 	/* Or the sender would notice the first loss at once and send no more. */
-	set_sysctl("/proc/sys/net/ipv4/tcp_recovery", "0");
-	set_sysctl("/proc/sys/net/ipv4/tcp_reordering", "300");
+	write_file("/proc/sys/net/ipv4/tcp_recovery", "0");
+	write_file("/proc/sys/net/ipv4/tcp_reordering", "300");
 	pair = tcp_pair(family_of(argv[2]), argv[1]);
 	lose_marked(pair.server);
 	/* Each behind a lost one: neighbours on the queue would be merged. */

@@ -1,0 +1,80 @@
+"""klog: the kernel's message buffer, as dmesg would print it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from gdb_kdump.commands.arguments import Arguments, Option
+from gdb_kdump.commands.base import Command
+from gdb_kdump.errors import Unreadable, UsageError
+from gdb_kdump.kernel.printk import Printk, Record
+from gdb_kdump.kernel.system import wall_clock_offset
+from gdb_kdump.session import Session
+from gdb_kdump.text import escape
+
+
+@dataclass(frozen=True)
+class Log:
+    """The messages, why they end early (None when they do not), and what to add to a time for the wall clock (ns)."""
+
+    records: tuple[Record, ...]
+    cut_short: Unreadable | None
+    offset: int | None
+    wall_clock: bool
+
+
+class Klog(Command[Log]):
+    name = "klog"
+    summary = """Print the kernel's message buffer, oldest message first, as dmesg would.
+Control characters are escaped."""
+    options = (Option("-T", "wall-clock times (UTC) in place of seconds since boot"),)
+
+    def read(self, session: Session, arguments: Arguments) -> Log:
+        if arguments.operands:
+            raise UsageError("klog takes no operands")
+        records: list[Record] = []
+        cut_short = None
+        try:
+            for record in session.once(Printk).for_each():
+                records.append(record)
+        except Unreadable as error:
+            cut_short = error
+        offset, wall_clock = wall_clock_offset(session), arguments.has("-T")
+        if wall_clock and offset is None:
+            raise UsageError("the dump's timekeeper cannot be read, so there are no wall-clock times; leave -T out")
+        return Log(tuple(records), cut_short, offset, wall_clock)
+
+    def text(self, result: Log) -> Iterator[str]:
+        for record in result.records:
+            stamp = f"[{_stamp(record, result)}] "
+            first, *rest = record.text.decode("utf-8", "backslashreplace").split("\n")
+            yield stamp + escape(first.replace("\t", " "))
+            yield from (" " * len(stamp) + escape(line.replace("\t", " ")) for line in rest)
+        if result.cut_short is not None:
+            yield f"the buffer ends early: {result.cut_short}"
+
+    def json(self, result: Log) -> Any:
+        return {
+            "records": [
+                {
+                    "seq": record.seq,
+                    "ts_nsec": record.ts_nsec,
+                    "time": (record.ts_nsec + result.offset) / 1e9 if result.offset is not None else None,
+                    "level": record.level,
+                    "text": record.text.decode("utf-8", "backslashreplace"),
+                }
+                for record in result.records
+            ],
+            "cut_short": str(result.cut_short) if result.cut_short is not None else None,
+        }
+
+
+def _stamp(record: Record, log: Log) -> str:
+    if not log.wall_clock:
+        return f"{record.ts_nsec // 10**9:5}.{record.ts_nsec % 10**9 // 1000:06}"
+    nanoseconds = record.ts_nsec + (log.offset or 0)
+    moment = time.gmtime(nanoseconds // 10**9)
+    return time.strftime("%Y-%m-%d %H:%M:%S", moment) + f".{nanoseconds % 10**9 // 1000:06}"
