@@ -10,6 +10,7 @@ from gdb_kdump.commands.functions import FUNCTIONS, Function
 from gdb_kdump.commands.kbt import Kbt
 from gdb_kdump.commands.kinfo import Kinfo
 from gdb_kdump.commands.klog import Klog
+from gdb_kdump.commands.kmod import Kmod
 from gdb_kdump.commands.kps import Kps
 from gdb_kdump.commands.kstruct import Kstruct
 from gdb_kdump.commands.shinfo import Shinfo
@@ -18,7 +19,7 @@ from gdb_kdump.commands.skbwalk import Skbwalk
 from gdb_kdump.commands.target import TargetKdump
 from gdb_kdump.kernel.unwinder import KernelUnwinder
 
-COMMANDS = (TargetKdump, Kinfo, Kps, Kbt, Kstruct, Shinfo, Skbwalk, Skbcheck, Klog)
+COMMANDS = (TargetKdump, Kinfo, Kps, Kbt, Kstruct, Shinfo, Skbwalk, Skbcheck, Klog, Kmod)
 
 _registered = False
 

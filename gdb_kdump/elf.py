@@ -42,14 +42,14 @@ class ElfFile:
         except ELFError as error:
             raise DumpError(f"{path} is not an ELF file: name the vmlinux with debug information") from error
         self._sections: dict[str, Any] = {section.name: section for section in self._elf.iter_sections()}
+        self.build_id = self._read_build_id()
+        """The build-id in hex, or None."""
 
     def close(self) -> None:
-        """Close the file; what was read stays usable."""
+        """Close the file: its build-id and whether it has debug information stay known."""
         self._file.close()
 
-    @cached_property
-    def build_id(self) -> str | None:
-        """The build-id in hex, or None."""
+    def _read_build_id(self) -> str | None:
         for section in self._sections.values():
             if section["sh_type"] != "SHT_NOTE":
                 continue

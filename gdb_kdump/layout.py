@@ -315,3 +315,18 @@ def module_regions(layout: Layout) -> list[tuple[int, int]]:
         (layout.offset("module.module_core"), layout.offset("module.core_size")),
         (layout.offset("module.module_init"), layout.offset("module.init_size")),
     ]
+
+
+def module_section(layout: Layout) -> tuple[int, int, int]:
+    """An element of module_sect_attrs.attrs: its size, and the offsets of its name (char *) and of its address.
+
+    4b2c11e4aaf7 (v6.14) module: sysfs: Drop 'struct module_sect_attr' put the address into bin_attribute.private.
+    """
+    element = layout.member("module_sect_attrs.attrs").type.strip_typedefs().target()
+    found = []
+    for name, paths in (("name", ("battr.attr.name", "attr.name", "name")), ("address", ("address", "private"))):
+        member = next((m for m in (find_path(element, path) for path in paths) if m is not None), None)
+        if member is None:
+            raise MissingDebugInfo(f"member {name} of a module's section", paths)
+        found.append(member.offset)
+    return element.sizeof, found[0], found[1]

@@ -59,7 +59,7 @@ def _candidates(vmcore: Path, release: str | None, build_id: str | None, loaded:
     if build_id:
         yield Path(f"/usr/lib/debug/.build-id/{build_id[:2]}/{build_id[2:]}.debug")
     names = ["vmlinux"] if release is None else [f"vmlinux-{release}", f"vmlinux-{release}.debug", "vmlinux"]
-    for folder in (*_search_path(), vmcore.parent):
+    for folder in (*search_path(), vmcore.parent):
         if folder.is_file():
             yield folder
         else:
@@ -74,5 +74,6 @@ def _candidates(vmcore: Path, release: str | None, build_id: str | None, loaded:
     yield Path(f"/usr/lib/debug/boot/vmlinux-{release}.debug")
 
 
-def _search_path() -> Sequence[Path]:
+def search_path() -> Sequence[Path]:
+    """The folders and files in $KDUMP_VMLINUX_PATH."""
     return [Path(item).expanduser() for item in os.environ.get(SEARCH_PATH_VARIABLE, "").split(":") if item]

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import gdb
 
 from gdb_kdump.errors import MissingDebugInfo, Unreadable
-from gdb_kdump.kernel.modules import Modules
+from gdb_kdump.kernel.modsyms import ModuleSymbols
+from gdb_kdump.kernel.modules import Module, Modules
 from gdb_kdump.session import Session
 
 _NAME = re.compile(r"<(.+?)(?:\+(\d+))?>$")
@@ -32,6 +33,7 @@ class Source:
     def __init__(self, session: Session) -> None:
         self._void_pointer = session.debuginfo.type("void").pointer()
         self._modules = session.once(Modules)
+        self._module_symbols = session.once(ModuleSymbols)
         self._text = (session.debuginfo.address("_stext"), session.debuginfo.address("_end"))
         self._frames: dict[int, tuple[SourceFrame, ...]] = {}
 
@@ -46,22 +48,27 @@ class Source:
         return self._frames[looked_up]
 
     def _look_up(self, pc: int, looked_up: int) -> list[SourceFrame]:
-        if not self.in_kernel(looked_up):
-            return [self._in_module(pc, looked_up)]
-        name, offset = self.symbol(looked_up)
+        module = None if self.in_kernel(looked_up) else self._modules.find(looked_up)
+        if module is not None:
+            self._module_symbols.load(module)
+            name, offset = self._symbol_in(module, looked_up)
+        else:
+            name, offset = self.symbol(looked_up)
         if offset is not None:
             offset += pc - looked_up
+        module_name = module.name if module else None
         where = gdb.find_pc_line(looked_up)
         file, line = _file(where.symtab), where.line or None
         frames = []
         for function, is_inlined in _functions(looked_up):
+            frames.append(
+                SourceFrame(function.name, None if is_inlined else offset, file, line, is_inlined, module_name)
+            )
             if not is_inlined:
-                frames.append(SourceFrame(function.name, offset, file, line, False))
                 return frames
-            frames.append(SourceFrame(function.name, None, file, line, True))
             # For an inlined function GDB keeps the place of the call, not of the declaration.
             file, line = _file(function.symtab), function.line
-        frames.append(SourceFrame(name, offset, file, line, False))
+        frames.append(SourceFrame(name, offset, file, line, False, module_name))
         return frames
 
     def in_kernel(self, addr: int) -> bool:
@@ -72,16 +79,12 @@ class Source:
         """Whether an address lies in the kernel's text or in a module."""
         return self._text[0] <= addr < self._text[1] or self._modules.find(addr) is not None
 
-    def _in_module(self, pc: int, looked_up: int) -> SourceFrame:
-        module = self._modules.find(looked_up)
-        if module is None:
-            return SourceFrame(None, None, None, None, False)
+    def _symbol_in(self, module: Module, addr: int) -> tuple[str, int]:
         try:
-            symbol = self._modules.find_symbol(module, looked_up)
+            found = self._modules.find_symbol(module, addr)
         except (Unreadable, MissingDebugInfo):
-            symbol = None
-        name, offset = symbol or (f"[{module.name}]", looked_up - module.base)
-        return SourceFrame(name, offset + pc - looked_up, None, None, False, module.name)
+            found = None
+        return found or (f"[{module.name}]", addr - module.base)
 
     def symbol(self, addr: int) -> tuple[str | None, int | None]:
         """The ELF symbol that an address lies in and the offset from it (bytes), or None and None."""

@@ -1,0 +1,160 @@
+"""Symbols of modules: find the file that a module was loaded from by its build-id, and give it to GDB in place.
+
+Nothing is searched for or loaded before a frame, or the user, asks for a module.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import gdb
+
+from gdb_kdump.elf import ElfFile
+from gdb_kdump.errors import DumpError, MissingDebugInfo, Unreadable, UsageError
+from gdb_kdump.kernel.modules import Module
+from gdb_kdump.layout import module_section
+from gdb_kdump.session import Session
+from gdb_kdump.vmlinux import search_path
+
+_SUFFIXES = (".ko.debug", ".ko")
+_NT_GNU_BUILD_ID = 3
+
+
+@dataclass(frozen=True)
+class Symbols:
+    """What is known of a module's symbols: the `file` that GDB has loaded, or why there is none."""
+
+    file: Path | None
+    why_not: str = ""
+
+
+class ModuleSymbols:
+    """Finds and loads the symbols of one session's modules."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._memory = session.memory
+        self._layout = session.layout
+        self._known: dict[int, Symbols] = {}
+        self._files: dict[str, list[Path]] | None = None
+
+    def known(self, module: Module) -> Symbols | None:
+        """What load() said of a module, or None when nobody has asked for it."""
+        return self._known.get(module.addr)
+
+    def load(self, module: Module, file: Path | None = None) -> Symbols:
+        """Load a module's symbols into GDB once, from `file` or the file with its build-id.
+
+        Raises UsageError for a `file` that is not the module's.
+        """
+        if file is not None:
+            self._known[module.addr] = self._load(module, self._accept(module, file))
+        elif module.addr not in self._known:
+            self._known[module.addr] = self._find_and_load(module)
+        return self._known[module.addr]
+
+    def _find_and_load(self, module: Module) -> Symbols:
+        try:
+            wanted = self.build_id(module)
+            for candidate in self._candidates(module):
+                elf = ElfFile(candidate)
+                elf.close()
+                if elf.has_debug_info and wanted is not None and elf.build_id == wanted:
+                    return self._load(module, candidate)
+        except (DumpError, Unreadable, MissingDebugInfo) as error:
+            return Symbols(None, str(error))
+        return Symbols(None, f"no file with build-id {wanted} found" if wanted else "the module has no build-id")
+
+    def _accept(self, module: Module, file: Path) -> Path:
+        elf = ElfFile(file)
+        elf.close()
+        wanted = self.build_id(module)
+        if wanted is not None and elf.build_id != wanted:
+            raise UsageError(f"{file} has build-id {elf.build_id or 'none'}, module {module.name} has {wanted}")
+        if not elf.has_debug_info:
+            raise UsageError(f"{file} has no debug information (stripped)")
+        return file
+
+    def _load(self, module: Module, file: Path) -> Symbols:
+        try:
+            sections = self.sections(module)
+            text = sections.pop(".text", module.base)
+            others = " ".join(f"-s {name} {addr:#x}" for name, addr in sections.items() if re.fullmatch(r"[\w.]+", name))
+            quoted = '"' + str(file).replace("\\", "\\\\").replace('"', '\\"') + '"'
+            with gdb.with_parameter("confirm", False):
+                gdb.execute(f"add-symbol-file {quoted} {text:#x} {others}", to_string=True)
+        except (gdb.error, Unreadable, MissingDebugInfo) as error:
+            return Symbols(None, str(error))
+        return Symbols(file)
+
+    def build_id(self, module: Module) -> str | None:
+        """The build-id of a module in hex, from the notes that it was loaded with, or None.
+
+        kernel/module/sysfs.c: add_notes_attrs.  Raises Unreadable, MissingDebugInfo.
+        """
+        notes = self._memory.ptr(module.addr + self._layout.offset("module.notes_attrs"))
+        if not notes:
+            return None
+        count = self._memory.u32(notes + self._layout.offset("module_notes_attrs.notes"))
+        first = notes + self._layout.offset("module_notes_attrs.attrs")
+        size = self._layout.size("bin_attribute")
+        for number in range(min(count, 64)):
+            attribute = first + number * size
+            start = self._memory.ptr(attribute + self._layout.offset("bin_attribute.private"))
+            length = self._memory.u64(attribute + self._layout.offset("bin_attribute.size"))
+            found = _build_id(self._memory.read(start, min(length, 4096)))
+            if found:
+                return found
+        return None
+
+    def sections(self, module: Module) -> dict[str, int]:
+        """The addresses of a module's sections by name; kernel/module/sysfs.c: add_sect_attrs.
+
+        Raises Unreadable, MissingDebugInfo.
+        """
+        attrs = self._memory.ptr(module.addr + self._layout.offset("module.sect_attrs"))
+        count = self._memory.u32(attrs + self._layout.offset("module_sect_attrs.nsections"))
+        size, name_offset, address_offset = module_section(self._layout)
+        first = attrs + self._layout.offset("module_sect_attrs.attrs")
+        sections = {}
+        for number in range(min(count, 1024)):
+            at = first + number * size
+            name = self._memory.cstring(self._memory.ptr(at + name_offset), 128).decode("ascii", "replace")
+            sections[name] = self._memory.ptr(at + address_offset)
+        return sections
+
+    def _candidates(self, module: Module) -> list[Path]:
+        if self._files is None:
+            self._files = {}
+            release = self._session.vmcoreinfo.get("OSRELEASE", "")
+            folders = [Path("/usr/lib/debug/lib/modules") / release, Path("/lib/modules") / release]
+            for folder in (*search_path(), self._session.vmcore.parent, *(folders if release else ())):
+                self._note_files(folder, folder in folders)
+        return self._files.get(module.name.replace("-", "_"), [])
+
+    def _note_files(self, folder: Path, deep: bool) -> None:
+        assert self._files is not None
+        for place, below, names in os.walk(folder):
+            if not deep:
+                below.clear()
+            for name in names:
+                suffix = next((suffix for suffix in _SUFFIXES if name.endswith(suffix)), None)
+                if suffix:
+                    # The kernel writes _ where a file name may have -.
+                    module = name.removesuffix(suffix).replace("-", "_")
+                    self._files.setdefault(module, []).append(Path(place) / name)
+
+
+def _build_id(note: bytes) -> str | None:
+    """The build-id in a series of ELF notes, or None."""
+    at = 0
+    while at + 12 <= len(note):
+        name_size, size, kind = (int.from_bytes(note[at + 4 * i : at + 4 * i + 4], "little") for i in range(3))
+        name_at, data_at = at + 12, at + 12 + (name_size + 3 & ~3)
+        if kind == _NT_GNU_BUILD_ID and note[name_at : name_at + name_size] == b"GNU\0":
+            return note[data_at : data_at + size].hex()
+        at = data_at + (size + 3 & ~3)
+    return None
