@@ -33,6 +33,6 @@ def register() -> None:
         command()
     for name, help, body in FUNCTIONS:
         Function(name, help, body)
-    register_unwinder(None, KernelUnwinder(), replace=True)
+    register_unwinder(None, KernelUnwinder(), replace=True)  # type: ignore[arg-type]  # the stubs want a function
     gdb.events.connection_removed.connect(lambda event: session.forget(event.connection))
     _registered = True

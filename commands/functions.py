@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from collections.abc import Callable
 
 import gdb
 
@@ -64,7 +64,7 @@ def per_cpu(session: Session, variable: gdb.Value, cpu: gdb.Value) -> gdb.Value:
 def percpu_symbol(session: Session, name: str, cpu: int) -> gdb.Value:
     symbol = gdb.lookup_global_symbol(name) or gdb.lookup_static_symbol(name)
     addr = session.once(PerCpu).symbol(name, cpu)
-    kind = symbol.type if symbol is not None else session.debuginfo.type("unsigned long")
+    kind = (symbol.type if symbol is not None else None) or session.debuginfo.type("unsigned long")
     return _pointer(kind, addr).dereference()
 
 
@@ -77,7 +77,7 @@ def container_of(session: Session, pointer: gdb.Value, struct: gdb.Value, member
     return _pointer(kind, int(pointer) - found.offset)
 
 
-def _pointer(target: gdb.Type, addr: int) -> Any:
+def _pointer(target: gdb.Type, addr: int) -> gdb.Value:
     return gdb.Value(addr & (1 << 64) - 1).cast(target.pointer())
 
 
@@ -85,7 +85,11 @@ FUNCTIONS = (
     ("skb_shinfo", "$skb_shinfo(SKB): the struct skb_shared_info * of a struct sk_buff *.", skb_shinfo),
     ("skb_end_pointer", "$skb_end_pointer(SKB): the end of the linear buffer of a struct sk_buff *.", skb_end_pointer),
     ("task", "$task(PID): the struct task_struct * of the task with that PID.", task),
-    ("per_cpu", "$per_cpu(VARIABLE, CPU): that CPU's copy of a per-CPU variable, its name or a pointer to it.", per_cpu),
+    (
+        "per_cpu",
+        "$per_cpu(VARIABLE, CPU): that CPU's copy of a per-CPU variable, its name or a pointer to it.",
+        per_cpu,
+    ),
     (
         "container_of",
         '$container_of(POINTER, "STRUCT", "MEMBER"): the object that has MEMBER at POINTER.',

@@ -88,7 +88,7 @@ An entry frame shows the registers of what it interrupted; inlined functions hav
 def _groups(traces: Iterator[Trace], together: bool) -> tuple[tuple[Trace, ...], ...]:
     groups: dict[Any, list[Trace]] = {}
     for trace in traces:
-        same = tuple(frame.pc for frame in trace.frames) + (trace.ended,) if together else trace.task.task
+        same = (*(frame.pc for frame in trace.frames), trace.ended) if together else trace.task.task
         groups.setdefault(same, []).append(trace)
     ordered = sorted(groups.values(), key=len, reverse=True) if together else groups.values()
     return tuple(tuple(group) for group in ordered)

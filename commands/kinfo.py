@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Iterator
+from typing import Any
 
 from gdb_kdump.commands.arguments import Arguments
 from gdb_kdump.commands.base import Command

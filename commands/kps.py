@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
-from typing import Any, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 from gdb_kdump.commands.arguments import Arguments
 from gdb_kdump.commands.base import Command

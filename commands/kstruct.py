@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Iterator
+from typing import Any
 
 import gdb
 
@@ -13,7 +14,7 @@ from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.objects import member_text, object_text
 from gdb_kdump.errors import MissingDebugInfo, UsageError
 from gdb_kdump.layout import Member, find_path
-from gdb_kdump.objects import Object, read_object, to_json
+from gdb_kdump.objects import Object, fields, read_object, to_json
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
 
@@ -141,9 +142,7 @@ def _layout(shown: Shown) -> Iterator[tuple[int, str, str]]:
 
 
 def _fields(struct: gdb.Type, start: int) -> Iterator[tuple[int, str, str]]:
-    for field in struct.fields():
-        if not hasattr(field, "bitpos"):
-            continue
+    for field in fields(struct):
         offset = start + field.bitpos // 8
         if not field.name:
             yield from _fields(field.type.strip_typedefs(), offset)
@@ -160,7 +159,9 @@ def _declaration(declared: gdb.Type) -> str:
 
 def _type_text(shown: Shown) -> Iterator[str]:
     if not shown.options.has("-o") and not shown.members:
-        yield from gdb.execute(f"ptype {shown.type.strip_typedefs()}", to_string=True).removeprefix("type = ").splitlines()
+        yield from (
+            gdb.execute(f"ptype {shown.type.strip_typedefs()}", to_string=True).removeprefix("type = ").splitlines()
+        )
         yield f"SIZE: {shown.type.sizeof}"
         return
     yield from _offsets(shown, None)

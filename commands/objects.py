@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import gdb
 
 from gdb_kdump.layout import Member
-from gdb_kdump.objects import Object
+from gdb_kdump.objects import Object, fields
 from gdb_kdump.text import hex16
 
 _STRUCTS = (gdb.TYPE_CODE_STRUCT, gdb.TYPE_CODE_UNION)
@@ -28,9 +29,7 @@ def object_text(thing: Object, style: dict[str, Any], follow: bool = False) -> I
     yield "}"
 
 
-def member_text(
-    thing: Object, name: str, value: gdb.Value, member: Member, style: dict[str, Any]
-) -> Iterator[str]:
+def member_text(thing: Object, name: str, value: gdb.Value, member: Member, style: dict[str, Any]) -> Iterator[str]:
     """The lines of one member."""
     why = thing.hole_in(member.offset, member.size)
     text = f"<unreadable: {why.name}>" if why is not None else value.format_string(**style)
@@ -41,9 +40,7 @@ def member_text(
 
 def _members(struct: gdb.Type, value: gdb.Value, start: int) -> Iterator[tuple[str, gdb.Value, Member]]:
     """(name, value, place) of every member, those of anonymous structs and unions lifted into their parent."""
-    for field in struct.fields():
-        if not hasattr(field, "bitpos"):
-            continue
+    for field in fields(struct):
         offset, inner = start + field.bitpos // 8, field.type.strip_typedefs()
         if field.name:
             yield field.name, value[field], Member(field.name, offset, field.type.sizeof, field.type)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Iterator
+from typing import Any
 
 from gdb_kdump.commands.arguments import Arguments, Option, address
 from gdb_kdump.commands.base import Command
@@ -57,7 +58,8 @@ goes, with the reason and the last good address, and from the queue's other end.
 
     def text(self, result: Walk) -> Iterator[str]:
         sock = result.sock
-        yield f"sock {hex16(sock.sock)}: family {sock.family}, type {sock.type}, protocol {sock.protocol}, state {sock.state}"
+        kind = f"family {sock.family}, type {sock.type}, protocol {sock.protocol}, state {sock.state}"
+        yield f"sock {hex16(sock.sock)}: {kind}"
         for walked in result.queues:
             yield ""
             yield from _queue_text(walked)

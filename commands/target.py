@@ -10,18 +10,18 @@ import gdb
 from gdb_kdump import session
 from gdb_kdump.commands.kinfo import summary
 from gdb_kdump.errors import DumpError, KdumpError, Unreadable, UsageError
-from gdb_kdump.kernel.system import read_system
 from gdb_kdump.kernel.registers import Registers
+from gdb_kdump.kernel.system import read_system
 from gdb_kdump.kernel.threads import all_threads, thread_id
 
 
 class TargetKdump(gdb.Command):
     """Open a Linux kernel dump (kdump, ELF vmcore) as the target.
-Usage: target kdump VMCORE [VMLINUX]
+    Usage: target kdump VMCORE [VMLINUX]
 
-VMLINUX is found by the dump's build-id when it is not named: the file loaded in GDB, $KDUMP_VMLINUX_PATH,
-the dump's folder, /usr/lib/debug, /lib/modules.  Nothing can be written and nothing runs: `kill`, `disconnect`
-or another `target kdump` end it."""
+    VMLINUX is found by the dump's build-id when it is not named: the file loaded in GDB, $KDUMP_VMLINUX_PATH,
+    the dump's folder, /usr/lib/debug, /lib/modules.  Nothing can be written and nothing runs: `kill`, `disconnect`
+    or another `target kdump` end it."""
 
     def __init__(self) -> None:
         super().__init__("target kdump", gdb.COMMAND_FILES, gdb.COMPLETE_FILENAME)

@@ -6,6 +6,7 @@ the ELF symbol table answers both within milliseconds.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -103,3 +104,19 @@ class ElfFile:
             return False
         return section == 0 or section >= self._elf.num_sections() or self._elf.get_section(section)["sh_addr"] != 0
 
+
+def zero_section_addresses(image: bytes) -> bytes | None:
+    """A relocatable 64-bit ELF file with every section at address 0, or None where that is so already.
+
+    Linker scripts give some sections of a module addresses, and GDB then ignores where `add-symbol-file -s` puts
+    them when it relocates debug information; gdb/symfile.c: default_symfile_offsets.
+    """
+    (table,) = struct.unpack_from("<Q", image, 0x28)
+    size, count = struct.unpack_from("<HH", image, 0x3A)
+    places = [table + number * size + 0x10 for number in range(count)]
+    if not any(any(image[at : at + 8]) for at in places):
+        return None
+    patched = bytearray(image)
+    for at in places:
+        patched[at : at + 8] = bytes(8)
+    return bytes(patched)

@@ -5,8 +5,8 @@ The Command base turns a KdumpError into one line for the user; any other except
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
-from typing import Sequence
 
 
 class Why(Enum):
@@ -77,4 +77,6 @@ class Corrupt(KdumpError):
         self.addr = addr
         self.what = what
         self.last_good = last_good
-        super().__init__(f"{what} at 0x{addr:016x}" + (f" (last good: 0x{last_good:016x})" if last_good is not None else ""))
+        super().__init__(
+            f"{what} at 0x{addr:016x}" + (f" (last good: 0x{last_good:016x})" if last_good is not None else "")
+        )

@@ -10,8 +10,8 @@ import os
 import subprocess
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
 
 # A checksum file is written by us, last; an index without it was interrupted or is not ours.
 _CHECKSUM = ".crc32"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Iterator
+from typing import Any
 
 import gdb
 
@@ -53,6 +54,11 @@ def read_object(memory: Memory, object_type: gdb.Type, addr: int) -> Object:
     return Object(object_type, addr, bytes(data), tuple(holes))
 
 
+def fields(struct: gdb.Type) -> Iterator[Any]:
+    """The fields (gdb.Field) of a struct or union that stand somewhere in it: all but C++ statics."""
+    return (field for field in struct.fields() if hasattr(field, "bitpos"))
+
+
 def to_json(thing: Object) -> Any:
     """The object as JSON: structs as objects in member order, with those of anonymous members lifted into them."""
     return _json(thing, thing.value, 0)
@@ -70,9 +76,7 @@ def _json(thing: Object, value: gdb.Value, offset: int) -> Any:
 
 
 def _members(thing: Object, value: gdb.Value, struct: gdb.Type, offset: int) -> Iterator[tuple[str, Any]]:
-    for field in struct.fields():
-        if not hasattr(field, "bitpos"):  # C++ statics: no kernel has them
-            continue
+    for field in fields(struct):
         at = offset + field.bitpos // 8
         if not field.name:
             inner = field.type.strip_typedefs()
@@ -111,4 +115,4 @@ def _scalar(value: gdb.Value, stripped: gdb.Type) -> Any:
 
 
 def _enumerator(number: int, enum: gdb.Type) -> str | int:
-    return next((field.name for field in enum.fields() if field.enumval == number), number)
+    return next((str(field.name) for field in enum.fields() if field.enumval == number), number)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, TypeVar
+from typing import Any, TypeVar
 
 import gdb
 
@@ -166,8 +167,8 @@ def _refuse_foreign_process() -> None:
 
 
 def _loaded_file() -> Path | None:
-    name = gdb.current_progspace().filename
-    return Path(name) if name else None
+    progspace = gdb.current_progspace()
+    return Path(progspace.filename) if progspace and progspace.filename else None
 
 
 def _load_symbols(elf: ElfFile, kaslr_offset: int, progress: Callable[[Path, float], None]) -> None:
@@ -175,7 +176,7 @@ def _load_symbols(elf: ElfFile, kaslr_offset: int, progress: Callable[[Path, flo
         return
     cache = indexcache.prepare(elf.path, elf.build_id, lambda seconds: progress(elf.path, seconds))
     gdb.execute("set architecture i386:x86-64", to_string=True)
-    command = f"symbol-file -o {kaslr_offset:#x} {_quoted(elf.path)}"
+    command = f"symbol-file -o {kaslr_offset:#x} {quoted(elf.path)}"
     with gdb.with_parameter("confirm", False):
         if cache is None:
             gdb.execute(command, to_string=True)
@@ -195,5 +196,6 @@ def _loaded_at(elf: ElfFile) -> int | None:
         return None
 
 
-def _quoted(path: Path) -> str:
+def quoted(path: Path) -> str:
+    """A file's name as a word of a GDB command."""
     return '"' + re.sub(r'(["\\])', r"\\\1", str(path)) + '"'

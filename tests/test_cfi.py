@@ -25,7 +25,8 @@ int dynamic(int n) { char b[n]; return sink(b); }
 int varied(int a, ...) { va_list l; va_start(l, a); int r = va_arg(l, int); va_end(l); return sink(&r); }
 int many(int a,int b,int c,int d,int e,int f,int g,int h,int i) { return saves(a,b,c,d,e,f)+g+h+saves(i,h,g,f,e,d); }
 int sink(void *p) { return *(int *)p; }
-int main(void) { return saves(1,2,3,4,5,6) + early(5) + aligned(1) + dynamic(9) + varied(1, 2) + many(1,2,3,4,5,6,7,8,9); }
+int main(void) {
+    return saves(1,2,3,4,5,6) + early(5) + aligned(1) + dynamic(9) + varied(1,2) + many(1,2,3,4,5,6,7,8,9);}
 """
 
 OPTIONS = {

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pytest_gdb_fixtures import Gdb, LabDump, Run
@@ -55,7 +56,9 @@ def test_a_directory(gdb_run: Gdb, tmp_path: Path) -> None:
     refuse(gdb_run, "directory|not a dump|no dump", vmcore=tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"\0" * 65536, b"Just a text.\n" * 1000, b"KDUMP   ", b"\x7fELF" + b"\0" * 60])
+@pytest.mark.parametrize(
+    "content", [b"", b"\0" * 65536, b"Just a text.\n" * 1000, b"KDUMP   ", b"\x7fELF" + b"\0" * 60]
+)
 def test_a_file_that_is_no_dump(gdb_run: Gdb, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "vmcore"
     path.write_bytes(content)
@@ -136,7 +139,7 @@ def test_no_permission(gdb_run: Gdb, tmp_path: Path, dump: LabDump) -> None:
     refused(run, "private", "no permission", "root")
 
 
-def as_nobody(folder: Path) -> dict[str, object]:
+def as_nobody(folder: Path) -> dict[str, Any]:
     """How to run a gdb as somebody who may read nothing: root runs it as nobody, everybody else as themselves."""
     if os.geteuid() != 0:
         return {}
@@ -277,7 +280,9 @@ def test_after_a_killed_server_gdb_goes_on_and_a_dump_opens_again(gdb_run: Gdb, 
 def test_gdb_writes_nothing_into_the_dump(gdb_run: Gdb, dump: LabDump) -> None:
     before = dump.vmcore.stat()
     skb = dump.truth["fault"]["skb"]
-    run = gdb_run(f"set var ((struct sk_buff *){skb})->len = 1", "continue", "stepi", "kinfo --json", vmcore=dump.vmcore)
+    run = gdb_run(
+        f"set var ((struct sk_buff *){skb})->len = 1", "continue", "stepi", "kinfo --json", vmcore=dump.vmcore
+    )
     assert "Traceback" not in run.output, run.output
     assert dump.vmcore.stat().st_mtime_ns == before.st_mtime_ns
 
@@ -314,9 +319,14 @@ def test_a_path_with_spaces_and_a_tilde(gdb_run: Gdb, tmp_path: Path, dump: LabD
 
 def test_a_target_that_gdb_has_already_is_not_thrown_away(gdb_run: Gdb, dump: LabDump) -> None:
     run = gdb_run(
-        "file /bin/true", "starti", f"target kdump {dump.vmcore}", "info program", "kill", f"target kdump {dump.vmcore}",
+        "file /bin/true",
+        "starti",
+        f"target kdump {dump.vmcore}",
+        "info program",
+        "kill",
+        f"target kdump {dump.vmcore}",
         "kinfo --json",
-    )  # fmt: skip
+    )
     assert "Traceback" not in run.output, run.output
     assert re.search(r"^target kdump: GDB is debugging process \d+; `kill`", run.stderr, re.MULTILINE), run.output
     assert run.json()["release"] == dump.truth["kernel"]

@@ -44,11 +44,8 @@ def test_kps_states_are_the_kernels(gdb_run: Gdb, dump: LabDump) -> None:
     shown = {task["task"]: task for task in gdb_run("kps --json", vmcore=dump.vmcore).succeeded().json()["tasks"]}
     letters = {0x0: "R", 0x1: "S", 0x2: "D", 0x4: "T", 0x8: "t"}
     for task in users_tasks(dump):
-        if task["exit_state"]:
-            expected = {0x10: "X", 0x20: "Z"}[task["exit_state"]]
-        else:
-            expected = letters[task["state"] & 0xF]
-        assert shown[task["task"]]["state"] == expected, task
+        ended = {0x10: "X", 0x20: "Z"}.get(task["exit_state"])
+        assert shown[task["task"]]["state"] == (ended or letters[task["state"] & 0xF]), task
 
 
 def test_kps_finds_by_pid_address_and_pattern(gdb_run: Gdb, dump: LabDump) -> None:

@@ -177,7 +177,9 @@ def test_orc_types_were_renumbered_with_the_third_bit(
 
 @pytest.mark.parametrize(("end", "is_offset"), [("unsigned int", True), ("unsigned char *", False)])
 def test_end_is_an_offset_or_a_pointer(in_gdb: InGdb, compile_types: Compile, end: str, is_offset: bool) -> None:
-    source = f"typedef {end} sk_buff_data_t; struct sk_buff {{ sk_buff_data_t tail, end; unsigned char *head, *data; }};"
+    source = (
+        f"typedef {end} sk_buff_data_t; struct sk_buff {{ sk_buff_data_t tail, end; unsigned char *head, *data; }};"
+    )
     assert in_gdb(meaning, "skb_end_is_offset", "", elf=compile_types(source)) is is_offset
 
 
@@ -197,9 +199,9 @@ def test_what_is_missing_is_named_with_what_was_tried(in_gdb: InGdb, compile_typ
             return gdb.lookup_type("struct sk_buff") if name == "struct sk_buff" else None
 
         said = []
-        for ask in (lambda layout: layout.member("sk_buff.users"), lambda layout: layout.struct("skb_frag")):
+        for ask, name in ((Layout.member, "sk_buff.users"), (Layout.struct, "skb_frag")):
             try:
-                ask(Layout(find_type))
+                ask(Layout(find_type), name)
             except MissingDebugInfo as error:
                 said.append(str(error))
         return said

@@ -1,4 +1,4 @@
-"""The reference case, end to end, on every kernel: from the panic to the corrupted sk_buff, against the kernel's word."""
+"""The reference case, end to end, on every kernel: from the panic to the corrupted sk_buff."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_the_skb_is_found_from_the_frames(gdb_run: Gdb, dump: LabDump) -> None:
 
 
 def test_gdbs_own_backtrace_goes_to_user_mode(gdb_run: Gdb, dump: LabDump) -> None:
-    """GDB's frames are the kernel's, with inlined and tail-called functions among them, and end where the stack does."""
+    """GDB's frames are the kernel's, inlined and tail-called functions among them, and end in user mode."""
     run = gdb_run("backtrace", vmcore=dump.vmcore).succeeded()
     names = re.findall(r"^#\d+ +(?:0x[0-9a-f]+ in )?([\w.]+) \(", run.stdout, re.MULTILINE)
     wanted = iter(plain(function) for function in printed_functions(dump.truth["call_trace"]))

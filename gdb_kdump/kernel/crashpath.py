@@ -6,8 +6,8 @@ below the fault's stack pointer, and believed only when unwinding from them arri
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Iterator
 
 from gdb_kdump.errors import MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.panic import Panic

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import gdb
 
-from gdb_kdump.elf import ElfFile
+from gdb_kdump.elf import ElfFile, zero_section_addresses
 from gdb_kdump.errors import DumpError, MissingDebugInfo, Unreadable, UsageError
 from gdb_kdump.kernel.modules import Module
 from gdb_kdump.layout import module_section
-from gdb_kdump.session import Session
+from gdb_kdump.session import Session, quoted
 from gdb_kdump.vmlinux import search_path
 
 _SUFFIXES = (".ko.debug", ".ko")
@@ -83,12 +83,21 @@ class ModuleSymbols:
             sections = self.sections(module)
             text = sections.pop(".text", module.base)
             others = " ".join(f"-s {name} {addr:#x}" for name, addr in sections.items() if re.fullmatch(r"[\w.]+", name))
-            quoted = '"' + str(file).replace("\\", "\\\\").replace('"', '\\"') + '"'
             with gdb.with_parameter("confirm", False):
-                gdb.execute(f"add-symbol-file {quoted} {text:#x} {others}", to_string=True)
+                gdb.execute(f"add-symbol-file {quoted(self._loadable(file))} {text:#x} {others}", to_string=True)
         except (gdb.error, Unreadable, MissingDebugInfo) as error:
             return Symbols(None, str(error))
         return Symbols(file)
+
+    def _loadable(self, file: Path) -> Path:
+        """The file itself, or a copy of it in memory that GDB can put in place."""
+        image = zero_section_addresses(file.read_bytes())
+        if image is None:
+            return file
+        # Kept open on purpose: GDB comes back to the file as long as it has its symbols.
+        descriptor = os.memfd_create(file.name, os.MFD_CLOEXEC)
+        os.write(descriptor, image)
+        return Path(f"/proc/self/fd/{descriptor}")
 
     def build_id(self, module: Module) -> str | None:
         """The build-id of a module in hex, from the notes that it was loaded with, or None.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Iterator
 
 from gdb_kdump.errors import Unreadable
 from gdb_kdump.session import Session

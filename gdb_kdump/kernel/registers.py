@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import Sequence
+from collections.abc import Sequence
 
 from gdb_kdump.channel import SavedFrame
 from gdb_kdump.errors import Unreadable

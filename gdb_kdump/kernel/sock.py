@@ -43,7 +43,7 @@ class Socks:
         return Sock(sock, family, type_, protocol, state, refcnt)
 
     def queue(self, sock: int, name: str) -> Queue:
-        """The queue of that name (a key of QUEUES) of a `struct sock *`, walked whole; raises Unreadable for its head."""
+        """The queue of that name (a key of QUEUES) of a `struct sock *`, walked whole; raises Unreadable."""
         return self.walk(name, sock + self._layout.offset(f"sock.{QUEUES[name]}"))
 
     def walk(self, name: str, head: int) -> Queue:

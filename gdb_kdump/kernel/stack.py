@@ -7,8 +7,8 @@ stands in for ORC in the few functions that objtool leaves out, __crash_kexec fo
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Iterator, Sequence
 
 from gdb_kdump.cfi import CALLEE_SAVED, Row
 from gdb_kdump.errors import Unreadable
@@ -221,7 +221,7 @@ class Stacks:
 
     def _called(self, state: State, cfa: int, orc: OrcEntry | None, cfi: Row | None) -> State:
         """The state behind a call: the return address below the CFA, the registers that the callee saved or left."""
-        if cfa <= state.sp and orc is None or cfa % 8:
+        if (cfa <= state.sp and orc is None) or cfa % 8:
             raise Stop(f"the stack does not go on from sp {hex16(state.sp)}: the next frame would be at {hex16(cfa)}")
         registers = {"rip": self._memory.u64(cfa - 8), "rsp": cfa}
         if cfi is not None:

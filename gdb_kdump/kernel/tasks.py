@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Iterator
 
 from gdb_kdump.errors import Unreadable
 from gdb_kdump.kernel.lists import list_for_each

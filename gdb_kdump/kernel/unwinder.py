@@ -23,7 +23,7 @@ class _FrameId:
         self.pc = pc
 
 
-class KernelUnwinder(Unwinder):  # type: ignore[misc]
+class KernelUnwinder(Unwinder):
     """Unwinds kernel frames of the open dump with ORC; leaves everything else to GDB."""
 
     def __init__(self) -> None:

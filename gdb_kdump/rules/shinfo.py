@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterator
+from collections.abc import Iterator
 
 from gdb_kdump.errors import Why
 from gdb_kdump.rules.findings import CORRUPT, Finding

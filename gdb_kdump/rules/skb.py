@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Iterator
+from collections.abc import Iterator
+from itertools import pairwise
 
 from gdb_kdump.errors import Why
 from gdb_kdump.rules.findings import CORRUPT, Finding
@@ -18,7 +19,7 @@ def order(skb: Skb) -> Iterator[Finding]:
     """
     pointers = (("head", skb.head), ("data", skb.data), ("tail", skb.tail), ("end", skb.end))
     found = ", ".join(f"{name} {hex16(value)}" for name, value in pointers)
-    for (low, low_value), (high, high_value) in zip(pointers, pointers[1:]):
+    for (low, low_value), (high, high_value) in pairwise(pointers):
         if low_value > high_value:
             message = f"{low} stands behind {high} by {low_value - high_value} bytes"
             yield Finding("skb.order", skb.addr, high, CORRUPT, "head <= data <= tail <= end", found, message)

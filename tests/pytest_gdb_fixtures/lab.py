@@ -28,7 +28,7 @@ class LabDump:
         return Path("/usr/lib/debug/boot", f"vmlinux-{self.truth['kernel']}")
 
     def skbs(self) -> dict[str, dict[str, Any]]:
-        """The truth's sk_buffs by address; one that clones share appears more than once there, with the same members."""
+        """The truth's sk_buffs by address; one that clones share is there more than once, with the same members."""
         return {skb["skb"]: skb for skb in self.truth["skbs"]}
 
 
