@@ -121,12 +121,15 @@ def _find_field(struct_type: Any, name: str) -> tuple[int, Any] | None:
 class Unpacker:
     """Some members of a struct, decoded from its bytes in one pass.
 
-    `unpack_from(buffer, offset)` returns the members as ints in the order asked for.
+    `unpack_from(buffer, offset)` returns the members as ints in the order asked for.  `size` is that of the whole
+    struct, `span` how many of its first bytes the members need: the rest may be missing, or not even exist, as the end
+    of a task_struct (arch_task_struct_size).
     """
 
     def __init__(self, members: Sequence[Member], size: int) -> None:
         self.size = size
         runs = _merge(members)
+        self.span = runs[-1].end
         packed = struct.Struct(_format(runs))
         index = [next(i for i, run in enumerate(runs) if run.offset <= m.offset < run.end) for m in members]
         shapes = [_shape(member, runs[i]) for member, i in zip(members, index)]

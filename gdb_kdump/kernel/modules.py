@@ -93,7 +93,7 @@ class Modules:
         if pointer is not None:
             tag, holder = "mod_kallsyms", self._memory.ptr(module.addr + pointer.offset)
         unpacker = self._layout.unpacker(tag, ("symtab", "num_symtab", "strtab"))
-        symtab, count, strtab = unpacker.unpack_from(*self._memory.block(holder, unpacker.size))
+        symtab, count, strtab = unpacker.unpack_from(*self._memory.block(holder, unpacker.span))
         return _Symbols(self._session, module, symtab, count, strtab)
 
     def find_orc(self, module: Module) -> OrcTable | None:
@@ -107,7 +107,7 @@ class Modules:
         if any(self._layout.find_member(f"module.{name}") is None for name in names):
             return None
         unpacker = self._layout.unpacker("module", names)
-        ips, entries, count = unpacker.unpack_from(*self._memory.block(module.addr, unpacker.size))
+        ips, entries, count = unpacker.unpack_from(*self._memory.block(module.addr, unpacker.span))
         return OrcTable(ips, entries, count) if ips and entries else None
 
 

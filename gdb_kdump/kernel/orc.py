@@ -82,7 +82,7 @@ class Orc:
         return self._entry(table.entries + (low - 1) * self._unpacker.size) if low else None
 
     def _entry(self, addr: int) -> OrcEntry | None:
-        block, at = self._memory.block(addr, self._unpacker.size)
+        block, at = self._memory.block(addr, self._unpacker.span)
         sp_reg, sp_offset, bp_reg, bp_offset, number = self._unpacker.unpack_from(block, at)
         kind = self._types[number] if number < len(self._types) else FrameType.UNDEFINED
         if self._types is _OLD_TYPES:

@@ -69,11 +69,11 @@ class _Ring:
         text_ring = ring + layout.offset("printk_ringbuffer.text_data_ring")
         unpacker = layout.unpacker("prb_desc_ring", ("count_bits", "descs", "infos", "head_id", "tail_id"))
         bits, self._descs, self._infos, self._head, self._tail = unpacker.unpack_from(
-            *memory.block(desc_ring, unpacker.size)
+            *memory.block(desc_ring, unpacker.span)
         )
         self._mask = (1 << bits) - 1
         unpacker = layout.unpacker("prb_data_ring", ("size_bits", "data"))
-        size_bits, self._data = unpacker.unpack_from(*memory.block(text_ring, unpacker.size))
+        size_bits, self._data = unpacker.unpack_from(*memory.block(text_ring, unpacker.span))
         self._size = 1 << size_bits
         self._desc = layout.unpacker("prb_desc", ("state_var", "begin", "next"))
         self._info = layout.unpacker("printk_info", ("seq", "ts_nsec", "level", "text_len"))
@@ -95,12 +95,12 @@ class _Ring:
     def _read(self, number: int, id_mask: int) -> Record | None:
         index = number & self._mask
         desc = self._descs + index * self._desc.size
-        state_var, begin, following = self._desc.unpack_from(*self._memory.block(desc, self._desc.size))
+        state_var, begin, following = self._desc.unpack_from(*self._memory.block(desc, self._desc.span))
         state_var &= (1 << 8 * self._id_size) - 1
         if state_var & id_mask != number or state_var >> 8 * self._id_size - _DESC_STATE_BITS not in _COMPLETE:
             return None
         info = self._infos + index * self._info.size
-        seq, ts_nsec, level, length = self._info.unpack_from(*self._memory.block(info, self._info.size))
+        seq, ts_nsec, level, length = self._info.unpack_from(*self._memory.block(info, self._info.span))
         return Record(seq, ts_nsec, level, self._text(begin, following, length))
 
     def _text(self, begin: int, following: int, length: int) -> bytes:
@@ -123,7 +123,7 @@ def _for_each_printk_log(session: Session) -> Iterator[Record]:
     for _ in range(size // unpacker.size):
         if index == following:
             return
-        ts_nsec, length, text_length, level = unpacker.unpack_from(*memory.block(buffer + index, unpacker.size))
+        ts_nsec, length, text_length, level = unpacker.unpack_from(*memory.block(buffer + index, unpacker.span))
         if length == 0:  # what would not fit before the end stands at the start
             index = 0
             continue

@@ -94,5 +94,5 @@ class Registers:
         layout = self._session.layout
         names = [name for name in members if layout.find_member(f"{tag}.{name}") is not None]
         unpacker = layout.unpacker(tag, names)
-        values = unpacker.unpack_from(*self._session.memory.block(addr, unpacker.size))
+        values = unpacker.unpack_from(*self._session.memory.block(addr, unpacker.span))
         return {gdb_name(name): value for name, value in zip(names, values)}

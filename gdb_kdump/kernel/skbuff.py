@@ -37,7 +37,7 @@ class Skbs:
 
         Raises Unreadable.
         """
-        head, end = self._ends.unpack_from(*self._memory.block(skb, self._ends.size))
+        head, end = self._ends.unpack_from(*self._memory.block(skb, self._ends.span))
         return self._address(head, end)
 
     def shinfo(self, skb: int) -> int:
@@ -52,7 +52,7 @@ class Skbs:
 
     def read(self, skb: int) -> Skb:
         """The sk_buff at the `struct sk_buff *` skb with its shared info; raises Unreadable for skb itself only."""
-        values = self._skb.unpack_from(*self._memory.block(skb, self._skb.size))
+        values = self._skb.unpack_from(*self._memory.block(skb, self._skb.span))
         next_, prev, sk, len_, data_len, head, data, tail, end, truesize, users, cloned, nohdr = values
         end = self._address(head, end)
         shinfo, hole = None, None
@@ -67,14 +67,17 @@ class Skbs:
 
     def read_shinfo(self, addr: int) -> SharedInfo:
         """The shared info at a `struct skb_shared_info *`; raises Unreadable."""
-        block, at = self._memory.block(addr, self._shinfo.size)
+        block, at = self._memory.block(addr, self._shinfo.span)
         nr_frags, dataref, frag_list = self._shinfo.unpack_from(block, at)
-        start = at + self._frags_offset
-        frags = tuple(
-            Frag(*self._frag.unpack_from(block, start + number * self._frag.size))
-            for number in range(min(nr_frags, self.max_frags))
-        )
+        frags = self._frags(addr + self._frags_offset, min(nr_frags, self.max_frags))
         return SharedInfo(addr, nr_frags, dataref, frag_list, self.max_frags, frags, self._chain(frag_list))
+
+    def _frags(self, addr: int, count: int) -> tuple[Frag, ...]:
+        if not count:
+            return ()
+        size, unpack = self._frag.size, self._frag.unpack_from
+        block, at = self._memory.block(addr, count * size)
+        return tuple(Frag(*unpack(block, at + number * size)) for number in range(count))
 
     def _chain(self, first: int) -> FragList:
         skbs: dict[int, None] = {}  # a dict for its order
@@ -86,7 +89,7 @@ class Skbs:
                 # A pointer that no kernel has: nothing worth a request, and the rule sees the pointer itself.
                 return FragList(tuple(skbs), total, hole=Hole(skb, Why.UNMAPPED))
             try:
-                following, length = self._links.unpack_from(*self._memory.block(skb, self._links.size))
+                following, length = self._links.unpack_from(*self._memory.block(skb, self._links.span))
             except Unreadable as error:
                 return FragList(tuple(skbs), total, hole=Hole(error.addr, error.why))
             skbs[skb] = None

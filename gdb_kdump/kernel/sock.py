@@ -39,7 +39,7 @@ class Socks:
 
     def read(self, sock: int) -> Sock:
         """The socket at a `struct sock *`; raises Unreadable."""
-        family, type_, protocol, state, refcnt = self._sock.unpack_from(*self._memory.block(sock, self._sock.size))
+        family, type_, protocol, state, refcnt = self._sock.unpack_from(*self._memory.block(sock, self._sock.span))
         return Sock(sock, family, type_, protocol, state, refcnt)
 
     def queue(self, sock: int, name: str) -> Queue:
@@ -48,7 +48,7 @@ class Socks:
 
     def walk(self, name: str, head: int) -> Queue:
         """Any `struct sk_buff_head *` walked whole, both ways where the first is cut short; skb_queue_walk."""
-        first, last, qlen = self._head.unpack_from(*self._memory.block(head, self._head.size))
+        first, last, qlen = self._head.unpack_from(*self._memory.block(head, self._head.span))
         if not first and not last and not qlen:
             return Queue(name, head, 0, ())  # never initialised, as the error queue of a request socket
         nodes, bad_links, cycle, hole = self._follow(head, first)
@@ -85,7 +85,7 @@ class Socks:
         node = last
         while node not in seen and is_kernel_address(node) and len(nodes) < MAX_ELEMENTS:
             try:
-                _, prev = self._links.unpack_from(*self._memory.block(node, self._links.size))
+                _, prev = self._links.unpack_from(*self._memory.block(node, self._links.span))
             except Unreadable:
                 break  # the hole that stopped the walk along next is the one that is told
             seen.add(node)

@@ -123,11 +123,15 @@ class Stacks:
 
     def trace(self, task: Task) -> Trace:
         """The frames of a task from its saved registers on; what stops a trace is told in `ended`."""
+        if not task.stack:
+            return Trace(task, (), "the task has exited, and its stack has been freed")
         try:
             registers = self._registers.of(task)
             if not registers:
                 return Trace(task, (), f"CPU {task.cpu} left no registers for this running task")
-            state = self._first(State(registers, task.running))
+            # A task that never ran is about to "return" to the start of ret_from_fork, where nothing called from.
+            starts = self._source.symbol(registers["rip"])[1] == 0
+            state = self._first(State(registers, task.running or starts))
         except Unreadable as error:
             return Trace(task, (), f"its saved registers: {error}")
         frames, ended = self.frames_from(state, _end_of_stack(task))

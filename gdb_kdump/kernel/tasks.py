@@ -44,10 +44,9 @@ class Tasks:
 
     def read(self, addr: int) -> Task:
         """The task at a `struct task_struct *`; raises Unreadable."""
-        block, at = self._session.memory.block(addr, self._unpacker.size)
+        block, at = self._session.memory.block(addr, self._unpacker.span)
         pid, tgid, state, exit_state, flags, cpu, sp, stack = self._unpacker.unpack_from(block, at)
-        start = at + self._comm.offset
-        comm = block[start : start + self._comm.size].split(b"\0", 1)[0]
+        comm = self._session.memory.cstring(addr + self._comm.offset, self._comm.size)
         letter = self._states.letter(state & 0xFFFFFFFF | exit_state)
         running = addr in self._session.once(PerCpu).running().values()
         return Task(addr, pid, tgid, comm, letter, cpu, bool(flags & _PF_KTHREAD), running, sp, stack)

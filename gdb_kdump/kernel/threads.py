@@ -37,6 +37,6 @@ def all_threads(session: Session) -> tuple[list[Thread], str]:
 def _add(threads: dict[int, Thread], task: Task, registers: Registers, running: dict[int, int]) -> None:
     name = task.comm.decode("utf-8", "backslashreplace")
     cpu = running.get(task.task)
-    known = registers.of_cpu(cpu) if cpu is not None else task.sp
+    known = registers.of_cpu(cpu) if cpu is not None else task.sp if task.stack else {}
     # A corrupt list may have a PID twice; the first one keeps it.
     threads.setdefault(thread_id(task), Thread(thread_id(task), name, cpu, known))

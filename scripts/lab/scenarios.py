@@ -18,7 +18,7 @@ class Scenario:
     cpus: int = 2
     dump_options: str = "-l"  # for makedumpfile: lzo
     dump_level: int | None = None  # makedumpfile's -d; the kernel's usual one (kernels.py) where not given
-    silent: bool = False  # the panic's text gets into the kernel's log but no more onto the console
+    silent: bool = False  # what the panic says may get into the kernel's log but no more, or in part, onto the console
     timeout: int = 240  # seconds from power-on to the finished dump
 
 
@@ -120,6 +120,7 @@ SCENARIOS = (
     Scenario(
         name="softlockup",
         summary="preemption off for too long: the soft lockup watchdog shows all CPUs and panics in its interrupt",
+        silent=True,
         words=(
             "cpu 1",
             "task lab-spin 0 spin",
@@ -135,7 +136,7 @@ SCENARIOS = (
     Scenario(
         name="stack-overflow",
         summary="recursion in the module into the stack's guard page: a double fault on a stack of its own",
-        # Like an NMI's, a double fault's text is printed only later.
+        # In a double fault, as in an NMI, text waits to be printed later.
         silent=True,
         words=("cpu 1", "settle 100", "publish", "do overflow"),
         expect=r"stack guard page was hit.*RIP: 0010:lab_overflow_deeper\+",
