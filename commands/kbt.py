@@ -10,7 +10,6 @@ from typing import Any
 from gdb_kdump.commands.arguments import Arguments, Option, address
 from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.kps import display_name, task_json
-from gdb_kdump.commands.tables import table
 from gdb_kdump.commands.variables import variables_of
 from gdb_kdump.errors import UsageError
 from gdb_kdump.kernel.crashpath import backtrace
@@ -26,9 +25,13 @@ _ENDED = {"user": "user mode", "kthread": "start of a kernel thread", "idle": "s
 
 @dataclass(frozen=True)
 class Backtraces:
-    """Traces, in groups of identical ones where asked for, and what else to show of them."""
+    """Traces, in groups of identical ones where asked for, and what else to show of them.
+
+    `problems` are the reasons why there may be more tasks; `words(low, high)` reads a stack.
+    """
 
     groups: tuple[tuple[Trace, ...], ...]
+    problems: tuple[str, ...]
     options: Arguments
     words: Callable[[int, int], bytes]
 
@@ -61,7 +64,10 @@ An entry frame shows the registers of what it interrupted; inlined functions hav
             pattern = arguments.options["--grep"]
             traces = (trace for trace in traces if _has_function(trace, pattern))
         words = lambda low, high: session.memory.read_prefix(low, high - low)[0]  # noqa: E731
-        return Backtraces(_groups(traces, arguments.has("--group")), arguments, words)
+        groups = _groups(traces, arguments.has("--group"))
+        # Only who asked for all tasks wants to know that there may be more.
+        problems = () if arguments.operands or arguments.has("-c") else session.once(Tasks).all().problems
+        return Backtraces(groups, problems, arguments, words)
 
     def text(self, result: Backtraces) -> Iterator[str]:
         for number, group in enumerate(result.groups):
@@ -74,15 +80,17 @@ An entry frame shows the registers of what it interrupted; inlined functions hav
             yield from _trace_text(group[0], result)
         if not result.groups:
             yield "no such task"
+        yield from (f"there may be more tasks: {problem}" for problem in result.problems)
 
     def json(self, result: Backtraces) -> Any:
         if not result.is_grouped:
-            return {"tasks": [_trace_json(trace, result) for group in result.groups for trace in group]}
+            tasks = [_trace_json(trace, result) for group in result.groups for trace in group]
+            return {"tasks": tasks, "problems": list(result.problems)}
         groups = [
             {**_trace_json(group[0], result), "tasks": [task_json(trace.task) for trace in group]}
             for group in result.groups
         ]
-        return {"tasks": [], "groups": groups}
+        return {"tasks": [], "groups": groups, "problems": list(result.problems)}
 
 
 def _groups(traces: Iterator[Trace], together: bool) -> tuple[tuple[Trace, ...], ...]:
@@ -107,7 +115,7 @@ def _chosen(session: Session, arguments: Arguments) -> Iterator[Task]:
     elif arguments.operands:
         chosen = [_named(tasks, word) for word in arguments.operands]
     elif any(arguments.has(name) for name in ("-a", "--state", "--grep", "--group")):
-        chosen = tasks.for_each()
+        chosen = tasks.all().tasks
     else:
         chosen = [session.once(Panic).task()]
     letters = arguments.options.get("--state")
@@ -147,16 +155,14 @@ def _headline(trace: Trace) -> str:
 def _trace_text(trace: Trace, result: Backtraces) -> Iterator[str]:
     if trace.note:
         yield f"    note: {trace.note}"
-    rows = []
-    for frame in trace.frames:
-        where = f"{frame.source.file}:{frame.source.line}" if frame.source.file else ""
-        sp = "(inlined)" if frame.source.inlined else hex16(frame.sp)
-        rows.append((f"#{frame.level}", sp, hex16(frame.pc), _name(frame, result.options.has("-s")), where))
-    lines = list(table(("", "STACK", "PC", "FUNCTION", "SOURCE"), rows))
+    names = [_name(frame, result.options.has("-s")) for frame in trace.frames]
+    width = max(map(len, names), default=0)
     variables = variables_of(trace.task) if result.options.has("-v") else {}
-    yield from lines[:1]
-    for frame, line in zip(trace.frames, lines[1:]):
-        yield line
+    for frame, name in zip(trace.frames, names):
+        source = frame.source
+        sp = "(inlined)         " if source.inlined else hex16(frame.sp)
+        where = f"{source.file}:{source.line}" if source.file else ""
+        yield escape(f"#{frame.level:<3} {sp} {hex16(frame.pc)} {name:{width}}  {where}".rstrip())
         yield from (f"        {variable}" for variable in variables.get((frame.pc, frame.source.function), ()))
         if result.options.has("-f"):
             yield from _words_text(trace, frame, result)

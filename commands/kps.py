@@ -10,33 +10,35 @@ from gdb_kdump.commands.arguments import Arguments
 from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.tables import table
 from gdb_kdump.errors import UsageError
-from gdb_kdump.kernel.tasks import Task, Tasks
+from gdb_kdump.kernel.tasks import Task, TaskList, Tasks
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
 
 
-class Kps(Command[list[Task]]):
+class Kps(Command[TaskList]):
     name = "kps"
     operands = "[PATTERN]"
     summary = """List the tasks: PID, CPU, address, state, command; > marks those that were running.
 PATTERN is a PID, a task address, or a command name with the shell's * ? [].
 State letters are those of ps; a command in [brackets] is a kernel thread."""
 
-    def read(self, session: Session, arguments: Arguments) -> list[Task]:
+    def read(self, session: Session, arguments: Arguments) -> TaskList:
         if len(arguments.operands) > 1:
             raise UsageError("one PATTERN at the most; quote a name with spaces")
         pattern = arguments.operands[0].strip("\"'") if arguments.operands else "*"
-        return [task for task in session.once(Tasks).for_each() if _matches(task, pattern)]
+        found = session.once(Tasks).all()
+        return TaskList(tuple(task for task in found.tasks if _matches(task, pattern)), found.problems)
 
-    def text(self, result: list[Task]) -> Iterator[str]:
+    def text(self, result: TaskList) -> Iterator[str]:
         rows = [
             (">" if task.running else "", task.pid, task.cpu, hex16(task.task), task.state, display_name(task))
-            for task in result
+            for task in result.tasks
         ]
-        return table(("", "PID", "CPU", "TASK", "ST", "COMM"), rows, right=("PID", "CPU"))
+        yield from table(("", "PID", "CPU", "TASK", "ST", "COMM"), rows, right=("PID", "CPU"))
+        yield from (f"there may be more tasks: {problem}" for problem in result.problems)
 
-    def json(self, result: list[Task]) -> Any:
-        return {"tasks": [task_json(task) for task in result]}
+    def json(self, result: TaskList) -> Any:
+        return {"tasks": [task_json(task) for task in result.tasks], "problems": list(result.problems)}
 
 
 def task_json(task: Task) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from gdb_kdump.commands.kinfo import summary
 from gdb_kdump.errors import DumpError, KdumpError, Unreadable, UsageError
 from gdb_kdump.kernel.registers import Registers
 from gdb_kdump.kernel.system import read_system
+from gdb_kdump.kernel.tasks import Tasks
 from gdb_kdump.kernel.threads import all_threads, thread_id
 
 
@@ -44,7 +45,7 @@ def _open(words: list[str]) -> None:
     progress.end()
     try:
         system = read_system(opened)
-        threads, cut_short = all_threads(opened)
+        threads = all_threads(opened)
         lines = list(summary(opened, system))
         frame = opened.once(Registers).saved_frame()
     except Unreadable as error:
@@ -57,8 +58,8 @@ def _open(words: list[str]) -> None:
         raise
     # Connecting prints the selected frame, as a core file's opening does: the summary belongs above it.
     gdb.write("\n".join(lines) + "\n")
-    if cut_short:
-        gdb.write(f"warning: the task list ends early: {cut_short}\n", gdb.STDERR)
+    for problem in opened.once(Tasks).all().problems:
+        gdb.write(f"warning: there may be more tasks: {problem}\n", gdb.STDERR)
     session.connect(opened, threads, thread_id(system.panic_task), frame)
 
 

@@ -21,6 +21,7 @@ class DebugInfo:
         self._elf = elf
         self._kaslr_offset = kaslr_offset
         self._types: dict[str, gdb.Type | None] = {}
+        self._addresses: dict[str, int | None] = {}
         self.layout = Layout(self.find_type)
 
     def find_type(self, name: str) -> gdb.Type | None:
@@ -41,10 +42,11 @@ class DebugInfo:
 
     def find_address(self, symbol: str) -> int | None:
         """The address of a symbol as the dump has it, or None; a per-CPU symbol gives its offset."""
-        found = self._elf.find_symbol(symbol)
-        if found is None:
-            return None
-        return (found.value + self._kaslr_offset) & _U64 if found.relocated else found.value
+        if symbol not in self._addresses:
+            found = self._elf.find_symbol(symbol)
+            moved = self._kaslr_offset if found is not None and found.relocated else 0
+            self._addresses[symbol] = (found.value + moved) & _U64 if found is not None else None
+        return self._addresses[symbol]
 
     def address(self, symbol: str) -> int:
         """The address of a symbol as the dump has it; raises MissingDebugInfo."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 _MAX_ERRNO = 4095  # include/linux/err.h
 
 
@@ -23,11 +21,10 @@ def escape(text: bytes | str) -> str:
     Control, format (bidi) and unassigned characters and invalid UTF-8 become backslash escapes.
     """
     decoded = text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else text
-    return "".join(char if _is_plain(char) else _escaped(char) for char in decoded)
-
-
-def _is_plain(char: str) -> bool:
-    return char == " " or unicodedata.category(char)[0] not in "CZ"
+    # str.isprintable() is exactly that: no control, format, unassigned or separator character but the space.
+    if decoded.isprintable():
+        return decoded
+    return "".join(char if char.isprintable() else _escaped(char) for char in decoded)
 
 
 def _escaped(char: str) -> str:

@@ -15,6 +15,7 @@ class Panic:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._task: Task | None = None
 
     def cpu(self) -> int:
         """The number of the CPU that panicked; the first online one where the kernel does not say.
@@ -31,7 +32,9 @@ class Panic:
 
     def task(self) -> Task:
         """The task that was running on that CPU; raises Unreadable, MissingDebugInfo."""
-        return self._session.once(Tasks).read(self._session.once(PerCpu).running()[self.cpu()])
+        if self._task is None:
+            self._task = self._session.once(Tasks).read(self._session.once(PerCpu).running()[self.cpu()])
+        return self._task
 
     def message(self) -> str | None:
         """The kernel's own line about the panic, or None where its message buffer cannot be read."""

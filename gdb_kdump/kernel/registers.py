@@ -9,6 +9,7 @@ from gdb_kdump.channel import SavedFrame
 from gdb_kdump.errors import Unreadable
 from gdb_kdump.kernel.percpu import PerCpu
 from gdb_kdump.kernel.tasks import Task
+from gdb_kdump.layout import Unpacker
 from gdb_kdump.session import Session
 
 _MEMBERS = (
@@ -32,6 +33,7 @@ class Registers:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._readers: dict[tuple[str, str], tuple[list[str], Unpacker]] = {}
 
     def of(self, task: Task) -> dict[str, int]:
         """The registers of a task; empty where its CPU left none.  Raises Unreadable, MissingDebugInfo."""
@@ -91,8 +93,13 @@ class Registers:
         return self._read("pt_regs", addr - start, ("ip", "cs", "flags", "sp", "ss"))
 
     def _read(self, tag: str, addr: int, members: Sequence[str] = _MEMBERS) -> dict[str, int]:
-        layout = self._session.layout
-        names = [name for name in members if layout.find_member(f"{tag}.{name}") is not None]
-        unpacker = layout.unpacker(tag, names)
-        values = unpacker.unpack_from(*self._session.memory.block(addr, unpacker.span))
-        return {gdb_name(name): value for name, value in zip(names, values)}
+        names, unpacker = self._reader(tag, members)
+        return dict(zip(names, unpacker.unpack_from(*self._session.memory.block(addr, unpacker.span))))
+
+    def _reader(self, tag: str, members: Sequence[str]) -> tuple[list[str], Unpacker]:
+        key = (tag, members[0])
+        if key not in self._readers:
+            layout = self._session.layout
+            found = [name for name in members if layout.find_member(f"{tag}.{name}") is not None]
+            self._readers[key] = ([gdb_name(name) for name in found], layout.unpacker(tag, found))
+        return self._readers[key]

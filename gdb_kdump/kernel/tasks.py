@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gdb_kdump.errors import Unreadable
+from gdb_kdump.errors import Corrupt, Unreadable
 from gdb_kdump.kernel.lists import list_for_each
 from gdb_kdump.kernel.percpu import PerCpu
 from gdb_kdump.session import Session
@@ -27,6 +27,14 @@ class Task:
     stack: int
 
 
+@dataclass(frozen=True)
+class TaskList:
+    """The tasks that could be read, and a sentence for each reason why there may be more."""
+
+    tasks: tuple[Task, ...]
+    problems: tuple[str, ...]
+
+
 _MEMBERS = ("pid", "tgid", "state", "exit_state", "flags", "cpu", "sp", "stack")
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h, the same bit since v2.6.27
 _TASK_NOLOAD = 0x400  # include/linux/sched.h, the same bit since v4.2
@@ -41,6 +49,10 @@ class Tasks:
         self._unpacker = layout.unpacker("task_struct", _MEMBERS)
         self._comm = layout.member("task_struct.comm")
         self._states = _StateLetters(session)
+        self._signal = layout.offset("task_struct.signal")
+        self._thread_head = layout.offset("signal_struct.thread_head")
+        self._thread_node = layout.offset("task_struct.thread_node")
+        self._all: TaskList | None = None
 
     def read(self, addr: int) -> Task:
         """The task at a `struct task_struct *`; raises Unreadable."""
@@ -51,38 +63,66 @@ class Tasks:
         running = addr in self._session.once(PerCpu).running().values()
         return Task(addr, pid, tgid, comm, letter, cpu, bool(flags & _PF_KTHREAD), running, sp, stack)
 
-    def for_each(self) -> Iterator[Task]:
-        """Every task: each CPU's idle task, then processes with their threads in the order of the task list.
+    def all(self) -> TaskList:
+        """Every task: each CPU's idle task, then processes, each with its threads, in the order of the task list."""
+        if self._all is None:
+            found: dict[int, Task] = {}
+            problems: list[str] = []
+            for addresses in (self._idle(), *map(self._threads, self._leaders(problems))):
+                try:
+                    for addr in addresses:
+                        if addr not in found:  # a circle in a damaged list comes by again before it is noticed
+                            found[addr] = self.read(addr)
+                except (Unreadable, Corrupt) as error:
+                    problems.append(str(error))
+            self._all = TaskList(tuple(found.values()), tuple(problems))
+        return self._all
 
-        Raises Unreadable or Corrupt where the walk cannot go on; include/linux/sched/signal.h: for_each_process_thread.
+    def _leaders(self, problems: list[str]) -> list[int]:
+        """Every thread group's leader; include/linux/sched/signal.h: for_each_process.
+
+        Where the list is broken, what lies behind the break is found from its other end.
         """
-        session, layout, memory = self._session, self._session.layout, self._session.memory
-        yield from self.idle()
-        tasks = layout.offset("task_struct.tasks")
-        signal = layout.offset("task_struct.signal")
-        thread_head = layout.offset("signal_struct.thread_head")
-        thread_node = layout.offset("task_struct.thread_node")
-        init_task = session.debuginfo.address("init_task")
-        for node in list_for_each(session, init_task + tasks):
-            leader = node - tasks
-            threads = list_for_each(session, memory.ptr(leader + signal) + thread_head)
-            for thread in threads:
-                yield self.read(thread - thread_node)
+        layout = self._session.layout
+        offset = layout.offset("task_struct.tasks")
+        init_task = self._session.debuginfo.address("init_task")
+        nodes: dict[int, None] = {}
+        behind: dict[int, None] = {}
+        try:
+            for node in list_for_each(self._session, init_task + offset):
+                nodes[node] = None
+        except (Unreadable, Corrupt) as error:
+            problems.append(f"the task list, followed forward: {error}")
+            try:
+                for node in list_for_each(self._session, init_task + offset, layout.offset("list_head.prev")):
+                    if node in nodes:
+                        break
+                    behind[node] = None
+            except (Unreadable, Corrupt) as error_behind:
+                problems.append(f"the task list, followed backward: {error_behind}")
+        return [node - offset for node in (*nodes, *reversed(behind))]
 
-    def idle(self) -> Iterator[Task]:
+    def _threads(self, leader: int) -> Iterator[int]:
+        """The threads of a thread group, its leader first; include/linux/sched/signal.h: for_each_thread."""
+        yield leader
+        signal = self._session.memory.ptr(leader + self._signal)
+        for node in list_for_each(self._session, signal + self._thread_head):
+            yield node - self._thread_node
+
+    def _idle(self) -> Iterator[int]:
         """The idle task of each online CPU; kernel/sched/core.c: init_idle."""
         percpu = self._session.once(PerCpu)
         member = self._session.layout.offset("rq.idle")
         for cpu in percpu.online_cpus():
-            yield self.read(self._session.memory.ptr(percpu.symbol("runqueues", cpu) + member))
+            yield self._session.memory.ptr(percpu.symbol("runqueues", cpu) + member)
 
     def find_by_pid(self, pid: int) -> Task | None:
         """The first task with that PID, or None; 0 is the idle task of the first CPU."""
-        return next((task for task in self.for_each() if task.pid == pid), None)
+        return next((task for task in self.all().tasks if task.pid == pid), None)
 
     def find_by_address(self, addr: int) -> Task | None:
         """The task whose `struct task_struct *` that is, or None where no list has it."""
-        return next((task for task in self.for_each() if task.task == addr), None)
+        return next((task for task in self.all().tasks if task.task == addr), None)
 
 
 class _StateLetters:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from gdb_kdump.channel import Thread
-from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.percpu import PerCpu
 from gdb_kdump.kernel.registers import Registers
 from gdb_kdump.kernel.tasks import Task, Tasks
@@ -18,25 +17,16 @@ def thread_id(task: Task) -> int:
     return task.pid if task.pid > 0 else _IDLE_BASE + task.cpu
 
 
-def all_threads(session: Session) -> tuple[list[Thread], str]:
-    """Every task as a thread, and why the task list was cut short, or ""."""
-    registers = session.once(Registers)
+def all_threads(session: Session) -> list[Thread]:
+    """Every task as a thread; raises Unreadable, MissingDebugInfo."""
+    tasks, registers = session.once(Tasks), session.once(Registers)
     running = {task: cpu for cpu, task in session.once(PerCpu).running().items()}
     threads: dict[int, Thread] = {}
     # The running tasks first: they are to be had even where the task list is not.
-    for task in running:
-        _add(threads, session.once(Tasks).read(task), registers, running)
-    try:
-        for read in session.once(Tasks).for_each():
-            _add(threads, read, registers, running)
-    except (Unreadable, Corrupt, MissingDebugInfo) as error:
-        return list(threads.values()), str(error)
-    return list(threads.values()), ""
-
-
-def _add(threads: dict[int, Thread], task: Task, registers: Registers, running: dict[int, int]) -> None:
-    name = task.comm.decode("utf-8", "backslashreplace")
-    cpu = running.get(task.task)
-    known = registers.of_cpu(cpu) if cpu is not None else task.sp if task.stack else {}
-    # A corrupt list may have a PID twice; the first one keeps it.
-    threads.setdefault(thread_id(task), Thread(thread_id(task), name, cpu, known))
+    for task in (*map(tasks.read, running), *tasks.all().tasks):
+        name = task.comm.decode("utf-8", "backslashreplace")
+        cpu = running.get(task.task)
+        known = registers.of_cpu(cpu) if cpu is not None else task.sp if task.stack else {}
+        # A corrupt list may have a PID twice; the first one keeps it.
+        threads.setdefault(thread_id(task), Thread(thread_id(task), name, cpu, known))
+    return list(threads.values())
