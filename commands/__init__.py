@@ -17,6 +17,7 @@ from gdb_kdump.commands.shinfo import Shinfo
 from gdb_kdump.commands.skbcheck import Skbcheck
 from gdb_kdump.commands.skbwalk import Skbwalk
 from gdb_kdump.commands.target import TargetKdump
+from gdb_kdump.kernel.framefilter import ModuleFrameFilter
 from gdb_kdump.kernel.unwinder import KernelUnwinder
 
 COMMANDS = (TargetKdump, Kinfo, Kps, Kbt, Kstruct, Shinfo, Skbwalk, Skbcheck, Klog, Kmod)
@@ -33,6 +34,7 @@ def register() -> None:
         command()
     for name, help, body in FUNCTIONS:
         Function(name, help, body)
+    ModuleFrameFilter()
     register_unwinder(None, KernelUnwinder(), replace=True)  # type: ignore[arg-type]  # the stubs want a function
     gdb.events.connection_removed.connect(lambda event: session.forget(event.connection))
     _registered = True

@@ -10,8 +10,9 @@ Types are taken as gdb.Type objects but only through their own methods, so this 
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable, Iterable, Sequence
+from typing import Any
 
 from gdb_kdump.errors import MissingDebugInfo
 

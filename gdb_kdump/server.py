@@ -17,6 +17,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # -I leaves nothing of ours on the path
 
@@ -142,18 +143,18 @@ class DumpServer:
         except DumpError as error:
             self.reply(number, str(error).encode(errors="backslashreplace"), Status.ERROR)
 
-    def _take_threads(self, request: dict[str, object]) -> None:
+    def _take_threads(self, request: dict[str, Any]) -> None:
         if request["first"]:
             self._arriving = []
-        size, offsets = request["frame"]  # type: ignore[misc]
-        for number, name, core, registers in request["threads"]:  # type: ignore[attr-defined]
+        size, offsets = request["frame"]
+        for number, name, core, registers in request["threads"]:
             if isinstance(registers, int):
                 registers = _SavedRegisters(self.read_memory, registers, size, offsets)
             self._arriving.append(Thread(number, name, core, registers))
         if request["commit"]:
             if not self._arriving:
                 raise DumpError("a thread list must have a thread")
-            self.threads = ThreadTable(self._arriving, request["selected"])  # type: ignore[arg-type]
+            self.threads = ThreadTable(self._arriving, request["selected"])
             self._arriving = []
 
     def _serve_gdb(self) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Iterator, Sequence
 
 from gdb_kdump.elf import ElfFile
 from gdb_kdump.errors import DumpError, UsageError

@@ -60,15 +60,18 @@ def test_kps_finds_by_pid_address_and_pattern(gdb_run: Gdb, dump: LabDump) -> No
 def test_kbt_of_sleeping_tasks_is_the_kernels_stack_trace(gdb_run: Gdb, dump: LabDump) -> None:
     sleeping = [task for task in dump.truth["tasks"] if task["stack_trace"]]
     assert len(sleeping) >= 5
-    run = gdb_run(*(f"kbt --json {task['pid']}" for task in sleeping), vmcore=dump.vmcore).succeeded()
+    bounds = [f"print/x (unsigned long)&__sched_text_{bound}" for bound in ("start", "end")]
+    run = gdb_run(*bounds, *(f"kbt --json {task['pid']}" for task in sleeping), vmcore=dump.vmcore).succeeded()
+    low, high = (int(value, 16) for value in re.findall(r"^\$\d+ = (.*)$", run.stdout, re.MULTILINE))
     for task, document in zip(sleeping, run.documents, strict=True):
         (shown,) = document["tasks"]
         assert (shown["pid"], shown["task"]) == (task["pid"], task["task"])
         expected = [re.sub(r"\+.*", "", line) for line in task["stack_trace"]]
-        functions = [frame["function"] for frame in shown["frames"] if not frame["inlined"]]
-        # The kernel leaves the scheduler's frames out.
-        assert [bare(name) for name in functions[-len(expected) :]] == [bare(name) for name in expected], shown
-        assert all("schedule" in name for name in functions[: -len(expected)]), shown
+        frames = [frame for frame in shown["frames"] if not frame["inlined"]]
+        # The kernel leaves out what is in the section of the scheduler: kernel/sched/core.c: in_sched_functions.
+        left_out = len(frames) - len(expected)
+        assert [bare(frame["function"]) for frame in frames[left_out:]] == [bare(name) for name in expected], shown
+        assert all(low <= int(frame["pc"], 16) < high for frame in frames[:left_out]), shown
         assert shown["ended"] == ("kthread" if task["kernel"] else "user"), shown
 
 
@@ -92,17 +95,33 @@ def test_kbt_of_every_task_ends_where_it_should(gdb_run: Gdb, dump: LabDump) -> 
     assert [trace["task"] for trace in traces] == [task["task"] for task in tasks]
     for task, trace in zip(tasks, traces, strict=True):
         if task["exit_state"]:
-            continue  # a zombie's stack has gone
+            assert "exited" in trace["ended"], trace
+            continue
         assert trace["ended"] == ("kthread" if task["kernel"] else "user"), trace
         assert trace["frames"], trace
 
 
-def test_kbt_a_shows_every_cpu(gdb_run: Gdb, dump: LabDump) -> None:
+def test_kbt_a_shows_every_task(gdb_run: Gdb, dump: LabDump) -> None:
     traces = gdb_run("kbt -a --json", vmcore=dump.vmcore).succeeded().json()["tasks"]
-    running = {cpu["cpu"]: cpu["task"] for cpu in dump.truth["cpus"]}
-    assert {trace["cpu"]: trace["task"] for trace in traces} == running
+    assert {task["task"] for task in dump.truth["tasks"]} <= {trace["task"] for trace in traces}
+
+
+def test_kbt_c_shows_what_the_cpus_ran(gdb_run: Gdb, dump: LabDump) -> None:
+    traces = gdb_run("kbt -c 0,1 --json", vmcore=dump.vmcore).succeeded().json()["tasks"]
+    assert {trace["cpu"]: trace["task"] for trace in traces} == {cpu["cpu"]: cpu["task"] for cpu in dump.truth["cpus"]}
     for trace in traces:
         assert trace["ended"] == ("idle" if trace["pid"] == 0 else "user"), trace
+
+
+def test_kbt_of_a_panic_is_the_kernels_call_trace(gdb_run: Gdb, dump: LabDump) -> None:
+    """From panic() on: the kernel prints its trace before it goes on to the capture kernel."""
+    (task,) = gdb_run("kbt --json", vmcore=dump.vmcore).succeeded().json()["tasks"]
+    functions = [bare(frame["function"]) for frame in task["frames"] if not frame["inlined"]]
+    found = [re.match(r" ?([\w.]+)\+0x[0-9a-f]+/0x[0-9a-f]+$", line) for line in dump.truth["call_trace"]]
+    printed = [bare(match[1]) for match in found if match]
+    assert functions[functions.index("panic") :] == printed[printed.index("panic") :]
+    assert functions[: functions.index("panic")][-1] == "__crash_kexec"
+    assert task["ended"] == "user"
 
 
 def test_kstruct_has_the_kernels_members(gdb_run: Gdb, dump: LabDump) -> None:

@@ -38,6 +38,7 @@ MODULES = {
     "gdb_kdump.channel": "access",
     "gdb_kdump.debuginfo": "access",
     "gdb_kdump.elf": "access",
+    "gdb_kdump.endframe": "access",
     "gdb_kdump.indexcache": "access",
     "gdb_kdump.memory": "access",
     "gdb_kdump.objects": "access",
@@ -53,6 +54,7 @@ FOREIGN = {
     "tabulate": {"gdb_kdump.commands.tables"},
     "gdb": {
         "gdb_kdump.debuginfo",
+        "gdb_kdump.endframe",
         "gdb_kdump.objects",
         "gdb_kdump.session",
         "gdb_kdump.init",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from pytest_gdb_fixtures import Gdb, LabDump
 
 KERNELS = ("6.1", "6.12")
+
+Frame = dict[str, Any]
 
 
 @pytest.fixture(params=KERNELS)
@@ -43,31 +46,57 @@ def test_kinfo_names_the_panic(gdb_run: Gdb, dump: LabDump) -> None:
     assert info["panic"]["task"] == running[truth["panic_task"]["cpu"]]
 
 
-def test_kbt_is_the_kernels_call_trace(gdb_run: Gdb, dump: LabDump) -> None:
-    (task,) = gdb_run("kbt --json", vmcore=dump.vmcore).succeeded().json()["tasks"]
+def panic_trace(gdb: Gdb, dump: LabDump) -> tuple[dict[str, Any], list[Frame], list[Frame]]:
+    """The panic task's trace: as a whole, the frames of the dying kernel, and those from the fault on."""
+    (task,) = gdb("kbt --json", vmcore=dump.vmcore).succeeded().json()["tasks"]
     frames = task["frames"]
+    fault = max(number for number, frame in enumerate(frames) if frame["kind"] == "exception")
+    return task, frames[: fault + 1], frames[fault + 1 :]
+
+
+def test_kbt_is_the_kernels_call_trace(gdb_run: Gdb, dump: LabDump) -> None:
+    task, dying, frames = panic_trace(gdb_run, dump)
     expected = [plain(function) for function in printed_functions(dump.truth["call_trace"])]
     assert len(expected) >= 8
     assert [plain(frame["function"]) for frame in frames if not frame["inlined"]] == expected
     assert task["ended"] == "user"
     assert {key: task[key] for key in ("pid", "comm", "cpu")} == dump.truth["panic_task"]
-    assert [frame["level"] for frame in frames] == list(range(len(frames)))
     assert frames[-1]["kind"] == "syscall"
-    assert {frame["kind"] for frame in frames[:-1]} == {"normal"}
-    # Inlined frames are there, and every C frame knows its line.
+    assert {frame["kind"] for frame in (*dying[:-1], *frames[:-1])} == {"normal"}
+    # Inlined frames are there, and every frame knows its line.
     assert any(frame["inlined"] for frame in frames)
     assert all(frame["file"] and frame["line"] for frame in frames)
 
 
-def test_kbt_has_the_addresses_that_the_kernel_printed(gdb_run: Gdb, dump: LabDump) -> None:
-    (task,) = gdb_run("kbt --json", vmcore=dump.vmcore).succeeded().json()["tasks"]
-    trace = dump.truth["call_trace"]
-    offset = int(re.search(r"RIP: 0010:\w+\+(0x[0-9a-f]+)", "\n".join(trace))[1], 16)  # type: ignore[index]
-    stack = re.search(r"RSP: 0018:([0-9a-f]{16})", "\n".join(trace))[1]  # type: ignore[index]
-    struck = next(frame for frame in task["frames"] if not frame["inlined"])
-    assert (struck["function"], struck["offset"], struck["sp"]) == ("skb_release_data", offset, f"0x{stack}")
-    user = re.findall(r"RSP: 002b:([0-9a-f]{16})", "\n".join(trace))
-    assert task["frames"][-1]["registers"]["rsp"] == f"0x{user[-1]}"
+def test_kbt_begins_where_the_dying_kernel_ended(gdb_run: Gdb, dump: LabDump) -> None:
+    task, dying, _ = panic_trace(gdb_run, dump)
+    assert [frame["level"] for frame in task["frames"]] == list(range(len(task["frames"])))
+    functions = [frame["function"] for frame in dying if not frame["inlined"]]
+    assert functions[-1] == "asm_exc_general_protection"
+    wanted = ["__crash_kexec", "crash_kexec", "oops_end", "exc_general_protection"]
+    assert [function for function in functions if function in wanted] == wanted
+
+
+def test_kbt_has_the_registers_that_the_kernel_printed(gdb_run: Gdb, dump: LabDump) -> None:
+    _, dying, frames = panic_trace(gdb_run, dump)
+    printed = dump.truth["call_trace"]
+    user = next(number for number, line in enumerate(printed) if line.startswith("RIP: 0033:"))
+    saved = (dying[-1]["registers"], printed[:user]), (frames[-1]["registers"], printed[user:])
+    for registers, lines in saved:
+        text = "\n".join(lines)
+        shown = re.findall(r"\b(R[A-Z0-9]{2}): ([0-9a-f]{16})\b", text)
+        assert len(shown) == 15
+        for name, value in shown:
+            assert registers[name.lower().replace("r08", "r8").replace("r09", "r9")] == f"0x{value}", name
+        stack = re.search(r"RSP: 00(?:18|2b):([0-9a-f]{16}) EFLAGS: ([0-9a-f]{8})", text)
+        assert stack is not None
+        assert registers["rsp"] == f"0x{stack[1]}"
+        assert int(registers["eflags"], 16) == int(stack[2], 16)
+    struck = next(frame for frame in frames if not frame["inlined"])
+    offset = re.search(r"RIP: 0010:\w+\+(0x[0-9a-f]+)", "\n".join(printed))
+    assert offset is not None
+    assert (struck["function"], struck["offset"]) == ("skb_release_data", int(offset[1], 16))
+    assert struck["sp"] == dying[-1]["registers"]["rsp"]
 
 
 def test_shinfo_of_the_overrun_skb(gdb_run: Gdb, dump: LabDump) -> None:

@@ -82,7 +82,8 @@ class ModuleSymbols:
         try:
             sections = self.sections(module)
             text = sections.pop(".text", module.base)
-            others = " ".join(f"-s {name} {addr:#x}" for name, addr in sections.items() if re.fullmatch(r"[\w.]+", name))
+            plain = {name: addr for name, addr in sections.items() if re.fullmatch(r"[\w.]+", name)}
+            others = " ".join(f"-s {name} {addr:#x}" for name, addr in plain.items())
             with gdb.with_parameter("confirm", False):
                 gdb.execute(f"add-symbol-file {quoted(self._loadable(file))} {text:#x} {others}", to_string=True)
         except (gdb.error, Unreadable, MissingDebugInfo) as error:

@@ -49,6 +49,8 @@ class Source:
 
     def _look_up(self, pc: int, looked_up: int) -> list[SourceFrame]:
         module = None if self.in_kernel(looked_up) else self._modules.find(looked_up)
+        name: str | None
+        offset: int | None
         if module is not None:
             self._module_symbols.load(module)
             name, offset = self._symbol_in(module, looked_up)
@@ -78,6 +80,14 @@ class Source:
     def is_text(self, addr: int) -> bool:
         """Whether an address lies in the kernel's text or in a module."""
         return self._text[0] <= addr < self._text[1] or self._modules.find(addr) is not None
+
+    def find_module_symbol(self, addr: int) -> str | None:
+        """`function+offset [module]` for an address in a module, or None."""
+        module = self._modules.find(addr)
+        if module is None:
+            return None
+        name, offset = self._symbol_in(module, addr)
+        return f"{name}+{offset:#x} [{module.name}]"
 
     def _symbol_in(self, module: Module, addr: int) -> tuple[str, int]:
         try:

@@ -10,8 +10,8 @@ All addresses are strings of "0x" and 16 digits, all other values numbers unless
     module          {name, text}: text is the address of its .text section
     module_file     the path of its .ko, with debug information, in the lab's folder (string)
     panic           the console line that opens the panic, without its time stamp
-    call_trace      the panic's console lines, from that one to the last, without time stamps; in scenarios that are
-                    "silent" these two come from the log that the dump holds, which nobody printed any more
+    call_trace      the panic's console lines, from that one to the last, without time stamps; for scenarios that are
+                    "silent" these two and nmi_traces come from the log in the dump
     panic_message   the text after "Kernel panic - not syncing: "; null where crash_kexec came before it: an oops ends
                     without that line (string)
     panic_task      {cpu, pid, comm} as the panic text gives them

@@ -1,0 +1,49 @@
+"""Names in GDB's own backtraces for functions of modules that GDB has no symbols of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gdb
+from gdb.FrameDecorator import FrameDecorator
+
+from gdb_kdump import session
+from gdb_kdump.kernel.source import Source
+
+
+class ModuleFrameFilter:
+    """A frame filter that names the frames which GDB would show as ??; the dump's own kallsyms know them."""
+
+    name = "gdb-kdump"
+    priority = 100
+    enabled = True
+
+    def __init__(self) -> None:
+        gdb.frame_filters[self.name] = self
+
+    def filter(self, frames: Iterator[Any]) -> Iterator[Any]:
+        """GDB's frames, those without a name replaced by ones that have it."""
+        opened = session.find_current()
+        return frames if opened is None else map(_Namer(opened.once(Source)), frames)
+
+
+class _Namer:
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def __call__(self, frame: Any) -> Any:
+        inner = frame.inferior_frame()
+        if inner.name() is not None:
+            return frame
+        found = self._source.find_module_symbol(inner.pc())
+        return frame if found is None else _Named(frame, found)
+
+
+class _Named(FrameDecorator):  # type: ignore[misc]
+    def __init__(self, frame: Any, name: str) -> None:
+        super().__init__(frame)
+        self._name = name
+
+    def function(self) -> str:
+        return self._name

@@ -1,0 +1,118 @@
+"""Do these bytes go on from those?  Finds records that repeat, and copies, and says how sure that is.
+
+Pure arithmetic on bytes: nothing here knows what an sk_buff is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MAX_PERIOD = 512
+_RECORDS = 4  # how many records back a column is looked at
+_MIN_EVIDENCE = 6  # bytes that must agree, of those that chance would not make agree
+_MIN_COPY = 12  # bytes in a row that must stand elsewhere too to be called a copy
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """`length` bytes that go on with records of `period` bytes; `evidence` of them say so beyond chance.
+
+    `phase` is the offset in its record of the first byte.
+    """
+
+    period: int
+    phase: int
+    length: int
+    evidence: int
+
+
+@dataclass(frozen=True)
+class Copy:
+    """`length` bytes at offset `at` that stand at offset `source` of the other bytes, too."""
+
+    at: int
+    source: int
+    length: int
+
+
+def find_continuation(before: bytes, after: bytes) -> Continuation | None:
+    """Whether `after` goes on with records that end `before`, or None.
+
+    A column of a record is compared when it was constant, or grew by the same step, over the last records; others say
+    nothing.  Columns of zeros, and a pattern of one repeated byte, are what untouched memory looks like: no evidence.
+    """
+    best: Continuation | None = None
+    for period in range(1, min(MAX_PERIOD, len(before) // 2) + 1):
+        # The last record must resemble the one before: most periods end here.
+        if period > 1 and before[-1] != before[-1 - period] and before[-2] != before[-2 - period]:
+            continue
+        found = _measure(before, after, period)
+        if found is not None and (best is None or _strength(found) > _strength(best)):
+            best = found
+    return best
+
+
+def _strength(found: Continuation) -> tuple[int, int]:
+    # Of two periods with the same evidence the shorter explains more: 64 is 32 twice.
+    return found.evidence, -found.period
+
+
+def _measure(before: bytes, after: bytes, period: int) -> Continuation | None:
+    records = min(_RECORDS, len(before) // period)
+    if records < 2:
+        return None
+    text = before[-records * period :] + after
+    base = records * period
+    evidence = length = 0
+    agreeing = comparable = 0
+    for index in range(len(after)):
+        expected = _expected(text, base + index, period, records)
+        if expected is None:
+            continue
+        comparable += 1
+        if text[base + index] != expected:
+            break
+        agreeing += 1
+        length = index + 1
+        evidence += expected != 0
+    # The records themselves must be records: their own columns must be mostly predictable.
+    if evidence < _MIN_EVIDENCE or not _is_regular(before, period, records):
+        return None
+    return Continuation(period, len(before) % period, length, evidence)
+
+
+def _expected(text: bytes, at: int, period: int, records: int) -> int | None:
+    """What stands at `at` if its column goes on as before, or None where the column follows no rule."""
+    column = [text[at - period * back] for back in range(1, records + 1) if at >= period * back]
+    steps = {(newer - older) & 0xFF for newer, older in zip(column, column[1:])}
+    if len(steps) != 1:
+        return None
+    return (column[0] + steps.pop()) & 0xFF
+
+
+def _is_regular(before: bytes, period: int, records: int) -> bool:
+    last = before[-period:]
+    previous = before[-2 * period : -period]
+    same = sum(a == b for a, b in zip(last, previous))
+    # A period of one repeated byte is memset, or memory that nobody wrote to.
+    return len(set(last)) > 1 and same * 2 > period
+
+
+def find_copy(text: bytes, source: bytes, least: int = _MIN_COPY) -> Copy | None:
+    """The longest run of `text` that stands in `source`, too, or None when none is longer than chance would make it.
+
+    Runs of one repeated byte do not count.
+    """
+    best: Copy | None = None
+    at = 0
+    while at + least <= len(text):
+        length = best.length + 1 if best is not None else least
+        piece = text[at : at + length]
+        found = source.find(piece) if len(piece) == length and len(set(piece)) > 2 else -1
+        if found < 0:
+            at += 1
+            continue
+        while at + length < len(text) and found + length < len(source) and text[at + length] == source[found + length]:
+            length += 1
+        best = Copy(at, found, length)
+    return best
