@@ -21,6 +21,9 @@ from gdb_kdump.vmlinux import find_vmlinux
 T = TypeVar("T")
 
 REMOTE_TIMEOUT_SECONDS = 60
+# GDB reads stacks through its cache: with its default line of 64 bytes `thread apply all bt` takes 1.4 times as long.
+_CACHE_LINE = "dcache line-size"
+_CACHE_LINE_BYTES = (64, 512)
 PAGE_OFFSET = 0xFFFF888000000000  # where the kernel does not randomize it; Documentation/arch/x86/x86_64/mm.rst
 
 
@@ -125,6 +128,7 @@ def connect(session: Session, threads: list[Thread], selected: int, frame: Saved
         raise
     server.drop_socket()
     endframe.load()
+    _change(_CACHE_LINE, *_CACHE_LINE_BYTES)
     _current, _connection = session, gdb.selected_inferior().connection
 
 
@@ -141,6 +145,7 @@ def close() -> None:
             except gdb.error:  # the server has died, and GDB found that out just now
                 pass
     session.server.close()
+    _change(_CACHE_LINE, *reversed(_CACHE_LINE_BYTES))
 
 
 def forget(connection: gdb.TargetConnection) -> None:
@@ -152,6 +157,13 @@ def forget(connection: gdb.TargetConnection) -> None:
         return  # the next command shall say what happened
     session, _current, _connection = _current, None, None
     session.server.close()
+    _change(_CACHE_LINE, *reversed(_CACHE_LINE_BYTES))
+
+
+def _change(parameter: str, expected: int, wanted: int) -> None:
+    """Change a GDB setting, but not one that the user has set to something else."""
+    if gdb.parameter(parameter) == expected:
+        gdb.execute(f"set {parameter} {wanted}", to_string=True)
 
 
 def parse_vmcoreinfo(text: str) -> dict[str, str]:

@@ -25,7 +25,7 @@ FUNCTIONS = ("skb_shinfo", "skb_end_pointer", "task", "per_cpu", "container_of")
 def options_of_commands() -> dict[str, list[str]]:
     from gdb_kdump.commands import COMMANDS
 
-    base = [command for command in COMMANDS if hasattr(command, "options")]
+    base: list[Any] = [command for command in COMMANDS if hasattr(command, "options")]
     return {command.name: [*(option.name for option in command.options), "--json"] for command in base}
 
 

@@ -81,19 +81,53 @@ class Skb:
 
 @dataclass(frozen=True)
 class BadLink:
-    """A node whose `prev` is not the node before it."""
+    """A pointer of `node` that is not what the rest of the queue says: `member` is its C name."""
 
     node: int
     expected: int
     found: int
+    member: str = "prev"
+
+
+@dataclass(frozen=True)
+class TreeNode:
+    """One sk_buff of a red-black tree: its struct rb_node, and `above`, the node whose child pointer led to it.
+
+    `seq` is TCP's sequence number of its first byte, None where sk_buffs have none.
+    """
+
+    addr: int
+    above: int
+    parent: int
+    is_black: bool
+    left: int
+    right: int
+    seq: int | None = None
+
+
+@dataclass(frozen=True)
+class DeadEnd:
+    """A child pointer of a tree, at `node` (0: the root's), that leads to no node; `why` None: to one already met."""
+
+    node: int
+    member: str
+    found: int
+    why: Why | None
 
 
 @dataclass(frozen=True)
 class Queue:
-    """A struct sk_buff_head at `head` as the walk along `next` found it.
+    """A queue of sk_buffs at `head` as the walk found it; `nodes` are its members in order.
 
-    `nodes` are the sk_buffs in order.  The walk ended at the head, or at `cycle` (a node that comes again), or at
-    `hole`; `from_tail` are then those that only the walk along `prev` reaches, last one first.
+    `kind` says what links them, and what `qlen` counts:
+    list     a struct sk_buff_head; qlen is its member.  A walk that did not end at the head ended at `cycle` (a node
+             that comes again) or at `hole`; `from_tail` are those that only the walk along prev reaches, last first
+    backlog  sock.sk_backlog, linked by next alone; qlen is its len: bytes of truesize
+    accept   the struct request_socks (not sk_buffs) of a listening socket; qlen is sock.sk_ack_backlog
+    rbtree   a struct rb_root; the kernel keeps no count, so qlen is what was walked; `tree` has what the nodes say
+
+    `tail` is the member that names the last node where there is one, and what it says; `sock` owns the queue.
+    `bytes` and `truesize` are sums over the nodes that could be read.
     """
 
     name: str
@@ -104,8 +138,20 @@ class Queue:
     cycle: int | None = None
     hole: Hole | None = None
     from_tail: tuple[int, ...] = ()
+    kind: str = "list"
+    tree: tuple[TreeNode, ...] = ()
+    dead_ends: tuple[DeadEnd, ...] = ()
+    tail: tuple[str, int] | None = None
+    bytes: int = 0
+    truesize: int = 0
+    sock: int = 0
 
     @property
     def complete(self) -> bool:
-        """Whether the walk came back to the head."""
-        return self.cycle is None and self.hole is None
+        """Whether the walk came to the end that the kernel would come to."""
+        return self.cycle is None and self.hole is None and not self.dead_ends
+
+    @property
+    def skbs(self) -> tuple[int, ...]:
+        """Every sk_buff that was found, from either end."""
+        return () if self.kind == "accept" else self.nodes + self.from_tail
