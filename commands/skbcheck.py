@@ -1,83 +1,131 @@
-"""skbcheck: judge sk_buffs, their shared info and the queues that hold them."""
+"""skbcheck: judge sk_buffs, their shared info, their buffers and the queues that hold them."""
 
 from __future__ import annotations
 
+import sys
+import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import gdb
+
 from gdb_kdump.commands.arguments import Arguments, Option, address
 from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.findings import finding_json, findings_text, note_findings
-from gdb_kdump.errors import Unreadable, UsageError
+from gdb_kdump.commands.hexdump import buffer_text
+from gdb_kdump.commands.tables import table
+from gdb_kdump.errors import UsageError
+from gdb_kdump.kernel.checks import Checked, Checks
 from gdb_kdump.kernel.skbuff import Skbs
-from gdb_kdump.kernel.sock import QUEUES, Socks
-from gdb_kdump.rules import judge_queue, judge_skb
-from gdb_kdump.rules.findings import Finding, verdict
-from gdb_kdump.rules.records import Hole
+from gdb_kdump.rules.findings import verdict
+from gdb_kdump.rules.overrun import attribute
+from gdb_kdump.rules.records import Skb
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
 
+_MAX_DRAWN = 4  # buffers, of all that are bad
+
 
 @dataclass(frozen=True)
-class Checked:
-    """How many sk_buffs and queues were judged, what is wrong with them, and what could not be read."""
+class Judged:
+    """What was judged, the bad sk_buffs to draw, and why there may be more to judge."""
 
-    skbs: int
-    queues: int
-    findings: tuple[Finding, ...]
-    unreadable: tuple[Hole, ...]
+    checked: Checked
+    drawn: tuple[Skb, ...]
+    problems: tuple[str, ...]
+    is_all: bool
 
 
-class Skbcheck(Command[Checked]):
+class Skbcheck(Command[Judged]):
     name = "skbcheck"
     operands = "[SKB]..."
     summary = """Judge sk_buffs: are they, their shared info, their buffers and queues sound?
 SKB is a GDB expression (in parentheses when it has spaces), or hex digits without 0x.
 `corrupt` is what the kernel itself never does, `suspect` what it rarely does; a page that is missing from the dump
 is neither, and is listed apart.  $_kfindings is set to the number of corrupt findings."""
-    options = (Option("--sock", "every queue of that socket, and every sk_buff on it", "SOCK"),)
+    options = (
+        Option("--sock", "every queue of that socket, and every sk_buff on it", "SOCK"),
+        Option("--all", "every socket, per-CPU backlog and allocated sk_buff of the system"),
+    )
 
-    def read(self, session: Session, arguments: Arguments) -> Checked:
+    def read(self, session: Session, arguments: Arguments) -> Judged:
         sock = arguments.options.get("--sock")
+        if arguments.has("--all"):
+            from gdb_kdump.kernel.everything import check_everything  # TEMPORARY
+
+            progress = _Progress()
+            checked, problems = check_everything(session, progress.show)
+            progress.end()
+            return Judged(checked, (), problems, True)
         if not arguments.operands and sock is None:
-            raise UsageError("name sk_buffs, or a socket: skbcheck SKB..., skbcheck --sock SOCK")
-        skbs = [address(expression) for expression in arguments.operands]
-        queues = []
+            raise UsageError("name sk_buffs, a socket, or all: skbcheck SKB..., skbcheck --sock SOCK, skbcheck --all")
+        checks = session.once(Checks)
+        checked = checks.all_skbs([address(expression) for expression in arguments.operands])
         if sock is not None:
-            socks, addr = session.once(Socks), address(sock)
-            socks.read(addr)
-            queues = [socks.queue(addr, name) for name in QUEUES]
-            skbs += [node for queue in queues for node in queue.nodes + queue.from_tail]
-        findings = [finding for queue in queues for finding in judge_queue(queue)]
-        unreadable = [queue.hole for queue in queues if queue.hole is not None]
-        for skb in dict.fromkeys(skbs):
-            found, hole = _judge(session.once(Skbs), skb)
-            findings += found
-            unreadable += [hole] if hole is not None else []
-        return Checked(len(dict.fromkeys(skbs)), len(queues), tuple(findings), tuple(unreadable))
+            checked = checked + checks.sock(address(sock))
+        return Judged(checked, _drawn(session, checked), (), False)
 
-    def note(self, result: Checked) -> None:
-        note_findings(result.findings)
+    def note(self, result: Judged) -> None:
+        note_findings(result.checked.findings)
 
-    def text(self, result: Checked) -> Iterator[str]:
-        yield from findings_text(result.findings)
-        for hole in result.unreadable:
+    def text(self, result: Judged) -> Iterator[str]:
+        checked = result.checked
+        yield from findings_text(checked.findings)
+        for skb in result.drawn:
+            yield ""
+            yield f"sk_buff {hex16(skb.addr)}:"
+            yield from buffer_text(skb, attribute(skb))
+        if result.is_all and checked.findings:
+            yield ""
+            yield from _by_rule(checked)
+        for hole in checked.holes[:20]:
             yield f"not judged: {hex16(hole.addr)}: {hole.why.sentence} ({hole.why.name})"
-        yield f"checked {result.skbs} sk_buffs, {result.queues} queues: {verdict(result.findings)}"
+        if len(checked.holes) > 20:
+            yield f"not judged: {len(checked.holes) - 20} more, see --json"
+        yield from (f"there may be more: {problem}" for problem in result.problems)
+        yield f"checked {checked.skbs} sk_buffs, {checked.queues} queues: {verdict(checked.findings)}"
 
-    def json(self, result: Checked) -> Any:
+    def json(self, result: Judged) -> Any:
+        checked = result.checked
         return {
-            "checked": {"skbs": result.skbs, "queues": result.queues},
-            "findings": [finding_json(finding) for finding in result.findings],
-            "unreadable": [{"address": hex16(hole.addr), "why": hole.why.name} for hole in result.unreadable],
-            "verdict": verdict(result.findings),
+            "checked": {"skbs": checked.skbs, "queues": checked.queues},
+            "findings": [finding_json(finding) for finding in checked.findings],
+            "unreadable": [{"address": hex16(hole.addr), "why": hole.why.name} for hole in checked.holes],
+            "problems": list(result.problems),
+            "verdict": verdict(checked.findings),
         }
 
 
-def _judge(skbs: Skbs, addr: int) -> tuple[list[Finding], Hole | None]:
-    try:
-        skb = skbs.read(addr)
-    except Unreadable as error:
-        return [], Hole(error.addr, error.why)
-    return judge_skb(skb), skb.hole
+def _drawn(session: Session, checked: Checked) -> tuple[Skb, ...]:
+    """The sk_buffs whose shared info is bad, with their buffers."""
+    bad = dict.fromkeys(f.object for f in checked.findings if f.rule.startswith("shinfo."))
+    skbs = session.once(Skbs)
+    return tuple(skbs.with_buffer(skbs.read(addr)) for addr in list(bad)[:_MAX_DRAWN])
+
+
+def _by_rule(checked: Checked) -> Iterator[str]:
+    counts = Counter((finding.rule, finding.severity) for finding in checked.findings)
+    objects = Counter(rule for rule, _ in {(finding.rule, finding.object) for finding in checked.findings})
+    rows = [(rule, severity, count, objects[rule]) for (rule, severity), count in sorted(counts.items())]
+    return table(("RULE", "SEVERITY", "FINDINGS", "OBJECTS"), rows, right=("FINDINGS", "OBJECTS"))
+
+
+class _Progress:
+    """How many sk_buffs have been judged, on a terminal, twice a second."""
+
+    def __init__(self) -> None:
+        self._shown_at = time.monotonic()
+        self._shown = False
+
+    def show(self, count: int) -> None:
+        if not sys.stdout.isatty() or time.monotonic() - self._shown_at < 0.5:
+            return
+        gdb.write(f"\rjudged {count} sk_buffs ...", gdb.STDERR)
+        gdb.flush(gdb.STDERR)
+        self._shown_at, self._shown = time.monotonic(), True
+
+    def end(self) -> None:
+        if self._shown:
+            gdb.write("\r" + " " * 40 + "\r", gdb.STDERR)

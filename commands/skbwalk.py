@@ -2,39 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gdb_kdump.commands.arguments import Arguments, Option, address
 from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.findings import finding_json, findings_text, note_findings
-from gdb_kdump.commands.tables import table
-from gdb_kdump.errors import Unreadable, UsageError
-from gdb_kdump.kernel.skbuff import Skbs
+from gdb_kdump.commands.pcap import Written, write_pcap
+from gdb_kdump.errors import Unreadable, UsageError, Why
+from gdb_kdump.kernel.skbqueues import Figures, SkbQueues
 from gdb_kdump.kernel.sock import QUEUES, Sock, Socks
 from gdb_kdump.rules import judge_queue
 from gdb_kdump.rules.findings import Finding
-from gdb_kdump.rules.records import Hole, Queue, Skb
+from gdb_kdump.rules.records import Hole, Queue
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
 
 
 @dataclass(frozen=True)
-class Walked:
-    """A queue, its sk_buffs in order (a Hole for one that cannot be read), and what is wrong with its linkage."""
+class WalkedQueue:
+    """A queue, what the walk read of its sk_buffs, and what is wrong with its linkage.
+
+    `nr_frags` goes by the address of the shared info, which is the last of the Figures.
+    `children` are the sockets in an accept queue: walked, or a Hole where one cannot be read.
+    """
 
     queue: Queue
-    skbs: tuple[Skb | Hole, ...]
+    figures: dict[int, Figures]
+    nr_frags: dict[int, int | Why]
     findings: tuple[Finding, ...]
+    children: tuple[Walk | Hole, ...] = ()
 
 
 @dataclass(frozen=True)
 class Walk:
-    """A socket and its queues."""
+    """A socket and its queues; `pcap` is what was written of them, or None."""
 
     sock: Sock
-    queues: tuple[Walked, ...]
+    queues: tuple[WalkedQueue, ...]
+    pcap: Written | None = None
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What is wrong with any of the queues, those of sockets in an accept queue among them."""
+        children = [child for walked in self.queues for child in walked.children if isinstance(child, Walk)]
+        own = [finding for walked in self.queues for finding in walked.findings]
+        return own + [finding for child in children for finding in child.findings]
 
 
 class Skbwalk(Command[Walk]):
@@ -42,8 +56,13 @@ class Skbwalk(Command[Walk]):
     operands = "SOCK"
     summary = """Walk the queues of the socket at SOCK: every sk_buff, and whether the linkage holds.
 SOCK is a struct sock *: a GDB expression, or hex digits without 0x.  A walk that is cut short is shown as far as it
-goes, with the reason and the last good address, and from the queue's other end."""
-    options = (Option("--queue", f"only that queue: {', '.join(QUEUES)}", "Q"),)
+goes, with the reason and the last good address, and from the queue's other end.
+qlen is the kernel's own number: sk_buffs, of the backlog bytes of truesize, of the accept queue sockets; for the
+trees rtx and ofo the kernel has none, and the number that was walked is shown."""
+    options = (
+        Option("--queue", f"only that queue: {', '.join(QUEUES)}", "Q"),
+        Option("--pcap", "write the packets to a new pcapng file, for Wireshark", "FILE"),
+    )
 
     def read(self, session: Session, arguments: Arguments) -> Walk:
         if not arguments.operands:
@@ -51,102 +70,155 @@ goes, with the reason and the last good address, and from the queue's other end.
         wanted = arguments.options.get("--queue")
         if wanted is not None and wanted not in QUEUES:
             raise UsageError(f"no queue {wanted}; there are: {', '.join(QUEUES)}")
-        return walk_sock(session, address(" ".join(arguments.operands)), wanted)
+        walk = walk_sock(session, address(" ".join(arguments.operands)), wanted)
+        file = arguments.options.get("--pcap")
+        if file is None:
+            return walk
+        queues = [walked.queue for walked in walk.queues]
+        for child in (child for walked in walk.queues for child in walked.children if isinstance(child, Walk)):
+            queues += [walked.queue for walked in child.queues]
+        return Walk(walk.sock, walk.queues, write_pcap(session, file, queues))
 
     def note(self, result: Walk) -> None:
-        note_findings([finding for walked in result.queues for finding in walked.findings])
+        note_findings(result.findings)
 
     def text(self, result: Walk) -> Iterator[str]:
-        sock = result.sock
-        kind = f"family {sock.family}, type {sock.type}, protocol {sock.protocol}, state {sock.state}"
-        yield f"sock {hex16(sock.sock)}: {kind}"
-        for walked in result.queues:
+        yield from _walk_text(result)
+        if result.pcap is not None:
             yield ""
-            yield from _queue_text(walked)
+            yield from result.pcap.text()
 
     def json(self, result: Walk) -> Any:
-        sock = result.sock
-        return {
-            "sock": hex16(sock.sock),
-            "family": sock.family,
-            "type": sock.type,
-            "protocol": sock.protocol,
-            "state": sock.state,
-            "queues": [_queue_json(walked) for walked in result.queues],
-        }
+        document = _walk_json(result)
+        return document if result.pcap is None else {**document, "pcap": result.pcap.json()}
 
 
-def walk_sock(session: Session, sock: int, wanted: str | None = None) -> Walk:
-    """Walk one or all queues of a `struct sock *`; raises Unreadable for the socket itself."""
-    socks, skbs = session.once(Socks), session.once(Skbs)
+def walk_sock(session: Session, sock: int, wanted: str | None = None, children: bool = True) -> Walk:
+    """Walk one or all queues of a `struct sock *`; raises Unreadable for the socket itself, UsageError."""
+    socks, queues = session.once(Socks), session.once(SkbQueues)
     read = socks.read(sock)
-    queues = [socks.queue(sock, name) for name in QUEUES if wanted in (None, name)]
-    return Walk(read, tuple(Walked(q, _read_all(skbs, q), tuple(judge_queue(q))) for q in queues))
+    names = socks.names(read)
+    if wanted is not None and wanted not in names:
+        raise UsageError(f"that socket has no queue {wanted}; it has: {', '.join(names) or 'none'}")
+    found = []
+    for walked in (socks.walked(sock, name) for name in names if wanted in (None, name)):
+        below = [_walk_child(session, child) for child in socks.children(walked.queue)] if children else []
+        findings = tuple(judge_queue(walked.queue))
+        found.append(WalkedQueue(walked.queue, walked.figures, queues.nr_frags(walked), findings, tuple(below)))
+    return Walk(read, tuple(found))
 
 
-def _read_all(skbs: Skbs, queue: Queue) -> tuple[Skb | Hole, ...]:
-    found: list[Skb | Hole] = []
-    for addr in queue.nodes + queue.from_tail:
-        try:
-            found.append(skbs.read(addr))
-        except Unreadable as error:
-            found.append(Hole(addr, error.why))
-    return tuple(found)
+def _walk_child(session: Session, sock: int) -> Walk | Hole:
+    try:
+        return walk_sock(session, sock, children=False)
+    except Unreadable as error:
+        return Hole(error.addr, error.why)
 
 
-def _queue_text(walked: Walked) -> Iterator[str]:
+def _walk_text(walk: Walk) -> Iterator[str]:
+    sock = walk.sock
+    kind = f"family {sock.family}, type {sock.type}, protocol {sock.protocol}, state {sock.state}"
+    yield f"sock {hex16(sock.sock)}: {kind}"
+    if not sock.is_full:
+        yield "not a full socket (TIME_WAIT or a connection request): it has no queues"
+    for walked in walk.queues:
+        yield ""
+        yield from _queue_text(walked)
+        for child in walked.children:
+            lines = _walk_text(child) if isinstance(child, Walk) else [f"unreadable: {hex16(child.addr)}"]
+            yield ""
+            yield from (f"    {line}".rstrip() for line in lines)
+
+
+def _queue_text(walked: WalkedQueue) -> Iterator[str]:
     queue = walked.queue
-    yield f"{queue.name} queue @ {hex16(queue.head)}: qlen {queue.qlen}, walked {len(queue.nodes)}" + (
+    unit = " bytes" if queue.kind == "backlog" else ""
+    yield f"{queue.name} queue @ {hex16(queue.head)}: qlen {queue.qlen}{unit}, walked {len(queue.nodes)}" + (
         "" if queue.complete else f", {_cut_short(queue)}"
     )
-    if walked.skbs:
-        rows = [(number, *_cells(skb, queue)) for number, skb in enumerate(walked.skbs)]
-        headers = ("#", "SKB", "LEN", "DATA_LEN", "NR_FRAGS", "TRUESIZE", "")
-        yield from table(headers, rows, right=("#", "LEN", "DATA_LEN", "NR_FRAGS", "TRUESIZE"))
+    yield from _skbs_text(walked)
     if walked.findings:
         yield from findings_text(walked.findings)
 
 
+_HEADERS = ("#", "SKB", "LEN", "DATA_LEN", "NR_FRAGS", "TRUESIZE")
+
+
+def _skbs_text(walked: WalkedQueue) -> Iterator[str]:
+    """The table of sk_buffs, put together by hand: a queue can hold hundreds of thousands."""
+    if not walked.figures:
+        return
+    from_tail, nr_frags = set(walked.queue.from_tail), walked.nr_frags
+    rows = [
+        (number, hex16(skb), length, data_len, nr_frags[shinfo], truesize)
+        for number, (skb, (length, data_len, truesize, shinfo)) in enumerate(walked.figures.items())
+    ]
+    widths = [max(len(header), max(len(_cell(row[at])) for row in rows)) for at, header in enumerate(_HEADERS)]
+    yield _line(_HEADERS, widths)
+    for row, skb in zip(rows, walked.figures):
+        yield _line(row, widths) + ("  from the tail" if skb in from_tail else "")
+
+
+def _cell(value: Any) -> str:
+    return f"? ({value.name})" if isinstance(value, Why) else str(value)
+
+
+def _line(row: Sequence[Any], widths: Sequence[int]) -> str:
+    return "  ".join(f"{_cell(value):>{width}}" for value, width in zip(row, widths))
+
+
 def _cut_short(queue: Queue) -> str:
+    if queue.kind == "rbtree":
+        dead = queue.dead_ends[0]
+        why = "comes back to" if dead.why is None else "cannot follow"
+        return f"incomplete: {dead.member} of {hex16(dead.node or queue.head)} {why} {hex16(dead.found)}"
     last = f"last good: {hex16(queue.nodes[-1] if queue.nodes else queue.head)}"
     if queue.cycle is not None:
         return f"cut short: comes back to {hex16(queue.cycle)} ({last})"
+    if queue.astray is not None:
+        return f"cut short: next leads astray to {hex16(queue.astray)} ({last})"
     assert queue.hole is not None
     return f"cut short: cannot read {hex16(queue.hole.addr)}: {queue.hole.why.sentence} ({last})"
 
 
-def _cells(skb: Skb | Hole, queue: Queue) -> tuple[Any, ...]:
-    if isinstance(skb, Hole):
-        return hex16(skb.addr), "", "", "", "", f"unreadable: {skb.why.name}"
-    nr_frags = skb.shinfo.nr_frags if skb.shinfo is not None else "?"
-    note = "from the tail" if skb.addr in queue.from_tail else ""
-    return hex16(skb.addr), skb.len, skb.data_len, nr_frags, skb.truesize, note
-
-
-def _queue_json(walked: Walked) -> dict[str, Any]:
-    queue = walked.queue
+def _walk_json(walk: Walk) -> dict[str, Any]:
+    sock = walk.sock
     return {
+        "sock": hex16(sock.sock),
+        "family": sock.family,
+        "type": sock.type,
+        "protocol": sock.protocol,
+        "state": sock.state,
+        "queues": [_queue_json(walked) for walked in walk.queues],
+    }
+
+
+def _queue_json(walked: WalkedQueue) -> dict[str, Any]:
+    queue = walked.queue
+    nr_frags = {at: {"unreadable": n.name} if isinstance(n, Why) else n for at, n in walked.nr_frags.items()}
+    document = {
         "queue": queue.name,
+        "kind": queue.kind,
         "head": hex16(queue.head),
         "qlen": queue.qlen,
         "walked": len(queue.nodes),
         "complete": queue.complete,
         "stopped": None if queue.complete else _cut_short(queue),
-        "skbs": [_skb_json(skb) for skb in walked.skbs],
+        "skbs": [
+            {
+                "skb": f"0x{skb:016x}",
+                "len": length,
+                "data_len": data_len,
+                "nr_frags": nr_frags[shinfo],
+                "truesize": truesize,
+            }
+            for skb, (length, data_len, truesize, shinfo) in walked.figures.items()
+        ],
         "findings": [finding_json(finding) for finding in walked.findings],
     }
-
-
-def _skb_json(skb: Skb | Hole) -> dict[str, Any]:
-    if isinstance(skb, Hole):
-        return {"skb": hex16(skb.addr), "unreadable": skb.why.name}
-    shinfo = skb.shinfo
-    assert shinfo is not None or skb.hole is not None
-    nr_frags = shinfo.nr_frags if shinfo is not None else {"unreadable": skb.hole.why.name if skb.hole else ""}
-    return {
-        "skb": hex16(skb.addr),
-        "len": skb.len,
-        "data_len": skb.data_len,
-        "nr_frags": nr_frags,
-        "truesize": skb.truesize,
-    }
+    if queue.kind == "accept":
+        document["children"] = [
+            _walk_json(child) if isinstance(child, Walk) else {"unreadable": child.why.name}
+            for child in walked.children
+        ]
+    return document

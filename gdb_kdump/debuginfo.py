@@ -55,6 +55,23 @@ class DebugInfo:
             raise MissingDebugInfo(f"symbol {symbol}")
         return found
 
+    def enum_bits(self, enumerator: str) -> int:
+        """All bits that the enum with that enumerator defines, or 0 where there is none."""
+        symbol = gdb.lookup_static_symbol(enumerator)
+        if symbol is None or symbol.type is None:
+            return 0
+        bits = 0
+        for field in symbol.type.strip_typedefs().fields():
+            bits |= int(field.enumval)
+        return bits
+
+    def enum_with(self, enumerator: str) -> dict[str, int]:
+        """The enumerators of the enum, named or not, that has that one; none where the types have no such enum."""
+        symbol = gdb.lookup_static_symbol(enumerator)
+        if symbol is None or symbol.type is None:
+            return {}
+        return {str(field.name): int(field.enumval) for field in symbol.type.strip_typedefs().fields()}
+
     def percpu_address(self, addr: int) -> int:
         """The per-CPU address of a variable that GDB has at `addr`: without KASLR where the section is linked at 0."""
         start = self._elf.find_symbol("__per_cpu_start")

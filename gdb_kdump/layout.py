@@ -22,8 +22,41 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "sk_buff.users": ("users.refs.counter", "users.counter"),
     # 41c6d650f653 (v4.13) net: convert sock.sk_refcnt from atomic_t to refcount_t
     "sock.refcnt": ("__sk_common.skc_refcnt.refs.counter", "__sk_common.skc_refcnt.counter"),
+    # 14afee4b6092 (v4.13) net: convert sock.sk_wmem_alloc from atomic_t to refcount_t
+    "sk_buff_fclones.fclone_ref": ("fclone_ref.refs.counter", "fclone_ref.counter"),
+    "sock.wmem_alloc": ("sk_wmem_alloc.refs.counter", "sk_wmem_alloc.counter"),
+    "sock.rmem_alloc": ("sk_backlog.rmem_alloc.counter", "sk_rmem_alloc.counter"),
+    "sock.lock_owned": ("sk_lock.owned",),
     "sock.family": ("__sk_common.skc_family",),
     "sock.state": ("__sk_common.skc_state",),
+    "sock.prot": ("__sk_common.skc_prot",),
+    # 0c5c9fb55106 (v4.1) net: Introduce possible_net_t
+    "sock.net": ("__sk_common.skc_net.net", "__sk_common.skc_net"),
+    "sock.node": ("__sk_common.skc_node",),
+    "sock.nulls_node": ("__sk_common.skc_nulls_node",),
+    "sock.bind_node": ("__sk_common.skc_bind_node",),
+    "sock.num": ("__sk_common.skc_num",),
+    "sock.dport": ("__sk_common.skc_dport",),
+    "sock.rcv_saddr": ("__sk_common.skc_rcv_saddr",),
+    "sock.daddr": ("__sk_common.skc_daddr",),
+    "sock.v6_rcv_saddr": ("__sk_common.skc_v6_rcv_saddr",),
+    "sock.v6_daddr": ("__sk_common.skc_v6_daddr",),
+    "sock.backlog_head": ("sk_backlog.head",),
+    "sock.backlog_tail": ("sk_backlog.tail",),
+    "sock.backlog_len": ("sk_backlog.len",),
+    "sk_buff.rb_node": ("rbnode",),
+    # 435d5f408d30 (v4.1) common object for ns: proc_inum moved into struct ns_common
+    "net.inum": ("ns.inum", "proc_inum"),
+    "net.packet_list": ("packet.sklist.first",),
+    "net.xdp_list": ("xdp.list.first",),
+    "net.tcp_hashinfo": ("ipv4.tcp_death_row.hashinfo",),
+    "net.udp_table": ("ipv4.udp_table",),
+    "net.unix_buckets": ("unx.table.buckets",),
+    "inet_ehash_bucket.first": ("chain.first",),
+    "inet_listen_hashbucket.first": ("nulls_head.first", "head.first"),
+    "udp_hslot.first": ("head.first",),
+    "inet_connection_sock.accept_head": ("icsk_accept_queue.rskq_accept_head",),
+    "inet_connection_sock.accept_tail": ("icsk_accept_queue.rskq_accept_tail",),
     "skb_shared_info.dataref": ("dataref.counter",),
     # 21d2e6737c97 (v6.9) net: add netmem to skb_frag_t; 8842d285bafa (v5.4) net: Convert skb_frag_t to bio_vec
     "skb_frag.page": ("netmem", "bv_page", "page.p", "page"),
@@ -50,6 +83,15 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "uts_namespace.nodename": ("name.nodename",),
     "uts_namespace.version": ("name.version",),
     "uts_namespace.machine": ("name.machine",),
+    # 53fbef56e07d (v6.18) mm: introduce memdesc_flags_t
+    "page.flags": ("flags.f", "flags"),
+    "page.refcount": ("_refcount.counter", "_count.counter"),
+    # 6e292b9be7f4 (v4.18) mm: split page_type out from _mapcount
+    "page.page_type": ("page_type", "_mapcount.counter"),
+    # 916ac0527837 (v5.2) slub: use slab_list instead of lru
+    "slab.slab_list": ("slab_list", "lru"),
+    # bb192ed9aa71 (v5.17) mm/slub: Convert most struct page to struct slab by spatch
+    "kmem_cache_cpu.slab": ("slab", "page"),
 }
 
 # The per-CPU variable that holds the running task, and the member path in it, newest first: current_task moved into
@@ -59,14 +101,29 @@ CURRENT_TASK: tuple[tuple[str, str], ...] = (("current_task", ""), ("pcpu_hot", 
 # The int that names the CPU that panicked, best first: panic() sets panic_cpu, an oops alone only crashing_cpu.
 PANIC_CPU = ("crashing_cpu", "panic_cpu")
 
+# The kmem_caches that sk_buffs are allocated from: a pointer variable, or one in a struct (member path), newest first.
+# aa70d2d16f28 (v6.9) net: move skbuff_cache(s) to net_hotdata; 025a785ff083 (v6.3) renamed skbuff_head_cache.
+SKB_CACHES: tuple[tuple[str, str], ...] = (
+    ("net_hotdata", "skbuff_cache"),
+    ("net_hotdata", "skbuff_fclone_cache"),
+    ("skbuff_cache", ""),
+    ("skbuff_head_cache", ""),
+    ("skbuff_fclone_cache", ""),
+)
+
 # A static struct timekeeper, newest first: kernel/time/timekeeping.c.
 TIMEKEEPER = ("shadow_timekeeper", "timekeeper")
+
+# The array of the stack depot's memory, newest first: 961c949b012f (v6.3) lib/stackdepot: rename slab to pool.
+STACK_POOLS = ("stack_pools", "stack_slabs")
 
 # Struct tags that were renamed, newest first: skb_frag_t was an anonymous or `skb_frag_struct` type before bio_vec.
 STRUCTS: dict[str, tuple[str, ...]] = {
     # 62e32ac3505a (v3.11) printk: rename struct log to struct printk_log
     "printk_log": ("printk_log", "log"),
     "skb_frag": ("skb_frag", "bio_vec", "skb_frag_struct"),
+    # d122019bf061 (v5.17) mm: Split slab into its own type
+    "slab": ("slab", "page"),
 }
 
 
@@ -282,6 +339,40 @@ def skb_end_is_offset(layout: Layout) -> bool:
     return member.size < layout.member("sk_buff.head").size
 
 
+def skb_queue_is_tree(member: Member) -> bool:
+    """Whether a queue of sk_buffs is a red-black tree, as tcp_sock.out_of_order_queue is, or a struct sk_buff_head.
+
+    9f5afeae5152 (v4.9) tcp: use an RB tree for ooo receive queue.
+    """
+    return str(member.type.strip_typedefs().tag) == "rb_root"
+
+
+def array_length(member: Member) -> int:
+    """The number of elements of a member that is an array."""
+    low, high = member.type.strip_typedefs().range()
+    return int(high - low + 1)
+
+
+def listening_hash(layout: Layout) -> tuple[int, int | None]:
+    """The hash of listening sockets in inet_hashinfo: its offset, and its length where it is an array in the struct.
+
+    Else it is a pointer, lhash2: cae3873c5b3a (v5.19) net: inet: Retire port only listening_hash.
+    """
+    embedded = layout.find_member("inet_hashinfo.listening_hash")
+    if embedded is not None:
+        return embedded.offset, array_length(embedded)
+    return layout.offset("inet_hashinfo.lhash2"), None
+
+
+def unix_hash(layout: Layout) -> tuple[Member | None, int]:
+    """The pointer to a network namespace's table of UNIX sockets, None where one table serves all; and its length.
+
+    cf2f225e2653 (v6.0) af_unix: Put a socket into a per-netns hash table.  Both tables have 2 * 256 buckets, which
+    include/net/af_unix.h calls UNIX_HASH_SIZE now and 2 * UNIX_HASH_SIZE then.
+    """
+    return layout.find_member("net.unix_buckets"), 512
+
+
 def orc_types_renumbered(layout: Layout) -> bool:
     """Whether orc_entry.type has UNDEFINED and END_OF_STACK: it grew to three bits for them.
 
@@ -334,3 +425,88 @@ def module_section(layout: Layout) -> tuple[int, int, int]:
             raise MissingDebugInfo(f"member {name} of a module's section", paths)
         found.append(member.offset)
     return element.sizeof, found[0], found[1]
+
+
+def enumerators(layout: Layout, tag: str) -> dict[str, int]:
+    """The constants of `enum TAG`; empty where the kernel has no such enum."""
+    found = layout._find_type(f"enum {tag}")
+    return {} if found is None else {field.name: int(field.enumval) for field in found.fields()}
+
+
+def page_flags(layout: Layout) -> dict[str, int]:
+    """Names of the low bits of page.flags without PG_, as masks, the first of several names of a bit.
+
+    include/linux/page-flags.h: enum pageflags.
+    """
+    numbers = enumerators(layout, "pageflags")
+    numbers.pop("__NR_PAGEFLAGS", None)
+    names: dict[int, str] = {}
+    for name, number in numbers.items():
+        names.setdefault(number, name.removeprefix("PG_"))
+    return {name: 1 << number for number, name in names.items()}
+
+
+def page_types(layout: Layout) -> dict[str, tuple[int, int]]:
+    """The kinds of pages that page.page_type tells: name to (mask, value) with page_type & mask == value.
+
+    4ffca5a96678 (v6.12) mm: support only one page_type per page: a number in the top byte;
+    8db00ad56461 (v6.11) mm: allow reuse of the lower 16 bit: bits, each cleared where it holds, in an enum;
+    46df8e73a4a3 (v6.10) mm: free up PG_slab: the same with macros, and no slab bit in page.flags any more;
+    6e292b9be7f4 (v4.18) mm: split page_type out from _mapcount.
+    """
+    types = enumerators(layout, "pagetype")
+    numbers = {name: number for name, number in types.items() if name.startswith("PGTY_")}
+    if numbers:
+        return {name.removeprefix("PGTY_"): (0xFF << 24, number << 24) for name, number in numbers.items()}
+    base = types.get("PAGE_TYPE_BASE", 0xF0000000)
+    bits = {name: bit for name, bit in types.items() if name.startswith("PG_")} or {"PG_buddy": 0x80}
+    if "slab" not in page_flags(layout):
+        bits.setdefault("PG_slab", 0x1000)
+    return {name.removeprefix("PG_"): (base | bit, base) for name, bit in bits.items()}
+
+
+def compound_order(layout: Layout) -> int | None:
+    """The byte offset, from the head page, of the byte that has the order of a compound page; None where unknown.
+
+    ebc1baf5c9b4 (v6.6) mm: free up a word in the first tail page: the low byte of the first tail page's flags;
+    1c5509be58f6 (v6.3) mm: remove 'First tail page' members from struct page.
+    """
+    if layout.find_member("page.compound_order") is not None:
+        return layout.size("page") + layout.offset("page.compound_order")
+    if layout.find_struct("folio") is None:
+        return None
+    candidates = (find_path(layout.struct("folio"), path) for path in ("_folio_order", "_flags_1.f", "_flags_1"))
+    found = next((member for member in candidates if member is not None), None)
+    return None if found is None else found.offset
+
+
+def slab_flags(layout: Layout) -> dict[str, int]:
+    """The masks of kmem_cache.flags by their names without SLAB_; include/linux/slab.h, mm/slub.c.
+
+    cc61eb851acd (v6.9) mm, slab: use an enum to define SLAB_ cache creation flags: numbers of bits that depend on the
+    configuration; before that the values were fixed.
+    """
+    numbers = enumerators(layout, "_slab_flag_bits")
+    if numbers:
+        numbers.pop("_SLAB_FLAGS_LAST_BIT", None)
+        return {name.removeprefix("_SLAB_"): 1 << number for name, number in numbers.items()}
+    return dict(_FIXED_SLAB_FLAGS)
+
+
+_FIXED_SLAB_FLAGS = {
+    "CONSISTENCY_CHECKS": 0x100,
+    "RED_ZONE": 0x400,
+    "POISON": 0x800,
+    "KMALLOC": 0x1000,
+    "HWCACHE_ALIGN": 0x2000,
+    "CACHE_DMA": 0x4000,
+    "CACHE_DMA32": 0x8000,
+    "STORE_USER": 0x10000,
+    "RECLAIM_ACCOUNT": 0x20000,
+    "PANIC": 0x40000,
+    "TYPESAFE_BY_RCU": 0x80000,
+    "TRACE": 0x200000,
+    "NOLEAKTRACE": 0x800000,
+    "ACCOUNT": 0x4000000,
+    "OBJECT_POISON": 0x80000000,
+}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 _MAX_ERRNO = 4095  # include/linux/err.h
 
+LOWEST_KERNEL_ADDRESS = 0xFF << 56  # the kernel's half of the address space with 5-level paging
+
 
 def hex16(addr: int) -> str:
     """An address as every output of ours has it: 0x and 16 digits."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -208,3 +209,27 @@ def test_convenience_functions_agree(gdb_run: Gdb, dump: LabDump) -> None:
         hex(int(skb["shinfo"], 16)), str(skb["nr_frags"]), hex(int(skb["end"], 16)),
         hex(int(task["task"], 16)), "1", hex(int(skb["skb"], 16)), "1", "0",
     ]  # fmt: skip
+
+
+def test_json_is_one_line_and_nothing_else(gdb_run: Gdb, dump: LabDump) -> None:
+    sock = next(sock for sock in dump.truth["socks"] if any(queue["skbs"] for queue in sock["queues"]))
+    skb = next(skb for queue in sock["queues"] for skb in queue["skbs"])
+    lookers = ("kinfo", "kps", "kbt", "kbt 1", "kmod", "klog", "kstruct sk_buff", f"kstruct sk_buff {skb}")
+    judges = (f"shinfo {skb}", f"skbcheck {skb}", f"skbwalk {sock['sock']}", f"skbcheck --sock {sock['sock']}")
+    commands = lookers + judges
+    run = gdb_run(*(line for name in commands for line in ("echo @@", f"{name} --json")), vmcore=dump.vmcore)
+    parts = run.succeeded().stdout.split("@@")[1:]
+    assert len(parts) == len(commands)
+    for name, part in zip(commands, parts, strict=True):
+        first, *rest = part.splitlines()
+        assert json.loads(first), name
+        assert [line for line in rest if not line.startswith("[Inferior 1")] == [], name  # GDB's word as it ends
+
+
+def test_nothing_from_the_dump_commands_the_terminal(gdb_run: Gdb, dump: LabDump) -> None:
+    """One task of the lab has a name that would: control bytes, markup and invalid UTF-8."""
+    (strange,) = (task for task in dump.truth["tasks"] if "\x01" in task["comm"])
+    look = ("kps", f"kbt {strange['pid']}", f"kbt {strange['task']} --json", "klog", "kinfo", "info threads")
+    text = gdb_run(*look, vmcore=dump.vmcore).succeeded().stdout
+    assert r"\x01" in text
+    assert {char for char in text if not char.isprintable()} <= {"\n", "\t"}

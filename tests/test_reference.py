@@ -208,3 +208,10 @@ def test_the_damaged_skbs_socket_is_walked(gdb_run: Gdb, dump: LabDump) -> None:
     left = [skb for skb in queue["skbs"] if skb != fault["skb"]]
     assert [skb["skb"] for skb in walked["skbs"]] == left
     assert (walked["qlen"], walked["complete"], walked["findings"]) == (len(left), True, [])
+
+
+def test_what_cannot_be_judged_is_not_called_clean(gdb_run: Gdb, dump: LabDump) -> None:
+    """An address that the kernel has not mapped holds no sk_buff; skb.address says so."""
+    checked = gdb_run("skbcheck 0xffff888000000001 --json", vmcore=dump.vmcore).json()
+    assert checked["verdict"] == "corrupt"
+    assert [finding["rule"] for finding in checked["findings"]] == ["skb.address"]

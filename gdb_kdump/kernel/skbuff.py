@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gdb_kdump.errors import Unreadable, Why
+from gdb_kdump.kernel.pages import PAGE_SIZE, Pages
 from gdb_kdump.layout import max_skb_frags, skb_end_is_offset
 from gdb_kdump.rules.records import Frag, FragList, Hole, SharedInfo, Skb
 from gdb_kdump.session import Session
 from gdb_kdump.text import is_kernel_address
 
 MAX_CHAIN = 100_000
+_LARGEST_BUFFER = 1 << 20  # no kmalloc'd head is larger; a damaged one claims anything
 
+_HEADERS = ("mac_header", "network_header", "transport_header")
 _SKB_MEMBERS = (
     "next", "prev", "sk", "len", "data_len", "head", "data", "tail", "end", "truesize", "users", "cloned", "nohdr",
+    *_HEADERS,
 )  # fmt: skip
-_SHINFO_MEMBERS = ("nr_frags", "dataref", "frag_list")
+_SHINFO_MEMBERS = ("nr_frags", "dataref", "frag_list", "gso_size", "gso_segs", "gso_type", "tx_flags")
 _FRAG_MEMBERS = ("page", "offset", "size")
 
 
@@ -21,6 +27,7 @@ class Skbs:
     """Reads the sk_buffs of one session."""
 
     def __init__(self, session: Session) -> None:
+        self._session = session
         self._memory = session.memory
         layout = session.layout
         self._skb = layout.unpacker("sk_buff", _SKB_MEMBERS)
@@ -29,6 +36,10 @@ class Skbs:
         self._shinfo = layout.unpacker("skb_shared_info", _SHINFO_MEMBERS)
         self._frag = layout.unpacker("skb_frag", _FRAG_MEMBERS)
         self._frags_offset = layout.offset("skb_shared_info.frags")
+        # A header that was never set has all bits set.
+        self._unset = (1 << 8 * layout.member("sk_buff.transport_header").size) - 1
+        self._gso_types = session.debuginfo.enum_bits("SKB_GSO_TCPV4")
+        self.size = self._skb.size
         self.end_is_offset = skb_end_is_offset(layout)
         self.max_frags = max_skb_frags(layout)
 
@@ -53,24 +64,58 @@ class Skbs:
     def read(self, skb: int) -> Skb:
         """The sk_buff at the `struct sk_buff *` skb with its shared info; raises Unreadable for skb itself only."""
         values = self._skb.unpack_from(*self._memory.block(skb, self._skb.span))
-        next_, prev, sk, len_, data_len, head, data, tail, end, truesize, users, cloned, nohdr = values
-        end = self._address(head, end)
+        next_, prev, sk, len_, data_len, head, data, tail, end, truesize, users, cloned, nohdr, *offsets = values
+        end, tail = self._address(head, end), self._address(head, tail)
+        headers = tuple((name, None if at == self._unset else at) for name, at in zip(_HEADERS, offsets))
         shinfo, hole = None, None
         try:
             shinfo = self.read_shinfo(end)
         except Unreadable as error:
             hole = Hole(error.addr, error.why)
-        tail = self._address(head, tail)
         return Skb(
-            skb, next_, prev, sk, len_, data_len, head, data, tail, end, truesize, users, cloned, nohdr, shinfo, hole
-        )
+            skb, next_, prev, sk, len_, data_len, head, data, tail, end, truesize, users, cloned, nohdr, headers,
+            self._skb.size, self._shinfo.size, shinfo, hole,
+        )  # fmt: skip
+
+    def with_places(self, skb: Skb) -> Skb:
+        """The same record with what memory the sk_buff, its buffer and its fragments stand in."""
+        from gdb_kdump.kernel.places import Places  # TEMPORARY
+
+        places = self._session.once(Places)
+        skb = replace(skb, place=places.of(skb.addr), head_place=places.of(skb.head))
+        if skb.shinfo is None or not skb.shinfo.frags:
+            return skb
+        frags = tuple(replace(frag, room=self._room(frag.page)) for frag in skb.shinfo.frags)
+        return replace(skb, shinfo=replace(skb.shinfo, frags=frags))
+
+    def with_buffer(self, skb: Skb) -> Skb:
+        """The same record with the bytes of the buffer and of the shared info, as far as they can be read."""
+        size = skb.end - skb.head + skb.shinfo_size
+        if not 0 < size <= _LARGEST_BUFFER:
+            return skb
+        return replace(skb, buffer=self._memory.read_prefix(skb.head, size)[0])
+
+    def _room(self, page: int) -> int | None:
+        """The size in bytes of the (compound) page of a `struct page *`, 0 when it is none, None when not known."""
+        pages = self._session.once(Pages)
+        if not pages.is_page(page):
+            return 0
+        try:
+            found = pages.find(pages.address_of(page))
+        except Unreadable:
+            return None
+        # The offset counts from this page, which may be in the middle of a compound one.
+        return found.start + (PAGE_SIZE << found.order) - pages.address_of(page) if found is not None else None
 
     def read_shinfo(self, addr: int) -> SharedInfo:
         """The shared info at a `struct skb_shared_info *`; raises Unreadable."""
         block, at = self._memory.block(addr, self._shinfo.span)
-        nr_frags, dataref, frag_list = self._shinfo.unpack_from(block, at)
+        nr_frags, dataref, frag_list, *others = self._shinfo.unpack_from(block, at)
         frags = self._frags(addr + self._frags_offset, min(nr_frags, self.max_frags))
-        return SharedInfo(addr, nr_frags, dataref, frag_list, self.max_frags, frags, self._chain(frag_list))
+        chain = self._chain(frag_list)
+        return SharedInfo(
+            addr, nr_frags, dataref, frag_list, *others, self.max_frags, self._gso_types, frags, chain
+        )
 
     def _frags(self, addr: int, count: int) -> tuple[Frag, ...]:
         if not count:

@@ -1,23 +1,41 @@
-"""Sockets and their queues of sk_buffs; include/net/sock.h."""
+"""Sockets and which queues of sk_buffs they have; include/net/sock.h."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gdb_kdump.errors import Unreadable, Why
-from gdb_kdump.rules.records import BadLink, Hole, Queue
+from gdb_kdump.errors import Unreadable
+from gdb_kdump.kernel.skbqueues import SkbQueues, Walked
+from gdb_kdump.layout import skb_queue_is_tree
+from gdb_kdump.rules.records import Queue
 from gdb_kdump.session import Session
-from gdb_kdump.text import is_kernel_address
 
-MAX_ELEMENTS = 10_000_000
+# Our names of the queues, and the logical members that hold them.
+QUEUES = {
+    "write": "sock.sk_write_queue",
+    "receive": "sock.sk_receive_queue",
+    "error": "sock.sk_error_queue",
+    "backlog": "sock.sk_backlog",
+    "rtx": "sock.tcp_rtx_queue",
+    "ofo": "tcp_sock.out_of_order_queue",
+    "reader": "udp_sock.reader_queue",
+    "accept": "inet_connection_sock.icsk_accept_queue",
+}
 
-# The queues that every socket has as a struct sk_buff_head: our name and the member of struct sock.
-QUEUES = {"write": "sk_write_queue", "receive": "sk_receive_queue", "error": "sk_error_queue"}
+# Numbers of the user API, include/uapi/linux/in.h and include/linux/socket.h, and include/net/tcp_states.h.
+AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET = 1, 2, 10, 16, 17
+_SOCK_STREAM, _SOCK_DGRAM = 1, 2
+_IPPROTO_TCP, _IPPROTO_UDP, _IPPROTO_DCCP, _IPPROTO_UDPLITE = 6, 17, 33, 136
+_TCP_TIME_WAIT, TCP_LISTEN, _TCP_NEW_SYN_RECV = 6, 10, 12
 
 
 @dataclass(frozen=True)
 class Sock:
-    """A struct sock: `family` is AF_*, `type` SOCK_*, `protocol` IPPROTO_*, `state` TCP_* whatever the family."""
+    """A struct sock: `family` is AF_*, `type` SOCK_*, `protocol` IPPROTO_*, `state` TCP_* whatever the family.
+
+    Of the two small kinds, inet_timewait_sock and request_sock, only the struct sock_common is there: `type` and
+    `protocol` are 0 then.
+    """
 
     sock: int
     family: int
@@ -26,6 +44,28 @@ class Sock:
     state: int
     refcnt: int
 
+    @property
+    def is_full(self) -> bool:
+        """Whether it is a struct sock and not one of the small kinds; include/net/sock.h: sk_fullsock."""
+        return self.family not in (AF_INET, AF_INET6) or self.state not in (_TCP_TIME_WAIT, _TCP_NEW_SYN_RECV)
+
+    @property
+    def is_inet(self) -> bool:
+        return self.family in (AF_INET, AF_INET6)
+
+    @property
+    def is_tcp(self) -> bool:
+        return self.is_inet and self.is_full and self.type == _SOCK_STREAM and self.protocol == _IPPROTO_TCP
+
+    @property
+    def is_udp(self) -> bool:
+        return self.is_inet and self.type == _SOCK_DGRAM and self.protocol in (_IPPROTO_UDP, _IPPROTO_UDPLITE)
+
+    @property
+    def is_listener(self) -> bool:
+        """Whether it has an accept queue of request_socks; a UNIX one's is its receive queue."""
+        return self.state == TCP_LISTEN and (self.is_tcp or (self.is_inet and self.protocol == _IPPROTO_DCCP))
+
 
 class Socks:
     """Reads the sockets of one session and walks their queues."""
@@ -33,62 +73,82 @@ class Socks:
     def __init__(self, session: Session) -> None:
         self._memory = session.memory
         self._layout = layout = session.layout
-        self._sock = layout.unpacker("sock", ("family", "sk_type", "sk_protocol", "state", "refcnt"))
-        self._head = layout.unpacker("sk_buff_head", ("next", "prev", "qlen"))
-        self._links = layout.unpacker("sk_buff", ("next", "prev"))
+        self._common = layout.unpacker("sock", ("family", "state", "refcnt"))
+        self._sock = layout.unpacker("sock", ("sk_type", "sk_protocol"))
+        self._queues = session.once(SkbQueues)
 
     def read(self, sock: int) -> Sock:
         """The socket at a `struct sock *`; raises Unreadable."""
-        family, type_, protocol, state, refcnt = self._sock.unpack_from(*self._memory.block(sock, self._sock.span))
+        family, state, refcnt = self._common.unpack_from(*self._memory.block(sock, self._common.span))
+        small = Sock(sock, family, 0, 0, state, refcnt)
+        if not small.is_full:
+            return small
+        type_, protocol = self._sock.unpack_from(*self._memory.block(sock, self._sock.span))
         return Sock(sock, family, type_, protocol, state, refcnt)
 
+    def names(self, sock: Sock) -> tuple[str, ...]:
+        """The queues (keys of QUEUES) that a socket has, as its family, type and protocol say; raises MissingDebugInfo.
+
+        A UNIX listener's accept queue is its receive queue; so are those of netlink and packet sockets.
+        """
+        if not sock.is_full:
+            return ()
+        names = ["write", "receive", "error", "backlog"]
+        if sock.is_tcp:
+            names += ["rtx", "ofo"]
+        if sock.is_udp:
+            names.append("reader")
+        if sock.is_listener:
+            names.append("accept")
+        # Not every kernel has them all: rtx came in v4.15 (75c119afe14f), reader in v4.13 (2276f58ac589).
+        return tuple(name for name in names if self._layout.find_member(QUEUES[name]) is not None)
+
     def queue(self, sock: int, name: str) -> Queue:
-        """The queue of that name (a key of QUEUES) of a `struct sock *`, walked whole; raises Unreadable."""
-        return self.walk(name, sock + self._layout.offset(f"sock.{QUEUES[name]}"))
+        """One queue (a key of QUEUES) of a `struct sock *` that has it, walked whole; raises Unreadable."""
+        return self.walked(sock, name).queue
+
+    def queues(self, sock: int, children: bool = True) -> list[Queue]:
+        """Every queue of a `struct sock *`, walked whole, and with `children` those of the sockets it has not accepted.
+
+        `Queue.sock` says whose it is.  Raises Unreadable for the socket itself.
+        """
+        found = [walked.queue for walked in self.all_walked(self.read(sock))]
+        for queue in list(found) if children else []:
+            for child in self.children(queue):
+                try:
+                    found += self.queues(child, children=False)
+                except Unreadable:
+                    continue  # the pages of a child are not in the dump
+        return found
+
+    def all_walked(self, sock: Sock) -> list[Walked]:
+        """Every queue of a socket with the figures of its sk_buffs; raises Unreadable."""
+        return [self.walked(sock.sock, name) for name in self.names(sock)]
+
+    def walked(self, sock: int, name: str) -> Walked:
+        """One queue (a key of QUEUES) of a `struct sock *` that has it, with its figures; raises Unreadable."""
+        if name == "backlog":
+            return self._queues.backlog(name, sock)
+        if name == "accept":
+            return self._queues.accept(name, sock)
+        member = self._layout.member(QUEUES[name])
+        if not skb_queue_is_tree(member):
+            return self._queues.list(name, sock + member.offset, sock)
+        last = None
+        if name == "ofo":
+            last = "ooo_last_skb", self._memory.ptr(sock + self._layout.offset("tcp_sock.ooo_last_skb"))
+        return self._queues.tree(name, sock + member.offset, sock, last)
+
+    def children(self, queue: Queue) -> list[int]:
+        """The sockets (`struct sock *`) that wait in an accept queue; none for other queues."""
+        found = []
+        for request in queue.nodes if queue.kind == "accept" else ():
+            try:
+                found.append(self._queues.child(request))
+            except Unreadable:
+                continue  # the request ends on a page that is not in the dump
+        return [child for child in found if child]
 
     def walk(self, name: str, head: int) -> Queue:
         """Any `struct sk_buff_head *` walked whole, both ways where the first is cut short; skb_queue_walk."""
-        first, last, qlen = self._head.unpack_from(*self._memory.block(head, self._head.span))
-        if not first and not last and not qlen:
-            return Queue(name, head, 0, ())  # never initialised, as the error queue of a request socket
-        nodes, bad_links, cycle, hole = self._follow(head, first)
-        if cycle is None and hole is None and last != (nodes[-1] if nodes else head):
-            bad_links.append(BadLink(head, nodes[-1] if nodes else head, last))
-        from_tail = self._follow_back(head, last, nodes) if cycle is not None or hole is not None else ()
-        return Queue(name, head, qlen, tuple(nodes), tuple(bad_links), cycle, hole, from_tail)
-
-    def _follow(self, head: int, first: int) -> tuple[list[int], list[BadLink], int | None, Hole | None]:
-        unpack, block, size = self._links.unpack_from, self._memory.block, self._links.size
-        nodes: list[int] = []
-        seen: set[int] = set()
-        bad_links: list[BadLink] = []
-        before, node = head, first
-        while node != head and len(nodes) < MAX_ELEMENTS:
-            if node in seen:
-                return nodes, bad_links, node, None
-            if not is_kernel_address(node):
-                return nodes, bad_links, None, Hole(node, Why.UNMAPPED)
-            try:
-                following, prev = unpack(*block(node, size))
-            except Unreadable as error:
-                return nodes, bad_links, None, Hole(error.addr, error.why)
-            if prev != before:
-                bad_links.append(BadLink(node, before, prev))
-            seen.add(node)
-            nodes.append(node)
-            before, node = node, following
-        return nodes, bad_links, None, None
-
-    def _follow_back(self, head: int, last: int, known: list[int]) -> tuple[int, ...]:
-        seen = set(known) | {head}
-        nodes: list[int] = []
-        node = last
-        while node not in seen and is_kernel_address(node) and len(nodes) < MAX_ELEMENTS:
-            try:
-                _, prev = self._links.unpack_from(*self._memory.block(node, self._links.span))
-            except Unreadable:
-                break  # the hole that stopped the walk along next is the one that is told
-            seen.add(node)
-            nodes.append(node)
-            node = prev
-        return tuple(nodes)
+        return self._queues.list(name, head).queue

@@ -7,24 +7,30 @@ the tuple there, and give it a healthy and a damaged record in tests/test_rules.
 
 from __future__ import annotations
 
-from gdb_kdump.rules import queue, shinfo, skb
-from gdb_kdump.rules.findings import Finding
+from gdb_kdump.rules import overrun, queue, shinfo, skb, sock
+from gdb_kdump.rules.findings import CORRUPT, Finding
 from gdb_kdump.rules.records import Queue, Skb
+from gdb_kdump.rules.sock import SockRecord
 
 
 def judge_skb(record: Skb) -> list[Finding]:
     """What is wrong with an sk_buff and its shared info."""
-    findings = [finding for rule in skb.RULES for finding in rule(record)]
-    if record.shinfo is not None:
-        findings += judge_shinfo(record)
-    return findings
+    return [finding for rule in skb.RULES for finding in rule(record)] + judge_shinfo(record)
 
 
 def judge_shinfo(record: Skb) -> list[Finding]:
-    """What is wrong with the shared info of an sk_buff."""
-    return [finding for rule in shinfo.RULES for finding in rule(record)]
+    """What is wrong with the shared info of an sk_buff, and who wrote over it."""
+    findings = [finding for rule in shinfo.RULES for finding in rule(record)]
+    if any(finding.severity == CORRUPT for finding in findings):
+        findings += overrun.overrun(record)
+    return findings
 
 
 def judge_queue(record: Queue) -> list[Finding]:
     """What is wrong with the linkage of a queue."""
     return [finding for rule in queue.RULES for finding in rule(record)]
+
+
+def judge_sock(record: SockRecord) -> list[Finding]:
+    """What is wrong between a socket and the sk_buffs on its queues."""
+    return [finding for rule in sock.RULES for finding in rule(record)]

@@ -15,9 +15,9 @@ _MIN_COPY = 12  # bytes in a row that must stand elsewhere too to be called a co
 
 @dataclass(frozen=True)
 class Continuation:
-    """`length` bytes that go on with records of `period` bytes; `evidence` of them say so beyond chance.
+    """`length` bytes, up to the last one that says so, go on with records of `period` bytes.
 
-    `phase` is the offset in its record of the first byte.
+    `evidence` is how many of them say so beyond chance, `phase` the offset in its record of the first byte.
     """
 
     period: int
@@ -64,18 +64,15 @@ def _measure(before: bytes, after: bytes, period: int) -> Continuation | None:
     text = before[-records * period :] + after
     base = records * period
     evidence = length = 0
-    agreeing = comparable = 0
     for index in range(len(after)):
         expected = _expected(text, base + index, period, records)
         if expected is None:
             continue
-        comparable += 1
         if text[base + index] != expected:
             break
-        agreeing += 1
-        length = index + 1
-        evidence += expected != 0
-    # The records themselves must be records: their own columns must be mostly predictable.
+        if expected:
+            evidence += 1
+            length = index + 1
     if evidence < _MIN_EVIDENCE or not _is_regular(before, period, records):
         return None
     return Continuation(period, len(before) % period, length, evidence)

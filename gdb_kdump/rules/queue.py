@@ -1,44 +1,102 @@
-"""Invariants of struct sk_buff_head and the sk_buffs that it links."""
+"""Invariants of the queues that link sk_buffs: struct sk_buff_head, sk_backlog, struct rb_root, the accept queue."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from gdb_kdump.errors import Why
-from gdb_kdump.rules.findings import CORRUPT, Finding
+from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
 from gdb_kdump.rules.records import Queue
+from gdb_kdump.rules.tree import broken_tree
 from gdb_kdump.text import hex16
+
+# The C name of the pointer to the next element.
+_NEXT = {"accept": "dl_next"}
 
 
 def link(queue: Queue) -> Iterator[Finding]:
-    """Every node's prev is the node before it, and every next is memory.
+    """Every node's prev is the node before it, every next is memory, and the tail is the last node.
 
-    Mirrors include/linux/skbuff.h: __skb_insert, __skb_unlink.  Trap: the panic may have struck between the two
-    stores of one of them, with the other CPU's queue; it then shows as one bad link, and rightly so.
+    Mirrors include/linux/skbuff.h: __skb_insert, __skb_unlink; include/net/sock.h: __sk_add_backlog;
+    net/ipv4/inet_connection_sock.c: inet_csk_reqsk_queue_add.  Trap: the panic may have struck between the two stores
+    of one of them, with the other CPU's queue; it then shows as one bad link, and rightly so.
     """
     for bad in queue.bad_links:
-        message = f"prev of {hex16(bad.node)} does not lead back in the {queue.name} queue"
-        yield Finding("queue.link", bad.node, "prev", CORRUPT, hex16(bad.expected), hex16(bad.found), message)
-    if queue.hole is not None and queue.hole.why is Why.UNMAPPED:
+        end = "prev" if bad.member == "prev" else "next"
+        message = f"{end} of {hex16(bad.node)} does not lead to its neighbour in the {queue.name} queue"
+        yield Finding("queue.link", bad.node, bad.member, CORRUPT, hex16(bad.expected), hex16(bad.found), message)
+    if queue.hole is not None and queue.hole.why is Why.UNMAPPED and queue.kind != "rbtree":
         last = queue.nodes[-1] if queue.nodes else queue.head
-        found, expected = hex16(queue.hole.addr), "a struct sk_buff * or the queue's head"
+        found, expected = hex16(queue.hole.addr), f"{_element(queue)} or {_end(queue)}"
         message = f"next of {hex16(last)} leads out of memory in the {queue.name} queue"
-        yield Finding("queue.link", last, "next", CORRUPT, expected, found, message)
+        yield Finding("queue.link", last, _next(queue), CORRUPT, expected, found, message)
+
+
+def tail(queue: Queue) -> Iterator[Finding]:
+    """What names the last element names it.
+
+    Mirrors include/net/sock.h: __sk_add_backlog; net/ipv4/inet_connection_sock.c: inet_csk_reqsk_queue_add;
+    net/ipv4/tcp_input.c: tcp_data_queue_ofo.  Traps: ooo_last_skb stays as it was when the tree becomes empty, and
+    a walk that is cut short does not know the last element.
+    """
+    if queue.tail is None or not queue.complete or queue.bad_links:
+        return
+    member, found = queue.tail
+    expected = queue.nodes[-1] if queue.nodes else 0
+    if found != expected and (queue.nodes or queue.kind != "rbtree"):
+        message = f"the {queue.name} queue ends with {hex16(expected)}, but {member} says {hex16(found)}"
+        yield Finding("queue.link", queue.head, member, CORRUPT, hex16(expected), hex16(found), message)
+
+
+def tree(queue: Queue) -> Iterator[Finding]:
+    """A queue that is a red-black tree obeys the laws of one; see gdb_kdump.rules.tree."""
+    if queue.kind == "rbtree":
+        yield from broken_tree(queue)
 
 
 def cycle(queue: Queue) -> Iterator[Finding]:
     """Following next comes back to the head, and to nothing else twice; include/linux/skbuff.h: skb_queue_walk."""
     if queue.cycle is not None:
         last = queue.nodes[-1] if queue.nodes else queue.head
-        message = f"the {queue.name} queue runs in a circle of sk_buffs and never comes back to its head"
-        yield Finding("queue.cycle", last, "next", CORRUPT, hex16(queue.head), hex16(queue.cycle), message)
+        message = f"the {queue.name} queue runs in a circle and never comes to {_end(queue)}"
+        expected = hex16(queue.head) if queue.kind == "list" else "NULL"
+        yield Finding("queue.cycle", last, _next(queue), CORRUPT, expected, hex16(queue.cycle), message)
 
 
 def qlen(queue: Queue) -> Iterator[Finding]:
-    """qlen is the number of sk_buffs; include/linux/skbuff.h: __skb_queue_tail.  Trap: only a whole walk can tell."""
-    if queue.complete and queue.qlen != len(queue.nodes):
-        message = f"the {queue.name} queue holds {len(queue.nodes)} sk_buffs, but qlen says {queue.qlen}"
-        yield Finding("queue.qlen", queue.head, "qlen", CORRUPT, str(len(queue.nodes)), str(queue.qlen), message)
+    """qlen is the number of elements; include/linux/skbuff.h: __skb_queue_tail; include/net/sock.h: sk_acceptq_added.
+
+    Traps: only a whole walk along sound links can tell.  sk_backlog.len is in bytes of truesize, and while
+    __release_sock works it still has those that were taken off, so too much is only suspect; too little is the rule
+    where TCP coalesces sk_buffs without adding to it, but nothing at all is wrong for certain.
+    """
+    if not queue.complete or queue.bad_links or queue.kind == "rbtree":
+        return
+    if queue.kind == "backlog":
+        if queue.qlen > queue.truesize or (queue.nodes and queue.qlen <= 0):
+            severity = CORRUPT if queue.qlen <= 0 else SUSPECT
+            message = f"the backlog holds {queue.truesize} bytes of truesize, but its len says {queue.qlen}" + (
+                "" if severity == CORRUPT else "; right only while its owner is at work on it (__release_sock)"
+            )
+            yield Finding("queue.qlen", queue.head, "len", severity, str(queue.truesize), str(queue.qlen), message)
+        return
+    if queue.qlen != len(queue.nodes):
+        member = "sk_ack_backlog" if queue.kind == "accept" else "qlen"
+        message = f"the {queue.name} queue holds {len(queue.nodes)} elements, but {member} says {queue.qlen}"
+        at = queue.sock if queue.kind == "accept" else queue.head
+        yield Finding("queue.qlen", at, member, CORRUPT, str(len(queue.nodes)), str(queue.qlen), message)
 
 
-RULES = (link, cycle, qlen)
+def _next(queue: Queue) -> str:
+    return _NEXT.get(queue.kind, "next")
+
+
+def _element(queue: Queue) -> str:
+    return "a struct request_sock *" if queue.kind == "accept" else "a struct sk_buff *"
+
+
+def _end(queue: Queue) -> str:
+    return "the queue's head" if queue.kind == "list" else "NULL"
+
+
+RULES = (link, tail, tree, cycle, qlen)

@@ -16,12 +16,33 @@ class Hole:
 
 
 @dataclass(frozen=True)
+class Place:
+    """The memory that an address points into.
+
+    `kind` is "slab", "page" (allocated otherwise), "free" (a page that nobody has), or "unknown"; for slab memory
+    `start` and `size` are the object's, `state` is "allocated", "free" or "unknown", and `cache` its kmem_cache's name.
+    `is_skb` says that the cache is one of those that hold sk_buffs.
+    """
+
+    kind: str
+    start: int = 0
+    size: int = 0
+    state: str = "unknown"
+    cache: str = ""
+    is_skb: bool = False
+
+
+@dataclass(frozen=True)
 class Frag:
-    """One skb_frag_t: `page` (struct page *, or a tagged netmem), `offset` and `size` in bytes."""
+    """One skb_frag_t: `page` (struct page *, or a tagged netmem), `offset` and `size` in bytes.
+
+    `room` is the size of the (compound) page in bytes, 0 when `page` is no struct page, None when that is not known.
+    """
 
     page: int
     offset: int
     size: int
+    room: int | None = None
 
 
 @dataclass(frozen=True)
@@ -43,13 +64,21 @@ class FragList:
 
 @dataclass(frozen=True)
 class SharedInfo:
-    """A struct skb_shared_info; `frags` has its first `nr_frags` fragments, but never more than `max_frags`."""
+    """A struct skb_shared_info; `frags` has its first `nr_frags` fragments, but never more than `max_frags`.
+
+    `known_gso_types` are the bits of gso_type that this kernel defines, 0 when its debug information does not say.
+    """
 
     addr: int
     nr_frags: int
     dataref: int
     frag_list: int
+    gso_size: int
+    gso_segs: int
+    gso_type: int
+    tx_flags: int
     max_frags: int
+    known_gso_types: int
     frags: tuple[Frag, ...]
     chain: FragList
 
@@ -58,7 +87,9 @@ class SharedInfo:
 class Skb:
     """A struct sk_buff; `tail` and `end` are addresses, whatever the kernel stores.
 
-    `shinfo` is None where it cannot be read: `hole` says why.
+    `shinfo` is None where it cannot be read: `hole` says why.  The headers are offsets from `head` in bytes, None when
+    not set.  `size` is sizeof(struct sk_buff), `shinfo_size` that of its shared info.  `place` and `head_place` are
+    the memory that the sk_buff and its buffer stand in, `buffer` the bytes from head on through the shared info.
     """
 
     addr: int
@@ -75,8 +106,19 @@ class Skb:
     users: int
     cloned: int
     nohdr: int
+    headers: tuple[tuple[str, int | None], ...]
+    size: int
+    shinfo_size: int
     shinfo: SharedInfo | None
     hole: Hole | None
+    place: Place = Place("unknown")
+    head_place: Place = Place("unknown")
+    buffer: bytes = b""
+
+    @property
+    def shinfo_bytes(self) -> bytes:
+        """The bytes of the shared info, as far as they could be read."""
+        return self.buffer[self.end - self.head :] if 0 <= self.end - self.head <= len(self.buffer) else b""
 
 
 @dataclass(frozen=True)
@@ -121,7 +163,8 @@ class Queue:
 
     `kind` says what links them, and what `qlen` counts:
     list     a struct sk_buff_head; qlen is its member.  A walk that did not end at the head ended at `cycle` (a node
-             that comes again) or at `hole`; `from_tail` are those that only the walk along prev reaches, last first
+             that comes again), at `hole`, or at `astray` (something that next leads to and that is no member);
+             `from_tail` are those that only the walk along prev reaches, last first
     backlog  sock.sk_backlog, linked by next alone; qlen is its len: bytes of truesize
     accept   the struct request_socks (not sk_buffs) of a listening socket; qlen is sock.sk_ack_backlog
     rbtree   a struct rb_root; the kernel keeps no count, so qlen is what was walked; `tree` has what the nodes say
@@ -138,6 +181,7 @@ class Queue:
     cycle: int | None = None
     hole: Hole | None = None
     from_tail: tuple[int, ...] = ()
+    astray: int | None = None
     kind: str = "list"
     tree: tuple[TreeNode, ...] = ()
     dead_ends: tuple[DeadEnd, ...] = ()
@@ -149,7 +193,7 @@ class Queue:
     @property
     def complete(self) -> bool:
         """Whether the walk came to the end that the kernel would come to."""
-        return self.cycle is None and self.hole is None and not self.dead_ends
+        return self.cycle is None and self.hole is None and self.astray is None and not self.dead_ends
 
     @property
     def skbs(self) -> tuple[int, ...]:

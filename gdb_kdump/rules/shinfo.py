@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gdb_kdump.errors import Why
-from gdb_kdump.rules.findings import CORRUPT, Finding
+from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
 from gdb_kdump.rules.records import Skb
 from gdb_kdump.text import hex16, is_kernel_address
 
 _DATAREF_SHIFT = 16  # include/linux/skbuff.h: SKB_DATAREF_SHIFT
+_SKBTX_HW_TSTAMP, _SKBTX_IN_PROGRESS = 1, 4  # include/linux/skbuff.h, the same bits since v2.6.30
 
 
 def nr_frags(skb: Skb) -> Iterator[Finding]:
@@ -69,4 +70,64 @@ def dataref(skb: Skb) -> Iterator[Finding]:
         yield Finding("shinfo.dataref", skb.addr, "dataref", CORRUPT, expected, found, message)
 
 
-RULES = (nr_frags, frag_list, dataref)
+def frag(skb: Skb) -> Iterator[Finding]:
+    """Every fragment lies within its page.
+
+    Mirrors include/linux/skbuff.h: skb_frag_page, skb_frag_address.  Traps: the page may be compound, or no page at
+    all but device memory (its pointer has bit 0 set); with a nonsensical nr_frags there are no fragments to speak of.
+    """
+    shinfo = skb.shinfo
+    if shinfo is None or shinfo.nr_frags > shinfo.max_frags:
+        return
+    for number, piece in enumerate(shinfo.frags):
+        member, found = f"frags[{number}]", f"page {hex16(piece.page)}, offset {piece.offset}, size {piece.size}"
+        message = ""
+        if piece.page & 1 or piece.room is None:
+            continue
+        if piece.room == 0:
+            message = "its page is no struct page of this kernel"
+        elif piece.offset + piece.size > piece.room:
+            message = f"it reaches {piece.offset + piece.size - piece.room} bytes behind its page of {piece.room}"
+        if message:
+            yield Finding("shinfo.frag", skb.addr, member, CORRUPT, "a part of a page", found, message)
+
+
+def gso(skb: Skb) -> Iterator[Finding]:
+    """gso_size, gso_segs and gso_type describe how this sk_buff is cut into segments.
+
+    Mirrors include/linux/skbuff.h: skb_is_gso, enum SKB_GSO_*, and net/ipv4/tcp_offload.c: tcp_gso_segment.  Traps:
+    gso_segs may be 0 where a guest or the device left the counting to us, and TCP sets gso_size for what it may cut
+    later, so only more segments than bytes are impossible.
+    """
+    shinfo = skb.shinfo
+    if shinfo is None:
+        return
+    found = f"gso_size {shinfo.gso_size}, gso_segs {shinfo.gso_segs}, gso_type {shinfo.gso_type:#x}"
+    unknown = shinfo.gso_type & 0xFFFFFFFF & ~shinfo.known_gso_types if shinfo.known_gso_types else 0
+    if unknown:
+        message = f"bits {unknown:#x} of gso_type mean nothing to this kernel"
+        yield Finding("shinfo.gso", skb.addr, "gso_type", CORRUPT, "known SKB_GSO_* bits", found, message)
+    if shinfo.gso_segs > 1 and (shinfo.gso_segs - 1) * shinfo.gso_size > skb.len:
+        message = f"{shinfo.gso_segs} segments of {shinfo.gso_size} bytes do not come from {skb.len} bytes"
+        yield Finding("shinfo.gso", skb.addr, "gso_segs", CORRUPT, "segments of len bytes", found, message)
+    elif shinfo.gso_segs > 1 and not shinfo.gso_size:
+        message = "segments of no size"
+        yield Finding("shinfo.gso", skb.addr, "gso_size", CORRUPT, "more than 0", found, message)
+
+
+def tx_flags(skb: Skb) -> Iterator[Finding]:
+    """tx_flags ask for timestamps; include/linux/skbuff.h: SKBTX_*.
+
+    Trap: all eight bits have had a meaning in some kernel, so only what no sender asks for together is suspicious: a
+    timestamp in progress that nobody requested, or everything at once.
+    """
+    shinfo = skb.shinfo
+    if shinfo is None:
+        return
+    in_progress_unasked = shinfo.tx_flags & (_SKBTX_HW_TSTAMP | _SKBTX_IN_PROGRESS) == _SKBTX_IN_PROGRESS
+    if in_progress_unasked or shinfo.tx_flags == 0xFF:
+        message = "no sender asks for these together"
+        yield Finding("shinfo.tx_flags", skb.addr, "tx_flags", SUSPECT, "SKBTX_* bits", f"{shinfo.tx_flags:#x}", message)
+
+
+RULES = (nr_frags, frag_list, dataref, frag, gso, tx_flags)

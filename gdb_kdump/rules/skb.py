@@ -6,26 +6,29 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from gdb_kdump.errors import Why
-from gdb_kdump.rules.findings import CORRUPT, Finding
+from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
 from gdb_kdump.rules.records import Skb
-from gdb_kdump.text import hex16
+from gdb_kdump.text import hex16, is_kernel_address
+
+_SATURATED = 0x3FFFFFFF
+_MANY_USERS = 100_000
+_LARGEST_TRUESIZE = 4 << 20  # 17 fragments of 64 KiB and their heads, several times over
 
 
 def order(skb: Skb) -> Iterator[Finding]:
-    """head <= data <= tail <= end, in a buffer that exists.
+    """head <= data <= tail <= end.
 
     Mirrors include/linux/skbuff.h: skb_headroom, skb_tailroom, and the checks of net/core/skbuff.c: skb_put, skb_push
-    (skb_over_panic, skb_under_panic).  Trap: a buffer that makedumpfile left out is no wild one.
+    (skb_over_panic, skb_under_panic).  Trap: a wild head puts every other pointer out of order: head.buffer says so.
     """
+    if not is_kernel_address(skb.head):
+        return
     pointers = (("head", skb.head), ("data", skb.data), ("tail", skb.tail), ("end", skb.end))
     found = ", ".join(f"{name} {hex16(value)}" for name, value in pointers)
     for (low, low_value), (high, high_value) in pairwise(pointers):
         if low_value > high_value:
             message = f"{low} stands behind {high} by {low_value - high_value} bytes"
             yield Finding("skb.order", skb.addr, high, CORRUPT, "head <= data <= tail <= end", found, message)
-    if skb.hole is not None and skb.hole.why is Why.UNMAPPED:
-        message = f"the buffer's end at {hex16(skb.hole.addr)} is no memory of this kernel"
-        yield Finding("skb.order", skb.addr, "head", CORRUPT, "a mapped buffer", found, message)
 
 
 def length(skb: Skb) -> Iterator[Finding]:
@@ -52,4 +55,105 @@ def length(skb: Skb) -> Iterator[Finding]:
         yield Finding("skb.len", skb.addr, "data_len", CORRUPT, str(fragments), str(skb.data_len), message)
 
 
-RULES = (order, length)
+def address(skb: Skb) -> Iterator[Finding]:
+    """An sk_buff is an object of one of the skb caches, or the second one of an fclone pair.
+
+    Mirrors net/core/skbuff.c: __alloc_skb, kfree_skbmem.  Trap: what holds it is known only where the slab pages are
+    in the dump.
+    """
+    place, expected = skb.place, "an object of an skb cache"
+    if skb.addr % 8 or not is_kernel_address(skb.addr):
+        yield Finding("skb.address", skb.addr, "", CORRUPT, expected, hex16(skb.addr), "this is no kernel pointer")
+    elif place.kind == "free":
+        message = "the page that it stands in belongs to nobody"
+        yield Finding("skb.address", skb.addr, "", CORRUPT, expected, "a free page", message)
+    elif place.kind == "slab" and not place.is_skb:
+        found, message = f"an object of {place.cache}", "this memory belongs to something else"
+        yield Finding("skb.address", skb.addr, "", CORRUPT, expected, found, message)
+    elif place.kind == "slab" and skb.addr - place.start not in (0, skb.size):
+        message = f"it points {skb.addr - place.start} bytes into an object"
+        yield Finding("skb.address", skb.addr, "", CORRUPT, expected, hex16(place.start), message)
+
+
+def freed(skb: Skb) -> Iterator[Finding]:
+    """An sk_buff that something still holds is not on its cache's free list; net/core/skbuff.c: kfree_skbmem."""
+    if skb.place.kind == "slab" and skb.place.state == "free":
+        message = f"the object is on the free list of {skb.place.cache}: it was freed while in use"
+        yield Finding("skb.freed", skb.addr, "", CORRUPT, "an allocated object", "a free object", message)
+
+
+def users(skb: Skb) -> Iterator[Finding]:
+    """There is a user, and not a saturated count of them.
+
+    Mirrors include/linux/refcount.h: REFCOUNT_SATURATED, and net/core/skbuff.c: kfree_skb, which frees at 0.
+    Trap: an sk_buff on its way through kfree_skb has none; it is on no queue any more.
+    """
+    if skb.users == 0:
+        yield Finding("skb.users", skb.addr, "users", CORRUPT, "at least 1", "0", "nobody holds it, yet it is here")
+    elif skb.users < 0 or skb.users > _SATURATED:
+        found = f"{skb.users} ({skb.users & 0xFFFFFFFF:#x})"
+        yield Finding("skb.users", skb.addr, "users", CORRUPT, "at least 1", found, "the reference count overflowed")
+    elif skb.users > _MANY_USERS:
+        message = "more references than any code takes"
+        yield Finding("skb.users", skb.addr, "users", SUSPECT, f"at most {_MANY_USERS}", str(skb.users), message)
+
+
+def truesize(skb: Skb) -> Iterator[Finding]:
+    """truesize accounts for the sk_buff itself, and not for more memory than an sk_buff can hold.
+
+    Mirrors include/linux/skbuff.h: SKB_TRUESIZE.  Traps: pskb_expand_head does not add a larger head, a clone keeps
+    its original's, and coalescing adds whole buffers; so only what no path can make is corrupt.
+    """
+    limit = _LARGEST_TRUESIZE + 16 * skb.len
+    chain = skb.shinfo.chain if skb.shinfo is not None else None
+    if skb.truesize < skb.size:
+        message = f"less than the {skb.size} bytes of the sk_buff alone"
+        expected = f"at least {skb.size}"
+    elif skb.truesize > limit and not (chain and chain.skbs):
+        message, expected = "more memory than an sk_buff can hold", f"at most about {limit}"
+    else:
+        return
+    yield Finding("skb.truesize", skb.addr, "truesize", CORRUPT, expected, str(skb.truesize), message)
+
+
+def headers(skb: Skb) -> Iterator[Finding]:
+    """The header offsets that are set point into the buffer.
+
+    Mirrors include/linux/skbuff.h: skb_mac_header_was_set, skb_network_header, skb_transport_header.  Trap: the order
+    of the three is no invariant: a tunnel's are reused.
+    """
+    room = skb.end - skb.head
+    if room < 0:
+        return  # skb.order has said so
+    for name, offset in skb.headers:
+        if offset is not None and not 0 <= offset <= room:
+            message = f"{name} points {offset - room} bytes behind the buffer"
+            yield Finding("skb.headers", skb.addr, name, CORRUPT, f"at most {room}", str(offset), message)
+
+
+def buffer(skb: Skb) -> Iterator[Finding]:
+    """head is memory that somebody has allocated, and the shared info fits in it.
+
+    Mirrors net/core/skbuff.c: kmalloc_reserve, skb_free_head.  Traps: a buffer that makedumpfile left out is no wild
+    one; a head of a page fragment is no slab object; KFENCE objects do not start where their slab would have them.
+    """
+    place, found = skb.head_place, hex16(skb.head)
+    needed = skb.end - skb.head + skb.shinfo_size
+    message = ""
+    if not is_kernel_address(skb.head):
+        message = "head is no kernel pointer"
+    elif skb.hole is not None and skb.hole.why is Why.UNMAPPED:
+        message = f"the shared info at {hex16(skb.hole.addr)} is no memory of this kernel"
+    elif place.kind == "free":
+        message = "the page of the buffer belongs to nobody: it was freed"
+    elif place.kind == "slab" and place.state == "free":
+        message = f"the buffer is on the free list of {place.cache}: it was freed"
+    elif place.kind == "slab" and place.start != skb.head:
+        message = f"head points {skb.head - place.start} bytes into an object of {place.cache}"
+    elif place.kind == "slab" and needed > place.size:
+        message = f"the buffer and its shared info take {needed} bytes, the object of {place.cache} has {place.size}"
+    if message:
+        yield Finding("head.buffer", skb.addr, "head", CORRUPT, "an allocated buffer", found, message)
+
+
+RULES = (address, freed, users, order, length, truesize, headers, buffer)

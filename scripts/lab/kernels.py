@@ -11,9 +11,10 @@ import initramfs
 from errors import LabError
 
 GUEST = Path(__file__).resolve().parent / "guest"
-LOADER_SOURCES = ("load.c", "payload.c", "inet.c", "tcp.c", "other.c", "tasks.c", "odd.c", "stacks.c")
+LOADER_SOURCES = ("load.c", "payload.c", "inet.c", "tcp.c", "other.c", "tasks.c", "odd.c", "stacks.c", "plant.c")
 MODULE_FILES = (
-    "Makefile", "main.c", "publish.c", "damage.c", "crash.c", "spin.c", "wait.c", "module.h", "kdump_lab.h",
+    "Makefile", "main.c", "publish.c", "damage.c", "faults.c", "faults_skb.c", "faults_queue.c", "faults_slab.c",
+    "crash.c", "spin.c", "wait.c", "module.h", "faults.h", "kdump_lab.h",
 )  # fmt: skip
 COMPILE_LOADER = ("gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread")
 

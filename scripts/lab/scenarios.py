@@ -5,6 +5,8 @@
 
 from dataclasses import dataclass
 
+from faults import FAULTS, SLUB_DEBUG, SLUB_FAULTS, words
+
 
 @dataclass(frozen=True)
 class Scenario:
@@ -74,6 +76,19 @@ SCENARIOS = (
             "cork-flush",
         ),
         expect=r"general protection fault.*RIP: 0010:skb_release_data\+",
+    ),
+    Scenario(
+        name="faults",
+        summary="the fault matrix: damage of every kind, each on a socket of its own, planted just before sysrq-c",
+        words=words(FAULTS),
+        expect=r"Kernel panic - not syncing: sysrq triggered crash",
+    ),
+    Scenario(
+        name="faults-slub",
+        summary="faults under slub_debug: red zones and poison hit, freed objects poisoned; sysrq-c",
+        words=words(SLUB_FAULTS),
+        cmdline=SLUB_DEBUG,
+        expect=r"Kernel panic - not syncing: sysrq triggered crash",
     ),
     Scenario(
         name="tasks",

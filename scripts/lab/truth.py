@@ -19,6 +19,17 @@ All addresses are strings of "0x" and 16 digits, all other values numbers unless
     fault           null, or {kind, label, queue, sock, skb, written_from, first_damaged, damaged_bytes, bytes,
                     before: {nr_frags, dataref, frag_list}}.  From written_from to first_damaged (= skb->end) lies room
                     of the buffer that nothing used; "bytes" are the damaged bytes as hex digits
+    faults          [{kind, label, queue, sock, skb, rule, object, objects, member, before, after, writes, also}]: what
+                    was planted after all the rest of this was published, so socks and skbs show it still sound
+      rule          [rule ids]: each of them is right; the first is the best
+      object        what the finding must name; any of objects is right, and object is the first of them
+      skb           the damaged sk_buff, or the one whose slab is damaged; 0 where it is none
+      member        the C member, or a word for what was overwritten, that the first of writes is to, with its value
+                    before and after; null where nothing was written, but freed
+      writes        [{member, address, size, before, after}] in order: up to 8 bytes are numbers, 8 of them an address
+                    (string); more are hex digits, or "" from 129 bytes on.  An overrun's last one begins at the shared
+                    info or at the sk_buff
+      also          [[rule, object]]: consequences that may be reported, too; "*" is any rule
     cpus            [{cpu, task, pid}]: what each CPU ran at the end of the publication
     tasks           [{task, pid, tgid, comm, kernel, stack, state, exit_state, cpu, stack_trace}]: all tasks.  "kernel"
                     is 1 for kernel threads, whose state, exit_state and cpu are null, as they change, but for those of
@@ -70,7 +81,9 @@ def read_console(lines: list[str], log: list[str], expect: str) -> Record:
 
     The panic is looked for in log: the console again, or what the kernel's log held.
     """
-    records = _last_publication(lines)
+    records = _last_block(lines, "begin", "end")
+    if records is None:
+        raise LabError("truth", "nothing was published")
     by_kind: dict[str, list[Record]] = {}
     for record in records:
         by_kind.setdefault(record.pop("r"), []).append(record)
@@ -88,6 +101,7 @@ def read_console(lines: list[str], log: list[str], expect: str) -> Record:
         "panic_task": _panic_task(panic),
         "nmi_traces": _nmi_traces(panic),
         "fault": next(iter(by_kind.get("fault", [])), None),
+        "faults": _faults(_last_block(lines, "begin-faults", "end-faults") or []),
         "cpus": by_kind["cpu"],
         "tasks": _tasks(by_kind),
         "socks": _socks(by_kind),
@@ -95,9 +109,9 @@ def read_console(lines: list[str], log: list[str], expect: str) -> Record:
     }
 
 
-def _last_publication(lines: list[str]) -> list[Record]:
-    """The records between the last "begin" and its "end", which says how many there must be."""
-    records: list[Record] = []
+def _last_block(lines: list[str], begin: str, end: str) -> list[Record] | None:
+    """The records between the last `begin` and its `end`, which says how many there must be; None without any."""
+    records: list[Record] | None = None
     for line in lines:
         _, found, text = line.partition("KDLAB ")
         if not found:
@@ -106,15 +120,19 @@ def _last_publication(lines: list[str]) -> list[Record]:
             record = json.loads(text)
         except json.JSONDecodeError as error:
             raise LabError("truth", f"a line of the console is damaged ({error})", (line,)) from error
-        if record["r"] == "begin":
+        if record["r"] == begin:
             records = []
-        elif record["r"] == "end":
+        elif records is None:
+            continue
+        elif record["r"] == end:
             if record["lines"] != len(records):
                 raise LabError("truth", f"{record['lines']} lines were published, {len(records)} arrived")
             return records
         else:
             records.append(record)
-    raise LabError("truth", "the publication has no end")
+    if records is not None:
+        raise LabError("truth", f"the block that {begin} opens has no end")
+    return None
 
 
 def _panic_lines(lines: list[str]) -> list[str]:
@@ -154,6 +172,39 @@ def _nmi_traces(panic: list[str]) -> list[Record]:
         if inside:
             traces[-1]["lines"].append(line)
     return traces
+
+
+def _faults(records: list[Record]) -> list[Record]:
+    """The planted faults, each with its writes and consequences."""
+    by_fault: dict[int, list[Record]] = {}
+    for record in records:
+        by_fault.setdefault(record.pop("fault"), []).append(record)
+    return [_fault(planted, rest) for planted, *rest in by_fault.values()]
+
+
+def _fault(planted: Record, rest: list[Record]) -> Record:
+    writes = [_write(record) for record in rest if record["r"] == "planted_write"]
+    also = [record for record in rest if record["r"] == "planted_also"]
+    first = writes[0] if writes else {"member": None, "before": None, "after": None}
+    return {
+        **{key: planted[key] for key in ("kind", "label", "queue", "sock", "skb")},
+        "rule": planted["rule"].split(),
+        "object": planted["objects"][0],
+        "objects": planted["objects"],
+        **{key: first[key] for key in ("member", "before", "after")},
+        "writes": writes,
+        "also": [[rule, record["object"]] for record in also for rule in record["rules"].split()],
+    }
+
+
+def _write(record: Record) -> Record:
+    """Before and after of what is as large as a member are little-endian numbers; a pointer is an address."""
+    result = {key: record[key] for key in ("member", "address", "size", "before", "after")}
+    for key in ("before", "after"):
+        if record["size"] <= 8:
+            value = int.from_bytes(bytes.fromhex(record[key]), "little")
+            result[key] = f"0x{value:016x}" if record["size"] == 8 else value
+    return result
 
 
 def _tasks(by_kind: dict[str, list[Record]]) -> list[Record]:

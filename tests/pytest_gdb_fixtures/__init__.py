@@ -11,6 +11,7 @@ Part of this repository: tests/conftest.py loads it, and no registry has it.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,11 @@ from pytest_gdb_fixtures.process import Gdb, Run
 from pytest_gdb_fixtures.programs import compile_program
 
 __all__ = ["Gdb", "LabDump", "Run"]
+
+
+def pytest_configure() -> None:
+    """Take Ctrl-C back: who runs the tests in the background has it ignored, and every child would inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -44,5 +44,7 @@ struct lab_do {
 #define LAB_HOLD	_IOW('k', 4, struct lab_sock)	/* own the socket for ever: its input goes to the backlog */
 #define LAB_PUBLISH	_IO('k', 5)
 #define LAB_DO		_IOW('k', 6, struct lab_do)
+#define LAB_FAULT	_IOW('k', 7, struct lab_damage)	/* get a fault ready */
+#define LAB_PLANT	_IO('k', 8)			/* plant all that are ready and publish them */
 
 #endif

@@ -119,6 +119,18 @@ void plant(struct lab_damage *damage)
 		die("damage %s on %s", damage->kind, damage->label);
 }
 
+void prepare_fault(struct lab_damage *damage)
+{
+	if (ioctl(lab_fd, LAB_FAULT, damage))
+		die("fault %s on %s", damage->kind, damage->label);
+}
+
+void plant_faults(void)
+{
+	if (ioctl(lab_fd, LAB_PLANT))
+		die("planting faults");
+}
+
 /* Most actions do not come back. */
 void module_do(const char *action, int value)
 {
@@ -242,7 +254,9 @@ static const struct word own_words[] = {
 
 static void run_line(int argc, char **argv)
 {
-	const struct word *const tables[] = { own_words, inet_words, tcp_words, other_words, task_words, stack_words };
+	const struct word *const tables[] = {
+		own_words, inet_words, tcp_words, other_words, task_words, stack_words, plant_words,
+	};
 
 	for (size_t i = 0; i < sizeof(tables) / sizeof(*tables); i++)
 		for (const struct word *word = tables[i]; word->name; word++)

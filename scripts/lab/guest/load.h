@@ -14,6 +14,8 @@ void pause_ms(int ms);
 void publish_fd(int fd, const char *name, const char *part);
 void hold_fd(const char *name, const char *part);
 void plant(struct lab_damage *damage);
+void prepare_fault(struct lab_damage *damage);
+void plant_faults(void);
 void module_do(const char *action, int value);
 void stay_on_cpu(int cpu);
 void write_file(const char *path, const char *value);
@@ -31,7 +33,8 @@ struct word {
 };
 
 /* One table per subject, each closed by an empty entry. */
-extern const struct word inet_words[], tcp_words[], other_words[], task_words[], stack_words[];
+extern const struct word inet_words[], tcp_words[], other_words[], task_words[], stack_words[],
+	plant_words[];
 
 /* inet.c */
 int inet_socket(int family, int type, int port);

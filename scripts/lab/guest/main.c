@@ -73,10 +73,13 @@ static long lab_run(unsigned int cmd, void *arg)
 		note->text[LAB_NOTE_LEN - 1] = 0;
 		return lab_add_note(note->text);
 	case LAB_DAMAGE:
+	case LAB_FAULT:
 		damage->kind[LAB_NAME_LEN - 1] = 0;
 		damage->label[LAB_NAME_LEN - 1] = 0;
 		damage->queue[LAB_NAME_LEN - 1] = 0;
-		return lab_damage(damage);
+		return cmd == LAB_FAULT ? lab_fault_prepare(damage) : lab_damage(damage);
+	case LAB_PLANT:
+		return lab_fault_plant();
 	case LAB_PUBLISH:
 		return lab_publish();
 	}

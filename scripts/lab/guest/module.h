@@ -8,7 +8,7 @@
 
 #include "kdump_lab.h"
 
-#define LAB_MAX_SOCKS	96
+#define LAB_MAX_SOCKS	256
 
 /* A socket that the loader handed over; its file stays referenced, so it cannot go away. */
 struct lab_entry {
@@ -38,6 +38,10 @@ int lab_publish(void);
 
 /* damage.c */
 int lab_damage(const struct lab_damage *damage);
+
+/* faults.c */
+int lab_fault_prepare(const struct lab_damage *damage);
+int lab_fault_plant(void);
 
 /*
  * A function that is a frame of its own, under its own name.  Each also has work left after its call, or the

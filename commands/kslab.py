@@ -1,0 +1,309 @@
+"""kslab: the page, slab, cache and object that an address lies in; the caches."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from gdb_kdump.commands.arguments import Arguments, Option, address
+from gdb_kdump.commands.base import Command
+from gdb_kdump.commands.findings import finding_json, findings_text, note_findings
+from gdb_kdump.commands.tables import pairs, table
+from gdb_kdump.errors import UsageError
+from gdb_kdump.kernel.pages import Page, Pages
+from gdb_kdump.kernel.slab import Slabs
+from gdb_kdump.kernel.slabcaches import SlabCaches
+from gdb_kdump.kernel.source import Source
+from gdb_kdump.rules.findings import Finding
+from gdb_kdump.rules.slab import judge_slab
+from gdb_kdump.rules.slabrecords import FREE, UNKNOWN, Guard, Slab, SlabCache, SlabObject, Track
+from gdb_kdump.session import Session
+from gdb_kdump.text import hex16
+
+
+@dataclass(frozen=True)
+class Located:
+    """An address, its page (None where it has none), its slab, where that is (a list), and its object with all else."""
+
+    addr: int
+    page: Page | None
+    slab: Slab | None
+    place: str
+    found: SlabObject | None
+    before: SlabObject | None
+    after: SlabObject | None
+    tracks: tuple[tuple[Track, tuple[str, ...]], ...]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class CacheRow:
+    """A cache, the number of its slabs and objects, and how many of those are free and unknown."""
+
+    cache: SlabCache
+    slabs: int
+    objects: int
+    free: int
+    unknown: int
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The caches, and sentences for what may be missing."""
+
+    rows: tuple[CacheRow, ...]
+    missing: tuple[str, ...]
+
+
+class Kslab(Command["Located | Listed"]):
+    name = "kslab"
+    operands = "ADDRESS | -l [PATTERN]"
+    summary = """Show what memory ADDRESS is: its page, slab cache and object, and whether that is allocated or free.
+ADDRESS is a GDB expression, or hex digits without 0x, and may lie anywhere in the object.  The neighbours are the
+objects before and after it; with slub_debug red zones, poison and the last allocation and free are shown, too.
+$_kfindings is set to the number of corrupt findings."""
+    options = (Option("-l", "list the caches, or those whose names match PATTERN"),)
+
+    def read(self, session: Session, arguments: Arguments) -> Located | Listed:
+        if arguments.has("-l"):
+            if len(arguments.operands) > 1:
+                raise UsageError("-l takes one PATTERN")
+            return _list(session, arguments.operands[0] if arguments.operands else "*")
+        if not arguments.operands:
+            raise UsageError("name an address: kslab ADDRESS, or list the caches: kslab -l")
+        return _locate(session, address(" ".join(arguments.operands)))
+
+    def note(self, result: Located | Listed) -> None:
+        if isinstance(result, Located):
+            note_findings(result.findings)
+
+    def text(self, result: Located | Listed) -> Iterator[str]:
+        return _located_text(result) if isinstance(result, Located) else _listed_text(result)
+
+    def json(self, result: Located | Listed) -> Any:
+        return _located_json(result) if isinstance(result, Located) else _listed_json(result)
+
+
+def _locate(session: Session, addr: int) -> Located:
+    page = session.once(Pages).find(addr)
+    if page is None or not page.is_slab:
+        return Located(addr, page, None, "", None, None, None, (), ())
+    slabs = session.once(Slabs)
+    slab, found = slabs.find_slab(addr), slabs.find_object(addr)
+    place = slabs.place(slab) if slab is not None else ""
+    if found is None:
+        return Located(addr, page, slab, place, None, None, None, (), ())
+    before, after = slabs.neighbours(found)
+    tracks = tuple((track, _functions(session, track)) for track in slabs.tracks(found))
+    judged = dict.fromkeys(finding for one in (found, before, after) if one for finding in judge_slab(one))
+    return Located(addr, page, slab, place, found, before, after, tracks, tuple(judged))
+
+
+def _functions(session: Session, track: Track) -> tuple[str, ...]:
+    """The functions of a track's stack, or of its caller alone where no stack was kept."""
+    source, names = session.once(Source), []
+    for pc in track.stack or (track.caller,):
+        frame = source.frames(pc, True)[-1]
+        where = f"{frame.function}+{frame.offset:#x}" if frame.function and frame.offset is not None else hex16(pc)
+        names.append(where + (f" [{frame.module}]" if frame.module else ""))
+    return tuple(names)
+
+
+def _located_text(result: Located) -> Iterator[str]:
+    rows: list[tuple[str, Any]] = [("ADDRESS", hex16(result.addr))]
+    page, slab, found = result.page, result.slab, result.found
+    if page is None:
+        rows.append(("PAGE", "none: the address is not in the direct map of memory, nor in the kernel's image"))
+    else:
+        what = page.kind or "in use" if page.refcount or page.kind else "not in use"
+        size = f", part of 2^{page.order} pages from {hex16(page.start)}" if page.order else ""
+        rows.append(("PAGE", f"{hex16(page.addr)} (pfn {page.pfn:#x}): {what}{size}; refcount {page.refcount}"))
+        rows.append(("FLAGS", ", ".join(page.flags) or "none"))
+    if slab is not None:
+        counts = f"{slab.objects} objects, {slab.inuse} in use by the slab's count, {len(slab.free)} free"
+        rows.append(("SLAB", f"{hex16(slab.addr)} ({result.place}), memory {hex16(slab.start)}: {counts}"))
+        cache = slab.cache
+        sizes = f"object_size {cache.object_size}, size {cache.size}, free pointer at {cache.offset}"
+        pad = f", red_left_pad {cache.red_left_pad}" if cache.red_left_pad else ""
+        rows.append(("CACHE", f"{cache.name} ({hex16(cache.addr)}): {sizes}{pad}"))
+        rows.append(("CACHE FLAGS", ", ".join(sorted(cache.flags)) or "none"))
+        if found is None:
+            rows.append(("OBJECT", "none: the address lies behind the last object of the slab"))
+    if found is not None:
+        rows.append(("OBJECT", f"{hex16(found.start)}{found.offset:+#x}, number {found.index}"))
+        rows.append(("STATE", found.state + (f": {found.reason}" if found.reason else "")))
+    yield from pairs(rows)
+    if found is None:
+        return
+    yield ""
+    around = (("before", result.before), ("this", found), ("after", result.after))
+    cells = [(name, hex16(o.start), o.state, _guards_text(o), o.reason) for name, o in around if o is not None]
+    yield from table(("NEIGHBOUR", "OBJECT", "STATE", "GUARDS", "REASON"), cells)
+    for track, functions in result.tracks:
+        done = "allocated" if track.kind == "alloc" else "freed"
+        yield ""
+        yield f"last {done} by PID {track.pid} on CPU {track.cpu} at {track.when}:"
+        yield from (f"    {function}" for function in functions)
+    yield from findings_text(result.findings)
+
+
+def _guards_text(found: SlabObject) -> str:
+    if not found.guards:
+        return "none"
+    damaged = [guard.name for guard in found.guards if guard.damaged_at is not None]
+    unread = [guard.name for guard in found.guards if guard.hole is not None]
+    words = [f"{name} DAMAGED" for name in damaged] + [f"{name} unreadable" for name in unread]
+    return ", ".join(words) or "intact"
+
+
+def _located_json(result: Located) -> Any:
+    page, slab, found = result.page, result.slab, result.found
+    around = (("before", result.before), ("after", result.after))
+    return {
+        "address": hex16(result.addr),
+        "page": None if page is None else _page_json(page),
+        "slab": None if slab is None else _slab_json(slab, result.place),
+        "cache": None if slab is None else _cache_json(slab.cache),
+        "object": None if found is None else hex16(found.start),
+        "offset": None if found is None else found.offset,
+        "index": None if found is None else found.index,
+        "state": None if found is None else found.state,
+        "reason": None if found is None else found.reason,
+        "neighbours": [{"side": side} | _object_json(one) for side, one in around if one is not None],
+        "guards": [] if found is None else [_guard_json(guard) for guard in found.guards],
+        "tracks": [_track_json(track, functions) for track, functions in result.tracks],
+        "findings": [finding_json(finding) for finding in result.findings],
+    }
+
+
+def _page_json(page: Page) -> Any:
+    return {
+        "page": hex16(page.addr),
+        "head": hex16(page.head),
+        "pfn": page.pfn,
+        "start": hex16(page.start),
+        "order": page.order,
+        "kind": page.kind,
+        "flags": list(page.flags),
+        "refcount": page.refcount,
+    }
+
+
+def _slab_json(slab: Slab, place: str) -> Any:
+    return {
+        "slab": hex16(slab.addr),
+        "start": hex16(slab.start),
+        "place": place,
+        "objects": slab.objects,
+        "inuse": slab.inuse,
+        "cpu": slab.cpu,
+        "free": [hex16(start) for start in sorted(slab.free)],
+        "freelist_problems": [
+            {
+                "where": problem.where,
+                "kind": problem.kind,
+                "pointer": hex16(problem.pointer),
+                "object": hex16(problem.object),
+                "stored": hex16(problem.stored),
+                "found": problem.found,
+                "expected": problem.expected,
+                "message": problem.sentence,
+            }
+            for problem in slab.problems
+        ],
+        "unreadable": None if slab.hole is None else {"address": hex16(slab.hole.addr), "why": slab.hole.why.name},
+    }
+
+
+def _cache_json(cache: SlabCache) -> dict[str, Any]:
+    return {
+        "cache": hex16(cache.addr),
+        "name": cache.name,
+        "object_size": cache.object_size,
+        "size": cache.size,
+        "offset": cache.offset,
+        "inuse": cache.inuse,
+        "red_left_pad": cache.red_left_pad,
+        "random": None if cache.random is None else hex16(cache.random),
+        "flags": sorted(cache.flags),
+    }
+
+
+def _object_json(found: SlabObject) -> dict[str, Any]:
+    return {
+        "object": hex16(found.start),
+        "index": found.index,
+        "state": found.state,
+        "reason": found.reason,
+        "guards": [_guard_json(guard) for guard in found.guards],
+    }
+
+
+def _guard_json(guard: Guard) -> Any:
+    return {
+        "name": guard.name,
+        "address": hex16(guard.addr),
+        "size": guard.size,
+        "expected": guard.expected,
+        "intact": None if guard.hole is not None else guard.damaged_at is None,
+        "damaged_at": None if guard.damaged_at is None else hex16(guard.damaged_at),
+        "found": guard.found.hex(),
+        "unreadable": None if guard.hole is None else guard.hole.why.name,
+    }
+
+
+def _track_json(track: Track, functions: tuple[str, ...]) -> Any:
+    stack = [{"pc": hex16(pc), "function": name} for pc, name in zip(track.stack or (track.caller,), functions)]
+    return {"kind": track.kind, "caller": hex16(track.caller), "cpu": track.cpu, "pid": track.pid} | {
+        "when": track.when,
+        "stack": stack,
+    }
+
+
+def _list(session: Session, pattern: str) -> Listed:
+    slabs, caches = session.once(Slabs), session.once(SlabCaches)
+    chosen = [cache for cache in slabs.caches() if fnmatch.fnmatchcase(cache.name, pattern)]
+    if not chosen and pattern != "*":
+        raise UsageError(f"no cache matches {pattern}; kslab -l lists them")
+    rows = tuple(_count(slabs, cache) for cache in chosen)
+    cut_short = (f"the list of caches ends early: {caches.cut_short}",) if caches.cut_short else ()
+    return Listed(rows, cut_short + slabs.missing())
+
+
+def _count(slabs: Slabs, cache: SlabCache) -> CacheRow:
+    pages = slabs.slabs_of(cache)
+    free, unknown = (sum(1 for _ in slabs.for_each_object(cache, (state,))) for state in (FREE, UNKNOWN))
+    allocated = sum(1 for _ in slabs.for_each_object(cache))
+    return CacheRow(cache, len(pages), allocated + free + unknown, free, unknown)
+
+
+def _listed_text(result: Listed) -> Iterator[str]:
+    headers = ("CACHE", "OBJSIZE", "SIZE", "ALLOCATED", "TOTAL", "SLABS", "NAME")
+    rows = []
+    for row in sorted(result.rows, key=lambda row: row.cache.name):
+        allocated = row.objects - row.free - row.unknown
+        # What is unknown may be either.
+        counted = f"{allocated}..{allocated + row.unknown}" if row.unknown else str(allocated)
+        cache = row.cache
+        rows.append((hex16(cache.addr), cache.object_size, cache.size, counted, row.objects, row.slabs, cache.name))
+    yield from table(headers, rows, right=headers[1:6])
+    yield from result.missing
+
+
+def _listed_json(result: Listed) -> Any:
+    return {
+        "caches": [
+            _cache_json(row.cache)
+            | {
+                "slabs": row.slabs,
+                "objects": row.objects,
+                "allocated": row.objects - row.free - row.unknown,
+                "free": row.free,
+                "unknown": row.unknown,
+            }
+            for row in sorted(result.rows, key=lambda row: row.cache.name)
+        ],
+        "missing": list(result.missing),
+    }

@@ -1,0 +1,173 @@
+"""ktriage: the whole story of a panic, from the fault to the socket, on one screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from gdb_kdump.commands.arguments import Arguments
+from gdb_kdump.commands.base import Command
+from gdb_kdump.commands.findings import finding_json, findings_text, note_findings
+from gdb_kdump.commands.hexdump import buffer_text
+from gdb_kdump.commands.kps import display_name
+from gdb_kdump.commands.tables import pairs
+from gdb_kdump.errors import UsageError
+from gdb_kdump.kernel.triage import Triage, triage
+from gdb_kdump.rules.findings import CORRUPT, verdict
+from gdb_kdump.session import Session
+from gdb_kdump.text import escape, hex16
+
+
+class Ktriage(Command[Triage]):
+    name = "ktriage"
+    summary = """Tell the story of the panic: the fault, the sk_buff in its frames, who overwrote it, its socket.
+Every address was found in the panic task's arguments, locals and registers and verified against the allocator.
+Where no sk_buff is involved it says so."""
+
+    def read(self, session: Session, arguments: Arguments) -> Triage:
+        if arguments.operands:
+            raise UsageError("ktriage takes no operands: it starts from the panic")
+        return triage(session)
+
+    def note(self, result: Triage) -> None:
+        note_findings(result.findings)
+
+    def text(self, result: Triage) -> Iterator[str]:
+        task = result.trace.task
+        yield from pairs(
+            [
+                ("PANIC", result.message or "the kernel's message buffer does not say"),
+                ("TASK", f"{display_name(task)} (PID {task.pid}, CPU {task.cpu}, {hex16(task.task)})"),
+                ("FAULT", _fault(result)),
+                ("SKB", _skb(result)),
+                ("SOCK", _sock(result)),
+                ("VERDICT", verdict(result.findings)),
+            ]
+        )
+        if result.findings:
+            yield ""
+            yield from findings_text(result.findings)
+        if result.suspects and result.suspects[0].is_corrupt:
+            yield ""
+            yield from buffer_text(result.suspects[0].skb, result.attribution)
+        for queue in result.queues:
+            if queue.nodes:
+                yield ""
+                yield f"{queue.name} queue @ {hex16(queue.head)}: qlen {queue.qlen}, walked {len(queue.nodes)}"
+                yield "  " + " ".join(hex16(node) for node in queue.nodes[:8]) + (" ..." if len(queue.nodes) > 8 else "")
+        yield ""
+        yield from summary(result)
+        yield ""
+        yield "by hand:"
+        yield from (f"  {command}" for command in commands(result))
+
+    def json(self, result: Triage) -> Any:
+        task, fault = result.trace.task, result.fault
+        return {
+            "panic": {
+                "message": result.message,
+                "pid": task.pid,
+                "comm": task.comm.decode("utf-8", "backslashreplace"),
+                "cpu": task.cpu,
+                "task": hex16(task.task),
+            },
+            "frame": {
+                "function": fault.source.function,
+                "offset": fault.source.offset,
+                "pc": hex16(fault.pc),
+                "sp": hex16(fault.sp),
+                "file": fault.source.file,
+                "line": fault.source.line,
+            }
+            if fault
+            else None,
+            "skb": hex16(result.suspects[0].skb.addr) if result.suspects else None,
+            "skbs": [
+                {"skb": hex16(s.skb.addr), "from": f"{s.pointer.name} of {s.pointer.function}", "corrupt": s.is_corrupt}
+                for s in result.suspects
+            ],
+            "sock": hex16(result.sock.sock) if result.sock else None,
+            "queues": [
+                {"queue": q.name, "head": hex16(q.head), "qlen": q.qlen, "skbs": [hex16(node) for node in q.nodes]}
+                for q in result.queues
+            ],
+            "overrun": _overrun_json(result),
+            "findings": [finding_json(finding) for finding in result.findings],
+            "verdict": verdict(result.findings),
+            "summary": " ".join(summary(result)),
+            "commands": list(commands(result)),
+        }
+
+
+def _overrun_json(result: Triage) -> dict[str, Any] | None:
+    found = result.attribution
+    if found is None:
+        return None
+    return {
+        "kind": found.kind,
+        "first": hex16(found.first),
+        "length": found.length,
+        "period": found.period,
+        "source": found.source,
+        "certainty": found.certainty,
+    }
+
+
+def _fault(result: Triage) -> str:
+    fault = result.fault
+    if fault is None:
+        return "the trace has no frame of it"
+    offset = f"+{fault.source.offset:#x}" if fault.source.offset is not None else ""
+    where = f" at {fault.source.file}:{fault.source.line}" if fault.source.file else ""
+    return f"{fault.source.function}{offset}{where}"
+
+
+def _skb(result: Triage) -> str:
+    if not result.suspects:
+        return "none in the frames of the panic task"
+    first = result.suspects[0]
+    return f"{hex16(first.skb.addr)} ({first.pointer.name} of {first.pointer.function})"
+
+
+def _sock(result: Triage) -> str:
+    if result.sock is None:
+        return "none found"
+    sock = result.sock
+    return f"{hex16(sock.sock)} ({result.sock_from}; family {sock.family}, type {sock.type}, protocol {sock.protocol})"
+
+
+def summary(result: Triage) -> Iterator[str]:
+    """The case in two sentences that can be pasted into a ticket."""
+    task, fault = result.trace.task, result.fault
+    function = fault.source.function if fault else "an unknown function"
+    message = escape(result.message or "A panic")
+    yield f"{message}: task {escape(display_name(task))} (PID {task.pid}) on CPU {task.cpu} fell in {function}."
+    corrupt = [finding for finding in result.findings if finding.severity == CORRUPT]
+    if not result.suspects:
+        yield "No sk_buff is in its frames; `skbcheck --all` judges all of them."
+    elif result.attribution is not None:
+        found, first = result.attribution, result.suspects[0]
+        yield (
+            f"The shared info of sk_buff {hex16(first.skb.addr)} is corrupt: {found.source}, "
+            f"{found.length} bytes from {hex16(found.first)} on ({found.certainty})."
+        )
+    elif corrupt:
+        yield f"{corrupt[0].rule} of {hex16(corrupt[0].object)} is corrupt: {corrupt[0].message}."
+    else:
+        yield f"The sk_buff in its frames, {hex16(result.suspects[0].skb.addr)}, is sound."
+
+
+def commands(result: Triage) -> Iterator[str]:
+    """The commands that show each fact by hand."""
+    yield "kbt"
+    if result.fault is not None and result.fault.source.function:
+        yield f"frame function {result.fault.source.function}"
+    for suspect in result.suspects[:1]:
+        yield f"kstruct sk_buff {hex16(suspect.skb.addr)}"
+        yield f"shinfo {hex16(suspect.skb.addr)}"
+        yield f"x/16xg {hex16(suspect.skb.head)}"
+        yield f"skbcheck {hex16(suspect.skb.addr)}"
+    if result.sock is not None:
+        yield f"kstruct sock {hex16(result.sock.sock)}"
+        yield f"skbwalk {hex16(result.sock.sock)}"
+        yield f"skbcheck --sock {hex16(result.sock.sock)}"

@@ -1,0 +1,136 @@
+"""Reads sk_buffs and sockets as far as their rules need it, and has them judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gdb_kdump.errors import MissingDebugInfo, Unreadable, Why
+from gdb_kdump.kernel.skbuff import Skbs
+from gdb_kdump.kernel.slab import Slabs
+from gdb_kdump.kernel.sock import AF_NETLINK, AF_PACKET, AF_UNIX, Sock, Socks
+from gdb_kdump.rules import judge_queue, judge_skb, judge_sock
+from gdb_kdump.rules.findings import CORRUPT, Finding
+from gdb_kdump.rules.records import Hole, Queue, Skb
+from gdb_kdump.rules.sock import Owner, SockRecord
+from gdb_kdump.session import Session
+
+_KINDS = {AF_UNIX: "unix", AF_NETLINK: "netlink", AF_PACKET: "packet"}
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was judged and what was found; `holes` could not be judged because the dump does not have them."""
+
+    skbs: int
+    queues: int
+    findings: tuple[Finding, ...]
+    holes: tuple[Hole, ...]
+
+    def __add__(self, other: Checked) -> Checked:
+        return Checked(
+            self.skbs + other.skbs, self.queues + other.queues, self.findings + other.findings, self.holes + other.holes
+        )
+
+
+class Checks:
+    """Has the sk_buffs and sockets of one session judged, each once."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._skbs = session.once(Skbs)
+        self._socks = session.once(Socks)
+        self._accounts = session.layout.unpacker(
+            "sock", ("lock_owned", "sk_wmem_queued", "wmem_alloc", "rmem_alloc")
+        )  # fmt: skip
+        self._sk = session.layout.unpacker("sk_buff", ("sk",))
+        self._judged_slabs: set[int] = set()
+        self._known: dict[int, tuple[list[Finding], Hole | None]] = {}
+
+    def skb(self, addr: int) -> tuple[list[Finding], Hole | None]:
+        """What is wrong with the sk_buff at an address, with its buffer and with the slabs that hold them."""
+        if addr not in self._known:
+            self._known[addr] = self._skb(addr)
+        return self._known[addr]
+
+    def _skb(self, addr: int) -> tuple[list[Finding], Hole | None]:
+        try:
+            record = self._skbs.with_places(self._skbs.read(addr))
+        except Unreadable as error:
+            if error.why is not Why.UNMAPPED:
+                return [], Hole(error.addr, error.why)
+            message = "there is no memory of this kernel"
+            return [Finding("skb.address", addr, "", CORRUPT, "a struct sk_buff *", "unmapped", message)], None
+        findings = judge_skb(record)
+        if any(finding.rule.startswith("shinfo.") for finding in findings):
+            # Only now are the bytes of the buffer worth a read.
+            findings = judge_skb(self._skbs.with_buffer(record))
+        return findings, record.hole  # TEMPORARY: + self._slabs_of(record)
+
+    def _slabs_of(self, record: Skb) -> list[Finding]:
+        """What is wrong with the slab objects of an sk_buff and its buffer."""
+        findings: list[Finding] = []
+        for addr in (record.addr, record.head):
+            try:
+                found = self._session.once(Slabs).find_object(addr)
+            except (Unreadable, MissingDebugInfo):
+                continue  # without its slab, memory is neither sound nor corrupt
+            if found is not None and found.start not in self._judged_slabs:
+                self._judged_slabs.add(found.start)
+                from gdb_kdump.rules.slab import judge_slab  # TEMPORARY
+
+                findings += judge_slab(found)
+        return findings
+
+    def sock(self, addr: int) -> Checked:
+        """A socket, its queues and every sk_buff on them; raises Unreadable for the socket itself."""
+        checked, skbs = self.queues_of(addr)
+        return checked + self.all_skbs(skbs)
+
+    def queues_of(self, addr: int) -> tuple[Checked, list[int]]:
+        """A socket and the linkage of its queues, and the sk_buffs on them, not judged yet.
+
+        Raises Unreadable for the socket itself.
+        """
+        sock, queues = self._socks.read(addr), self._socks.queues(addr)
+        checked = self.queues(queues)
+        if sock.is_full:
+            record = self._record(sock, [queue for queue in queues if queue.sock == addr])
+            checked = checked + Checked(0, 0, tuple(judge_sock(record)), ())
+        return checked, [skb for queue in queues for skb in queue.skbs]
+
+    def queues(self, queues: list[Queue]) -> Checked:
+        """The linkage of some queues."""
+        findings = [finding for queue in queues for finding in judge_queue(queue)]
+        holes = [queue.hole for queue in queues if queue.hole is not None]
+        return Checked(0, len(queues), tuple(findings), tuple(holes))
+
+    def all_skbs(self, addresses: list[int]) -> Checked:
+        """Several sk_buffs, each once."""
+        findings: list[Finding] = []
+        holes: list[Hole] = []
+        unique = dict.fromkeys(addresses)
+        for addr in unique:
+            found, hole = self.skb(addr)
+            findings += found
+            if hole is not None and not found:
+                holes.append(hole)
+        return Checked(len(unique), 0, tuple(findings), tuple(holes))
+
+    def _record(self, sock: Sock, queues: list[Queue]) -> SockRecord:
+        accounts = self._accounts.unpack_from(*self._session.memory.block(sock.sock, self._accounts.span))
+        owned, wmem_queued, wmem_alloc, rmem_alloc = accounts
+        kind = "tcp" if sock.is_tcp else "udp" if sock.is_udp else _KINDS.get(sock.family, "other")
+        kind = "other" if sock.is_listener else kind
+        sums = {queue.name: queue.truesize for queue in queues if queue.complete}
+        owners = [owner for queue in queues for owner in self._owners(queue)]
+        return SockRecord(sock.sock, kind, bool(owned), wmem_queued, wmem_alloc, rmem_alloc, sums, tuple(owners))
+
+    def _owners(self, queue: Queue) -> list[Owner]:
+        found = []
+        for skb in queue.skbs:
+            try:
+                (sk,) = self._sk.unpack_from(*self._session.memory.block(skb, self._sk.span))
+            except Unreadable:
+                continue
+            found.append(Owner(skb, queue.name, sk))
+        return found

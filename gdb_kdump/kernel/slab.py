@@ -1,0 +1,244 @@
+"""SLUB's slabs and objects: which object an address lies in, and whether it is allocated; mm/slub.c, mm/slab.h."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from gdb_kdump.errors import Corrupt, Unreadable
+from gdb_kdump.kernel.freelists import Freelists, Room
+from gdb_kdump.kernel.kfence import Kfence
+from gdb_kdump.kernel.lists import list_for_each
+from gdb_kdump.kernel.pages import Pages
+from gdb_kdump.kernel.sheaves import Sheaves
+from gdb_kdump.kernel.slabcaches import CpuSlab, SlabCaches
+from gdb_kdump.kernel.slubdebug import SlubDebug
+from gdb_kdump.rules.slabrecords import (
+    ALLOCATED,
+    COUNT,
+    FREE,
+    FreelistProblem,
+    Slab,
+    SlabCache,
+    SlabObject,
+    Track,
+)
+from gdb_kdump.session import Session
+
+_MAX_KEPT = 20_000  # slabs
+_SAMPLED = 4  # partial slabs of each node
+
+
+class Slabs:
+    """Reads the slabs of one session; raises MissingDebugInfo where the kernel has another allocator than SLUB.
+
+    Every method that takes an address raises Unreadable where the struct page or the cache cannot be read, and Corrupt
+    where a page says that it is a slab, but its cache or counters are nonsense.  A hole or a damaged freelist is
+    neither: the objects that it hides are UNKNOWN.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._memory = session.memory
+        self._layout = layout = session.layout
+        self._caches = session.once(SlabCaches)
+        self._pages = session.once(Pages)
+        self._kfence = session.once(Kfence)
+        self._sheaves = session.once(Sheaves)
+        self._debug = session.once(SlubDebug)
+        self._unpacker = layout.unpacker("slab", ("slab_cache", "freelist", "inuse", "objects"))
+        self._freelist_at = layout.offset("slab.freelist")
+        self._freelists = Freelists(session.memory, self._samples)
+        self._kept: dict[int, Slab] = {}
+        self._by_cache: dict[int, list[int]] | None = None
+        self._missing: tuple[str, ...] = ()
+        self._places: dict[int, dict[int, str]] = {}
+
+    def caches(self) -> tuple[SlabCache, ...]:
+        """Every cache; see SlabCaches.all."""
+        return self._caches.all()
+
+    def find_cache(self, name: str) -> SlabCache | None:
+        """A cache by its name or its variable's; see SlabCaches.find."""
+        return self._caches.find(name)
+
+    def cache_of(self, addr: int) -> SlabCache | None:
+        """The cache whose memory an address lies in, or None."""
+        slab = self.find_slab(addr)
+        return None if slab is None else slab.cache
+
+    def find_slab(self, addr: int) -> Slab | None:
+        """The slab that an address lies in, or None."""
+        page = self._pages.find_slab(addr)
+        if page is not None and self._kfence.has(addr):
+            # Its struct slab is not kept up: one object, anywhere on the page.
+            fenced = self._kfence.find(addr)
+            if fenced is None or not fenced.cache:
+                return None
+            start, free = self._pages.address_of(page), {fenced.addr} if fenced.state == FREE else set()
+            return Slab(page, start, self._caches.read(fenced.cache), 1, 1 - len(free), None, frozenset(free))
+        return None if page is None else self.slab(page)
+
+    def find_object(self, addr: int) -> SlabObject | None:
+        """The object that an address lies in, its red zones and padding included; None where that is no slab memory.
+
+        Also None in the rest of a slab behind its last object, and in KFENCE's pages that no object ever had.
+        """
+        slab = self.find_slab(addr)
+        if slab is None:
+            return None
+        fenced = self._kfence.find(addr)
+        if fenced is not None:
+            return SlabObject(addr, slab, 0, fenced.addr, fenced.state, "it is one of KFENCE's")
+        if not slab.start <= addr < slab.end:
+            return None
+        return self._object(slab, (addr - slab.start) // slab.cache.size, addr)
+
+    def _object(self, slab: Slab, index: int, addr: int | None = None) -> SlabObject:
+        start = slab.object_start(index)
+        state, reason = self._state(slab, start)
+        guards = self._debug.guards(slab.cache, start, state)
+        return SlabObject(start if addr is None else addr, slab, index, start, state, reason, guards)
+
+    def _state(self, slab: Slab, start: int) -> tuple[str, str]:
+        state, reason = slab.state(start)
+        if state != FREE and start in self._sheaves.free(slab.cache):
+            return FREE, "it waits in a sheaf"
+        return state, reason
+
+    def neighbours(self, found: SlabObject) -> tuple[SlabObject | None, SlabObject | None]:
+        """The objects before and after one in the same slab; None where there is none."""
+        slab, index = found.slab, found.index
+        before = self._object(slab, index - 1) if index else None
+        after = self._object(slab, index + 1) if index + 1 < slab.objects else None
+        return before, after
+
+    def tracks(self, found: SlabObject) -> tuple[Track, ...]:
+        """Who allocated and who freed an object last, as far as its cache notes it; raises MissingDebugInfo, too."""
+        fenced = self._kfence.find(found.addr)
+        return self._kfence.tracks(fenced) if fenced else self._debug.tracks(found.cache, found.start)
+
+    def for_each_object(self, cache: SlabCache, states: Iterable[str] = (ALLOCATED,)) -> Iterator[int]:
+        """Yield the addresses of a cache's objects in those states, slab by slab; missing() says what it may lack.
+
+        A slab that cannot be read is passed over, its reason in missing().
+        """
+        wanted, sheaved = frozenset(states), self._sheaves.free(cache)
+        for page in self.slabs_of(cache):
+            try:
+                slab = self.slab(page)
+            except (Unreadable, Corrupt) as error:
+                self._miss(str(error))
+                continue
+            starts = range(slab.object_start(0), slab.object_start(slab.objects), cache.size)
+            other = slab.state(0)[0]  # of what is on no list
+            if FREE in wanted:
+                yield from (start for start in starts if start in slab.free or start in sheaved)
+            if other in wanted:
+                yield from (start for start in starts if start not in slab.free and start not in sheaved)
+        for found in self._kfence.objects_of(cache.addr):
+            if found.state in wanted:
+                yield found.addr
+
+    def missing(self) -> tuple[str, ...]:
+        """Why slabs_of() and for_each_object() may lack something: a sentence for each hole and each unusable slab."""
+        return self._missing
+
+    def _miss(self, sentence: str) -> None:
+        if sentence not in self._missing:
+            self._missing += (sentence,)
+
+    def slabs_of(self, cache: SlabCache) -> list[int]:
+        """The `struct slab *` of every slab of a cache, by address, without KFENCE's.
+
+        A full slab is on no list, so the array of all pages is searched, once for all caches.
+        """
+        if self._by_cache is None:
+            found: dict[int, list[int]] = {}
+            for row in self._pages.for_each_slab():
+                if isinstance(row, Unreadable):
+                    self._miss(str(row))
+                elif not self._kfence.has(self._pages.address_of(row[0])):
+                    found.setdefault(row[1], []).append(row[0])
+            self._by_cache = found
+        return self._by_cache.get(cache.addr, [])
+
+    def slab(self, page: int) -> Slab:
+        """The slab at a `struct slab *`, which is its first struct page."""
+        slab = self._kept.get(page)
+        if slab is None:
+            if len(self._kept) >= _MAX_KEPT:
+                self._kept.clear()
+            slab = self._kept[page] = self._read(page)
+        return slab
+
+    def _read(self, page: int) -> Slab:
+        cache_at, freelist, inuse, objects = self._unpacker.unpack_from(*self._memory.block(page, self._unpacker.span))
+        start, cache = self._pages.address_of(page), self._caches.read(cache_at)
+        if not objects or inuse > objects:
+            raise Corrupt(page, f"no struct slab: {inuse} of {objects} objects in use")
+        room = Room(cache, start, objects)
+        walks = [self._freelists.walk(room, "the slab", page + self._freelist_at, freelist)]
+        problems = [walk.problem for walk in walks if walk.problem]
+        # What is on the freelist of a CPU counts as in use, so this holds for every slab.
+        if not problems and walks[0].hole is None and len(walks[0].objects) != objects - inuse:
+            counter = page + self._layout.offset("slab.inuse")
+            found, expected = len(walks[0].objects), objects - inuse
+            problems.append(FreelistProblem("the slab", COUNT, counter, 0, inuse, found, expected))
+        active = next((row for row in self._caches.cpu_slabs(cache) if row.slab == page), None)
+        if active is not None:
+            others = frozenset(walks[0].objects)
+            walks.append(self._freelists.walk(room, f"CPU {active.cpu}", active.freelist_at, active.freelist, others))
+            problems += [walks[1].problem] if walks[1].problem else []
+        free = frozenset(found for walk in walks for found in walk.objects)
+        hole = next((walk.hole for walk in walks if walk.hole is not None), None)
+        cpu = None if active is None else active.cpu
+        return Slab(page, start, cache, objects, inuse, cpu, free, tuple(problems), hole)
+
+    def _samples(self) -> Iterator[tuple[Room, int]]:
+        """Slabs with an object on a freelist: those of the CPUs, and the first partial ones of the nodes."""
+        for cache in self.caches():
+            try:
+                heads = {row.slab: row.freelist for row in self._caches.cpu_slabs(cache)}
+                for page, _ in islice(self._on_nodes(cache), _SAMPLED):
+                    heads.setdefault(page, self._memory.ptr(page + self._freelist_at))
+                for page, first in heads.items():
+                    if first and self._pages.is_page(page):
+                        _, _, _, objects = self._unpacker.unpack_from(*self._memory.block(page, self._unpacker.span))
+                        yield Room(cache, self._pages.address_of(page), objects), first
+            except (Unreadable, Corrupt):
+                continue  # the other caches will do
+
+    def place(self, slab: Slab) -> str:
+        """The list that a slab is on, for people: "CPU 1, active", "CPU 1, partial", "node 0, partial", "full".
+
+        "no list" is one that could not be found on any; raises MissingDebugInfo, too.
+        """
+        cache = slab.cache
+        if cache.addr not in self._places:
+            places: dict[int, str] = {}
+            try:
+                places.update(self._on_nodes(cache))
+                for row in self._caches.cpu_slabs(cache):
+                    places.update(self._on_cpu(row))
+            except (Unreadable, Corrupt) as error:
+                self._miss(str(error))
+            self._places[cache.addr] = places
+        return self._places[cache.addr].get(slab.addr, "full" if slab.inuse == slab.objects else "no list")
+
+    def _on_cpu(self, row: CpuSlab) -> Iterator[tuple[int, str]]:
+        """The slabs of a CPU, partial ones chained by slab.next; mm/slub.c: put_cpu_partial."""
+        seen: set[int] = set()
+        page = row.partial
+        while page and page not in seen and self._pages.is_page(page):
+            seen.add(page)
+            yield page, f"CPU {row.cpu}, partial"
+            page = self._memory.ptr(page + self._layout.offset("slab.next"))
+        if row.slab:
+            yield row.slab, f"CPU {row.cpu}, active"
+
+    def _on_nodes(self, cache: SlabCache) -> Iterator[tuple[int, str]]:
+        offset = self._layout.offset("slab.slab_list")
+        for node, addr in self._caches.nodes(cache):
+            for link in list_for_each(self._session, addr + self._layout.offset("kmem_cache_node.partial")):
+                yield link - offset, f"node {node}, partial"

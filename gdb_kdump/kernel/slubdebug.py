@@ -1,0 +1,108 @@
+"""What slub_debug leaves in each object's room: red zones, poison, and who allocated and freed it; mm/slub.c."""
+
+from __future__ import annotations
+
+from gdb_kdump.errors import Unreadable
+from gdb_kdump.kernel.stackdepot import StackDepot
+from gdb_kdump.layout import enumerators
+from gdb_kdump.rules.records import Hole
+from gdb_kdump.rules.slabrecords import ALLOCATED, FREE, Guard, SlabCache, Track
+from gdb_kdump.session import Session
+
+# include/linux/poison.h
+RED_INACTIVE = 0xBB
+RED_ACTIVE = 0xCC
+POISON_INUSE = 0x5A
+POISON_FREE = 0x6B
+POISON_END = 0xA5
+_POINTER = 8
+_NOTED = 8  # bytes for the requested size of a kmalloc object: 6edf2576a6cc (v6.1)
+
+
+class SlubDebug:
+    """Reads the debugging marks of one session's slab objects."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._memory = session.memory
+        self._layout = layout = session.layout
+        # With CONFIG_KASAN there is more in an object's room than is told here, so its padding is not judged.
+        self._has_kasan = layout.find_member("kmem_cache.kasan_info") is not None
+        self._track_size = layout.size("track") if layout.find_struct("track") is not None else 0
+
+    def guards(self, cache: SlabCache, start: int, state: str) -> tuple[Guard, ...]:
+        """The guards of the object at `start`, in order of address; none where the cache is not debugged.
+
+        mm/slub.c: check_object.  Red zones tell allocated from free, and only a free object is poisoned: where the
+        state is not known these are left out.
+        """
+        if not cache.flags & {"RED_ZONE", "POISON"}:
+            return ()
+        guards = []
+        end = start + cache.object_size
+        if "RED_ZONE" in cache.flags and state in (ALLOCATED, FREE):
+            red = RED_ACTIVE if state == ALLOCATED else RED_INACTIVE
+            guards.append(self._guard("left redzone", start - cache.red_left_pad, cache.red_left_pad, red))
+            guards.append(self._guard("right redzone", end, cache.inuse - cache.object_size, red))
+        elif "RED_ZONE" not in cache.flags and cache.object_size < cache.inuse:
+            guards.append(self._guard("alignment padding", end, cache.inuse - cache.object_size, POISON_INUSE))
+        if "OBJECT_POISON" in cache.flags and state == FREE:
+            guards.append(self._guard("poison", start, cache.object_size - 1, POISON_FREE))
+            guards.append(self._guard("end poison", end - 1, 1, POISON_END))
+        if "POISON" in cache.flags and not self._has_kasan:
+            behind = self._tracks_offset(cache) + self._noted_bytes(cache)
+            size = cache.size - cache.red_left_pad - behind
+            guards.append(self._guard("padding", start + behind, size, POISON_INUSE))
+        return tuple(sorted((guard for guard in guards if guard.size > 0), key=lambda guard: guard.addr))
+
+    def _guard(self, name: str, addr: int, size: int, expected: int) -> Guard:
+        if size <= 0:
+            return Guard(name, addr, 0, expected)
+        try:
+            data = self._memory.read(addr, size)
+        except Unreadable as error:
+            return Guard(name, addr, size, expected, hole=Hole(error.addr, error.why))
+        right = bytes([expected])
+        damaged = data.lstrip(right)
+        if not damaged:
+            return Guard(name, addr, size, expected)
+        return Guard(name, addr, size, expected, addr + size - len(damaged), damaged.rstrip(right))
+
+    def _tracks_offset(self, cache: SlabCache) -> int:
+        """Where the tracks begin, behind the free pointer if that has a place of its own; mm/slub.c: get_info_end."""
+        return cache.inuse + _POINTER if cache.offset >= cache.inuse else cache.inuse
+
+    def _noted_bytes(self, cache: SlabCache) -> int:
+        if "STORE_USER" not in cache.flags:
+            return 0
+        # Whether the kernel is one that notes the size no type tells: its place, then, is not judged.
+        is_kmalloc = "KMALLOC" in cache.flags or cache.name.startswith(("kmalloc-", "dma-kmalloc-"))
+        return 2 * self._track_size + (_NOTED if is_kmalloc else 0)
+
+    def tracks(self, cache: SlabCache, start: int) -> tuple[Track, ...]:
+        """Who allocated the object at `start`, and who freed it before or since; mm/slub.c: get_track.
+
+        Raises Unreadable, MissingDebugInfo.
+        """
+        if "STORE_USER" not in cache.flags or not self._track_size:
+            return ()
+        unpacker = self._layout.unpacker("track", ("addr", "cpu", "pid", "when"))
+        items = enumerators(self._layout, "track_item")
+        tracks = []
+        for kind, name, number in (("alloc", "TRACK_ALLOC", 0), ("free", "TRACK_FREE", 1)):
+            at = start + self._tracks_offset(cache) + items.get(name, number) * self._track_size
+            caller, cpu, pid, when = unpacker.unpack_from(*self._memory.block(at, unpacker.span))
+            if caller:
+                tracks.append(Track(kind, caller, cpu, pid, when, self._stack(at)))
+        return tuple(tracks)
+
+    def _stack(self, track: int) -> tuple[int, ...]:
+        """The stack of a track: 788691464c29 (v5.19) mm/slub: use stackdepot to save stack trace in objects."""
+        handle = self._layout.find_member("track.handle")
+        if handle is not None:
+            return self._session.once(StackDepot).find(self._memory.u32(track + handle.offset)) or ()
+        entries = self._layout.find_member("track.addrs")
+        if entries is None:
+            return ()
+        found = memoryview(self._memory.read(track + entries.offset, entries.size)).cast("Q").tolist()
+        return tuple(found[: found.index(0)] if 0 in found else found)

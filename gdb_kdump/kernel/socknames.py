@@ -1,0 +1,127 @@
+"""What a socket is called: its protocol, its state, and its two ends, in the words of the kernel's own types."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from gdb_kdump.errors import MissingDebugInfo, Unreadable
+from gdb_kdump.kernel.lists import list_for_each
+from gdb_kdump.kernel.sock import AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX, Sock
+from gdb_kdump.layout import Unpacker
+from gdb_kdump.session import Session
+
+_MAX_UNIX_PATH = 108  # include/uapi/linux/un.h: UNIX_PATH_MAX
+_FAMILY_SIZE = 2  # sun_family stands before the path
+
+Ends = tuple[str, str]
+
+
+class SockNames:
+    """Names sockets of one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._memory = session.memory
+        self._layout = layout = session.layout
+        self._prot = layout.offset("sock.prot")
+        self._inet = layout.unpacker("sock", ("rcv_saddr", "daddr", "num", "dport"))
+        self._prots: dict[int, str] = {}
+        self._states = self._enumerators("TCP_ESTABLISHED", "TCP_")
+        self._netlink_states = self._enumerators("NETLINK_CONNECTED", "NETLINK_")
+        self._unpackers: dict[str, Unpacker] = {}
+
+    def _enumerators(self, one: str, prefix: str) -> dict[int, str]:
+        """The enumerators of the enum that has `one`, by number, without their common prefix."""
+        return {number: name.removeprefix(prefix) for name, number in self._session.debuginfo.enum_with(one).items()}
+
+    def protocol(self, sock: int) -> str:
+        """sk_prot->name of a `struct sock *`, as /proc/net/protocols has it ("TCP", "UNIX-STREAM"); raises Unreadable.
+
+        A name without a single printable character is no name: Unreadable's counterpart is for the caller to see.
+        """
+        prot = self._memory.ptr(sock + self._prot)
+        if prot not in self._prots:
+            member = self._layout.member("proto.name")
+            name = self._memory.cstring(prot + member.offset, member.size)
+            self._prots[prot] = name.decode("ascii", "backslashreplace")
+        return self._prots[prot]
+
+    def known_protocols(self) -> set[str]:
+        """The names of all registered protocols; net/core/sock.c: proto_list.  Raises Unreadable, Corrupt."""
+        node, name = self._layout.offset("proto.node"), self._layout.member("proto.name")
+        return {
+            self._memory.cstring(at - node + name.offset, name.size).decode("ascii", "backslashreplace")
+            for at in list_for_each(self._session, self._session.debuginfo.address("proto_list"))
+        }
+
+    def state(self, sock: Sock) -> str:
+        """The name of sk_state: TCP's (include/net/tcp_states.h), which all families use, or netlink's own."""
+        own = self._netlink_states if sock.family == AF_NETLINK else {}
+        return own.get(sock.state) or self._states.get(sock.state) or str(sock.state)
+
+    def ends(self, sock: Sock) -> Ends:
+        """The local and the peer's address, "" where there is none; raises Unreadable, MissingDebugInfo."""
+        if sock.family in (AF_INET, AF_INET6):
+            return self._inet_ends(sock)
+        if not sock.is_full:
+            return "", ""
+        if sock.family == AF_UNIX:
+            peer = self._read("unix_sock", ("peer",), sock.sock)[0]
+            return self._unix_name(sock.sock), self._peer_name(peer) if peer else ""
+        if sock.family == AF_NETLINK:
+            portid, peer, group = self._read("netlink_sock", ("portid", "dst_portid", "dst_group"), sock.sock)
+            return f"port {portid}", f"port {peer}" if not group else f"port {peer} group {group}"
+        if sock.family == AF_PACKET:
+            number, interface = self._read("packet_sock", ("num", "ifindex"), sock.sock)
+            return f"ethertype 0x{_swapped(number):04x}" + (f" ifindex {interface}" if interface else ""), ""
+        return "", ""
+
+    def _inet_ends(self, sock: Sock) -> Ends:
+        local4, peer4, port, peer_port = self._inet.unpack_from(*self._memory.block(sock.sock, self._inet.span))
+        if sock.family == AF_INET:
+            local: str = str(ipaddress.IPv4Address(local4.to_bytes(4, "little")))
+            peer: str = str(ipaddress.IPv4Address(peer4.to_bytes(4, "little")))
+        else:
+            local, peer = (self._ipv6(sock.sock, name) for name in ("sock.v6_rcv_saddr", "sock.v6_daddr"))
+        peer_port = _swapped(peer_port)
+        connected = peer_port or peer not in ("0.0.0.0", "[::]")
+        return f"{local}:{port}", f"{peer}:{peer_port}" if connected else ""
+
+    def _ipv6(self, sock: int, name: str) -> str:
+        member = self._layout.find_member(name)
+        if member is None:
+            return "[?]"
+        address = ipaddress.IPv6Address(self._memory.read(sock + member.offset, 16))
+        return f"[{address}]"
+
+    def _peer_name(self, peer: int) -> str:
+        try:
+            return self._unix_name(peer) or f"sock 0x{peer:016x}"
+        except Unreadable:
+            return f"sock 0x{peer:016x}"
+
+    def _unix_name(self, sock: int) -> str:
+        """The path a UNIX socket is bound to, an abstract one with @ in front, or ""; include/uapi/linux/un.h."""
+        (addr,) = self._read("unix_sock", ("addr",), sock)
+        if not addr:
+            return ""
+        length, = self._read("unix_address", ("len",), addr)
+        path = self._memory.read(
+            addr + self._layout.offset("unix_address.name") + _FAMILY_SIZE,
+            max(0, min(length - _FAMILY_SIZE, _MAX_UNIX_PATH)),
+        )
+        if path[:1] == b"\0":
+            return "@" + path[1:].decode("utf-8", "backslashreplace")
+        return path.split(b"\0")[0].decode("utf-8", "backslashreplace")
+
+    def _read(self, tag: str, members: tuple[str, ...], addr: int) -> tuple[int, ...]:
+        key = f"{tag}.{members[0]}"
+        if key not in self._unpackers:
+            self._unpackers[key] = self._layout.unpacker(tag, members)
+        unpacker = self._unpackers[key]
+        return unpacker.unpack_from(*self._memory.block(addr, unpacker.span))
+
+
+def _swapped(number: int) -> int:
+    """A __be16 in host order."""
+    return (number & 0xFF) << 8 | number >> 8

@@ -1,0 +1,130 @@
+"""From the panic alone to the sk_buff, its socket and who damaged it: the session of an hour in one step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gdb_kdump.errors import Unreadable
+from gdb_kdump.kernel.checks import Checks
+from gdb_kdump.kernel.crashpath import backtrace
+from gdb_kdump.kernel.panic import Panic
+from gdb_kdump.kernel.places import Places
+from gdb_kdump.kernel.pointers import Pointer, registers_in, variables_in
+from gdb_kdump.kernel.skbuff import Skbs
+from gdb_kdump.kernel.sock import Sock, Socks
+from gdb_kdump.kernel.stack import Frame, Trace
+from gdb_kdump.rules.findings import CORRUPT, Finding
+from gdb_kdump.rules.overrun import Attribution, attribute
+from gdb_kdump.rules.records import Hole, Queue, Skb
+from gdb_kdump.session import Session
+
+# Structs that begin with a struct sock; include/linux/tcp.h, udp.h, include/net/af_unix.h, inet_sock.h.
+_SOCK_TYPES = frozenset(
+    ("sock", "inet_sock", "tcp_sock", "udp_sock", "raw_sock", "unix_sock", "netlink_sock", "packet_sock",
+     "inet_connection_sock", "tcp6_sock", "udp6_sock", "raw6_sock")
+)  # fmt: skip
+_MAX_FAMILY = 64  # include/linux/socket.h: AF_MAX is 46 today
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """An sk_buff that the panic task's frames point to: where from, and what is wrong with it."""
+
+    skb: Skb
+    pointer: Pointer
+    findings: tuple[Finding, ...]
+
+    @property
+    def is_corrupt(self) -> bool:
+        return any(finding.severity == CORRUPT for finding in self.findings)
+
+
+@dataclass(frozen=True)
+class Triage:
+    """The case: the trace and the frame of the fault, the sk_buffs found in it with the worst first, the first one's
+    damage, its socket and that one's queues with what is wrong with them; None where there is no such thing."""
+
+    message: str | None
+    trace: Trace
+    fault: Frame | None
+    suspects: tuple[Suspect, ...]
+    attribution: Attribution | None
+    sock: Sock | None
+    sock_from: str
+    queues: tuple[Queue, ...]
+    findings: tuple[Finding, ...]
+    holes: tuple[Hole, ...]
+
+
+def triage(session: Session) -> Triage:
+    """Work the case of the panic task; raises Unreadable, MissingDebugInfo only when there is no panic task."""
+    panic = session.once(Panic)
+    trace = backtrace(session, panic.task())
+    fault = fault_frame(trace)
+    pointers = variables_in(panic.task()) + registers_in(trace.frames)
+    suspects = _suspects(session, pointers)
+    first = suspects[0] if suspects else None
+    attribution = attribute(first.skb) if first is not None and first.is_corrupt else None
+    sock, sock_from = _sock(session, first, pointers)
+    queues: tuple[Queue, ...] = ()
+    findings = first.findings if first else ()
+    holes: tuple[Hole, ...] = ()
+    if sock is not None:
+        try:
+            queues = tuple(session.once(Socks).queues(sock.sock))
+            checked = session.once(Checks).sock(sock.sock)
+            holes = checked.holes
+            findings += tuple(finding for finding in checked.findings if finding not in findings)
+        except Unreadable as error:
+            holes = (Hole(error.addr, error.why),)
+    return Triage(
+        panic.message(), trace, fault, suspects, attribution, sock, sock_from, queues, findings, holes
+    )
+
+
+def fault_frame(trace: Trace) -> Frame | None:
+    """The real (not inlined) frame at the fault: behind the exception, or the caller of panic()."""
+    frames = trace.frames
+    entries = [n for n, frame in enumerate(frames) if frame.kind == "exception" and frame.saved]
+    kernel = [n for n in entries if not frames[n].saved.get("cs", 0) & 3]
+    start = kernel[0] + 1 if kernel else 0
+    if not kernel:
+        panics = [n for n, frame in enumerate(frames) if frame.source.function == "panic"]
+        start = panics[-1] + 1 if panics else 0
+    return next((frame for frame in frames[start:] if not frame.source.inlined), None)
+
+
+def _suspects(session: Session, pointers: list[Pointer]) -> tuple[Suspect, ...]:
+    """The sk_buffs among the pointers, the corrupt ones first, else in the order of the frames."""
+    places, skbs, checks = session.once(Places), session.once(Skbs), session.once(Checks)
+    found: dict[int, Suspect] = {}
+    for pointer in pointers:
+        if pointer.value in found or pointer.type not in ("", "sk_buff"):
+            continue
+        place = places.of(pointer.value)
+        is_object = place.is_skb and pointer.value - place.start in (0, skbs.size)
+        if not is_object and (pointer.type != "sk_buff" or place.kind == "slab"):
+            continue
+        try:
+            skb = skbs.with_buffer(skbs.read(pointer.value))
+        except Unreadable:
+            continue
+        findings, _ = checks.skb(pointer.value)
+        found[pointer.value] = Suspect(skb, pointer, tuple(findings))
+    return tuple(sorted(found.values(), key=lambda suspect: not suspect.is_corrupt))
+
+
+def _sock(session: Session, suspect: Suspect | None, pointers: list[Pointer]) -> tuple[Sock | None, str]:
+    """The socket of the case and where it was found: the sk_buff's own, else the innermost in the frames."""
+    candidates = [(suspect.skb.sk, "the sk_buff's sk")] if suspect is not None and suspect.skb.sk else []
+    candidates += [(p.value, f"{p.name} of {p.function}") for p in pointers if p.type in _SOCK_TYPES]
+    for addr, where in candidates:
+        if session.once(Places).of(addr).kind == "free":
+            continue
+        try:
+            sock = session.once(Socks).read(addr)
+        except Unreadable:
+            continue
+        if 0 < sock.family < _MAX_FAMILY:
+            return sock, where
+    return None, ""

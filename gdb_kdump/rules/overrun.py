@@ -1,0 +1,99 @@
+"""Who wrote over the shared info: what the damaged bytes look like, and how far they reach."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gdb_kdump.rules.findings import CORRUPT, Finding
+from gdb_kdump.rules.patterns import Continuation, find_continuation, find_copy
+from gdb_kdump.rules.records import Skb
+from gdb_kdump.text import hex16
+
+_POISONS = {0x6B: "freed slab memory (POISON_FREE)", 0x5A: "slab memory never written (POISON_INUSE)",
+            0xCC: "an active red zone", 0xBB: "an inactive red zone"}  # fmt: skip
+_IPV4, _IPV6 = 4, 6
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Who damaged the shared info: `first` (address) and `length` (bytes) of the damage, and a sentence each on
+    the source, on how sure that is, and why.
+
+    `kind` is "payload" (this buffer's own data ran on), "copy", "poison" or "unknown".
+    """
+
+    kind: str
+    first: int
+    length: int
+    period: int
+    source: str
+    certainty: str
+
+
+def attribute(skb: Skb) -> Attribution | None:
+    """Say where the bytes in the shared info come from, or None when nothing is known of them."""
+    damaged = skb.shinfo_bytes
+    payload = skb.buffer[: skb.end - skb.head]
+    if not damaged or not payload:
+        return None
+    found = find_continuation(payload, damaged)
+    if found is not None:
+        return _from_payload(skb, payload, damaged, found)
+    poison = _POISONS.get(damaged[0])
+    if poison and damaged[:16] == bytes([damaged[0]]) * 16:
+        length = len(damaged) - len(damaged.lstrip(damaged[:1]))
+        return Attribution("poison", skb.end, length, 1, f"the bytes of {poison}", f"{length} bytes of one value")
+    copy = find_copy(damaged, payload)
+    if copy is not None:
+        source = f"a copy of {copy.length} bytes of the buffer at {hex16(skb.head + copy.source)}"
+        return Attribution("copy", skb.end + copy.at, copy.length, 0, source, f"{copy.length} bytes in a row are equal")
+    return None
+
+
+def _from_payload(skb: Skb, payload: bytes, damaged: bytes, found: Continuation) -> Attribution:
+    header = ip_header(payload, skb.data - skb.head)
+    behind = f", behind {header}" if header else ""
+    source = f"the payload's own records of {found.period} bytes run on across end{behind}"
+    certainty = (
+        f"{found.evidence} of {found.length} bytes continue their columns in phase; "
+        f"by chance that is 1 in 256 to the power of {found.evidence}"
+    )
+    return Attribution("payload", skb.end, found.length, found.period, source, certainty)
+
+
+def ip_header(buffer: bytes, data: int) -> str:
+    """An IPv4 or IPv6 header that stands near offset `data` of a buffer, in words; empty where there is none."""
+    for at in range(max(0, data - 64), min(len(buffer) - 40, data + 64)):
+        version, words = buffer[at] >> 4, buffer[at] & 15
+        total = int.from_bytes(buffer[at + 2 : at + 4], "big")
+        if version == _IPV4 and 5 <= words <= 15 and 20 < total <= 65535 and _checksum_fits(buffer, at, 4 * words):
+            source, target = (".".join(map(str, buffer[at + o : at + o + 4])) for o in (12, 16))
+            return f"an IPv4 header at offset {at} ({source} to {target}, protocol {buffer[at + 9]}, {total} bytes)"
+        if version == _IPV6 and buffer[at + 6] in (6, 17, 58) and 0 < buffer[at + 7] and buffer[at + 8] in (0xFE, 0x20):
+            return f"an IPv6 header at offset {at} (next header {buffer[at + 6]})"
+    return ""
+
+
+def _checksum_fits(buffer: bytes, at: int, size: int) -> bool:
+    """Whether an IPv4 header's checksum is right, or not yet filled in with plausible constants around it."""
+    words = [int.from_bytes(buffer[i : i + 2], "big") for i in range(at, at + size, 2)]
+    total = sum(words)
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total == 0xFFFF or (buffer[at + 10 : at + 12] == b"\0\0" and buffer[at + 9] in (6, 17) and buffer[at + 8] > 0)
+
+
+def overrun(skb: Skb) -> Iterator[Finding]:
+    """The shared info holds what belongs before it; net/core/skbuff.c: __alloc_skb puts it right behind the buffer.
+
+    Asked only when another rule has found the shared info corrupt: any bytes look like a pattern if one looks long
+    enough.
+    """
+    found = attribute(skb)
+    if found is None:
+        return
+    expected = f"nothing written from {hex16(skb.end)} on"
+    text = f"{found.length} bytes from {hex16(found.first)} on"
+    message = f"{found.source}: {text} were overwritten ({found.certainty})"
+    yield Finding("shinfo.overrun", skb.addr, "end", CORRUPT, expected, text, message)
