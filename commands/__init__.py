@@ -12,8 +12,8 @@ from gdb_kdump.commands.kinfo import Kinfo
 from gdb_kdump.commands.klog import Klog
 from gdb_kdump.commands.kmod import Kmod
 from gdb_kdump.commands.kps import Kps
-from gdb_kdump.commands.ksock import Ksock
 from gdb_kdump.commands.kslab import Kslab
+from gdb_kdump.commands.ksock import Ksock
 from gdb_kdump.commands.kstruct import Kstruct
 from gdb_kdump.commands.ktriage import Ktriage
 from gdb_kdump.commands.shinfo import Shinfo
@@ -23,7 +23,7 @@ from gdb_kdump.commands.target import TargetKdump
 from gdb_kdump.kernel.framefilter import ModuleFrameFilter
 from gdb_kdump.kernel.unwinder import KernelUnwinder
 
-COMMANDS = (TargetKdump, Kinfo, Kps, Kbt, Kstruct, Shinfo, Skbwalk, Skbcheck, Klog, Ktriage, Kmod, Kslab)
+COMMANDS = (TargetKdump, Kinfo, Kps, Kbt, Kstruct, Shinfo, Skbwalk, Skbcheck, Klog, Ktriage, Kmod, Kslab, Ksock)
 
 _registered = False
 

@@ -10,6 +10,7 @@ from typing import Any
 from gdb_kdump.commands.arguments import Arguments, Option, address
 from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.findings import finding_json, findings_text, note_findings
+from gdb_kdump.commands.slabjson import cache_json, guard_json, object_json, page_json, slab_json, track_json
 from gdb_kdump.commands.tables import pairs, table
 from gdb_kdump.errors import UsageError
 from gdb_kdump.kernel.pages import Page, Pages
@@ -18,19 +19,20 @@ from gdb_kdump.kernel.slabcaches import SlabCaches
 from gdb_kdump.kernel.source import Source
 from gdb_kdump.rules.findings import Finding
 from gdb_kdump.rules.slab import judge_slab
-from gdb_kdump.rules.slabrecords import FREE, UNKNOWN, Guard, Slab, SlabCache, SlabObject, Track
+from gdb_kdump.rules.slabrecords import FREE, UNKNOWN, Slab, SlabCache, SlabObject, Track
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
 
 
 @dataclass(frozen=True)
 class Located:
-    """An address, its page (None where it has none), its slab, where that is (a list), and its object with all else."""
+    """An address, its page (None where it has none), its slab and the list that is on, and its object with all else."""
 
     addr: int
     page: Page | None
     slab: Slab | None
     place: str
+    aliases: tuple[str, ...]
     found: SlabObject | None
     before: SlabObject | None
     after: SlabObject | None
@@ -40,9 +42,10 @@ class Located:
 
 @dataclass(frozen=True)
 class CacheRow:
-    """A cache, the number of its slabs and objects, and how many of those are free and unknown."""
+    """A cache, its other names, the number of its slabs and objects, and how many of those are free and unknown."""
 
     cache: SlabCache
+    aliases: tuple[str, ...]
     slabs: int
     objects: int
     free: int
@@ -89,16 +92,17 @@ $_kfindings is set to the number of corrupt findings."""
 def _locate(session: Session, addr: int) -> Located:
     page = session.once(Pages).find(addr)
     if page is None or not page.is_slab:
-        return Located(addr, page, None, "", None, None, None, (), ())
+        return Located(addr, page, None, "", (), None, None, None, (), ())
     slabs = session.once(Slabs)
     slab, found = slabs.find_slab(addr), slabs.find_object(addr)
     place = slabs.place(slab) if slab is not None else ""
+    aliases = slabs.aliases(slab.cache) if slab is not None else ()
     if found is None:
-        return Located(addr, page, slab, place, None, None, None, (), ())
+        return Located(addr, page, slab, place, aliases, None, None, None, (), ())
     before, after = slabs.neighbours(found)
     tracks = tuple((track, _functions(session, track)) for track in slabs.tracks(found))
     judged = dict.fromkeys(finding for one in (found, before, after) if one for finding in judge_slab(one))
-    return Located(addr, page, slab, place, found, before, after, tracks, tuple(judged))
+    return Located(addr, page, slab, place, aliases, found, before, after, tracks, tuple(judged))
 
 
 def _functions(session: Session, track: Track) -> tuple[str, ...]:
@@ -128,6 +132,8 @@ def _located_text(result: Located) -> Iterator[str]:
         sizes = f"object_size {cache.object_size}, size {cache.size}, free pointer at {cache.offset}"
         pad = f", red_left_pad {cache.red_left_pad}" if cache.red_left_pad else ""
         rows.append(("CACHE", f"{cache.name} ({hex16(cache.addr)}): {sizes}{pad}"))
+        if result.aliases:
+            rows.append(("ALSO", f"{', '.join(result.aliases)} (merged into it)"))
         rows.append(("CACHE FLAGS", ", ".join(sorted(cache.flags)) or "none"))
         if found is None:
             rows.append(("OBJECT", "none: the address lies behind the last object of the slab"))
@@ -163,108 +169,28 @@ def _located_json(result: Located) -> Any:
     around = (("before", result.before), ("after", result.after))
     return {
         "address": hex16(result.addr),
-        "page": None if page is None else _page_json(page),
-        "slab": None if slab is None else _slab_json(slab, result.place),
-        "cache": None if slab is None else _cache_json(slab.cache),
+        "page": None if page is None else page_json(page),
+        "slab": None if slab is None else slab_json(slab, result.place),
+        "cache": None if slab is None else cache_json(slab.cache, result.aliases),
         "object": None if found is None else hex16(found.start),
         "offset": None if found is None else found.offset,
         "index": None if found is None else found.index,
         "state": None if found is None else found.state,
         "reason": None if found is None else found.reason,
-        "neighbours": [{"side": side} | _object_json(one) for side, one in around if one is not None],
-        "guards": [] if found is None else [_guard_json(guard) for guard in found.guards],
-        "tracks": [_track_json(track, functions) for track, functions in result.tracks],
+        "neighbours": [{"side": side} | object_json(one) for side, one in around if one is not None],
+        "guards": [] if found is None else [guard_json(guard) for guard in found.guards],
+        "tracks": [track_json(track, functions) for track, functions in result.tracks],
         "findings": [finding_json(finding) for finding in result.findings],
-    }
-
-
-def _page_json(page: Page) -> Any:
-    return {
-        "page": hex16(page.addr),
-        "head": hex16(page.head),
-        "pfn": page.pfn,
-        "start": hex16(page.start),
-        "order": page.order,
-        "kind": page.kind,
-        "flags": list(page.flags),
-        "refcount": page.refcount,
-    }
-
-
-def _slab_json(slab: Slab, place: str) -> Any:
-    return {
-        "slab": hex16(slab.addr),
-        "start": hex16(slab.start),
-        "place": place,
-        "objects": slab.objects,
-        "inuse": slab.inuse,
-        "cpu": slab.cpu,
-        "free": [hex16(start) for start in sorted(slab.free)],
-        "freelist_problems": [
-            {
-                "where": problem.where,
-                "kind": problem.kind,
-                "pointer": hex16(problem.pointer),
-                "object": hex16(problem.object),
-                "stored": hex16(problem.stored),
-                "found": problem.found,
-                "expected": problem.expected,
-                "message": problem.sentence,
-            }
-            for problem in slab.problems
-        ],
-        "unreadable": None if slab.hole is None else {"address": hex16(slab.hole.addr), "why": slab.hole.why.name},
-    }
-
-
-def _cache_json(cache: SlabCache) -> dict[str, Any]:
-    return {
-        "cache": hex16(cache.addr),
-        "name": cache.name,
-        "object_size": cache.object_size,
-        "size": cache.size,
-        "offset": cache.offset,
-        "inuse": cache.inuse,
-        "red_left_pad": cache.red_left_pad,
-        "random": None if cache.random is None else hex16(cache.random),
-        "flags": sorted(cache.flags),
-    }
-
-
-def _object_json(found: SlabObject) -> dict[str, Any]:
-    return {
-        "object": hex16(found.start),
-        "index": found.index,
-        "state": found.state,
-        "reason": found.reason,
-        "guards": [_guard_json(guard) for guard in found.guards],
-    }
-
-
-def _guard_json(guard: Guard) -> Any:
-    return {
-        "name": guard.name,
-        "address": hex16(guard.addr),
-        "size": guard.size,
-        "expected": guard.expected,
-        "intact": None if guard.hole is not None else guard.damaged_at is None,
-        "damaged_at": None if guard.damaged_at is None else hex16(guard.damaged_at),
-        "found": guard.found.hex(),
-        "unreadable": None if guard.hole is None else guard.hole.why.name,
-    }
-
-
-def _track_json(track: Track, functions: tuple[str, ...]) -> Any:
-    stack = [{"pc": hex16(pc), "function": name} for pc, name in zip(track.stack or (track.caller,), functions)]
-    return {"kind": track.kind, "caller": hex16(track.caller), "cpu": track.cpu, "pid": track.pid} | {
-        "when": track.when,
-        "stack": stack,
     }
 
 
 def _list(session: Session, pattern: str) -> Listed:
     slabs, caches = session.once(Slabs), session.once(SlabCaches)
-    chosen = [cache for cache in slabs.caches() if fnmatch.fnmatchcase(cache.name, pattern)]
+    chosen = [
+        cache
+        for cache in slabs.caches()
+        if any(fnmatch.fnmatchcase(name, pattern) for name in (cache.name, *slabs.aliases(cache)))
+    ]
     if not chosen and pattern != "*":
         raise UsageError(f"no cache matches {pattern}; kslab -l lists them")
     rows = tuple(_count(slabs, cache) for cache in chosen)
@@ -276,7 +202,7 @@ def _count(slabs: Slabs, cache: SlabCache) -> CacheRow:
     pages = slabs.slabs_of(cache)
     free, unknown = (sum(1 for _ in slabs.for_each_object(cache, (state,))) for state in (FREE, UNKNOWN))
     allocated = sum(1 for _ in slabs.for_each_object(cache))
-    return CacheRow(cache, len(pages), allocated + free + unknown, free, unknown)
+    return CacheRow(cache, slabs.aliases(cache), len(pages), allocated + free + unknown, free, unknown)
 
 
 def _listed_text(result: Listed) -> Iterator[str]:
@@ -287,7 +213,17 @@ def _listed_text(result: Listed) -> Iterator[str]:
         # What is unknown may be either.
         counted = f"{allocated}..{allocated + row.unknown}" if row.unknown else str(allocated)
         cache = row.cache
-        rows.append((hex16(cache.addr), cache.object_size, cache.size, counted, row.objects, row.slabs, cache.name))
+        rows.append(
+            (
+                hex16(cache.addr),
+                cache.object_size,
+                cache.size,
+                counted,
+                row.objects,
+                row.slabs,
+                ", ".join((cache.name, *row.aliases)),
+            )
+        )
     yield from table(headers, rows, right=headers[1:6])
     yield from result.missing
 
@@ -295,7 +231,7 @@ def _listed_text(result: Listed) -> Iterator[str]:
 def _listed_json(result: Listed) -> Any:
     return {
         "caches": [
-            _cache_json(row.cache)
+            cache_json(row.cache, row.aliases)
             | {
                 "slabs": row.slabs,
                 "objects": row.objects,

@@ -184,7 +184,7 @@ def _object_text(shown: Shown, thing: Object) -> Iterator[str]:
     if shown.options.has("-r"):
         yield from _raw(thing)
         return
-    style: dict[str, Any] = {}
+    style: dict[str, Any] = {"pretty_structs": True}
     if shown.options.has("-x"):
         style["format"] = "x"
     elif shown.options.has("-d"):

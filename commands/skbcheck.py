@@ -18,8 +18,8 @@ from gdb_kdump.commands.hexdump import buffer_text
 from gdb_kdump.commands.tables import table
 from gdb_kdump.errors import UsageError
 from gdb_kdump.kernel.checks import Checked, Checks
+from gdb_kdump.kernel.everything import check_everything
 from gdb_kdump.kernel.skbuff import Skbs
-from gdb_kdump.rules.findings import verdict
 from gdb_kdump.rules.overrun import attribute
 from gdb_kdump.rules.records import Skb
 from gdb_kdump.session import Session
@@ -53,8 +53,6 @@ is neither, and is listed apart.  $_kfindings is set to the number of corrupt fi
     def read(self, session: Session, arguments: Arguments) -> Judged:
         sock = arguments.options.get("--sock")
         if arguments.has("--all"):
-            from gdb_kdump.kernel.everything import check_everything  # TEMPORARY
-
             progress = _Progress()
             checked, problems = check_everything(session, progress.show)
             progress.end()
@@ -85,7 +83,7 @@ is neither, and is listed apart.  $_kfindings is set to the number of corrupt fi
         if len(checked.holes) > 20:
             yield f"not judged: {len(checked.holes) - 20} more, see --json"
         yield from (f"there may be more: {problem}" for problem in result.problems)
-        yield f"checked {checked.skbs} sk_buffs, {checked.queues} queues: {verdict(checked.findings)}"
+        yield f"checked {checked.skbs} sk_buffs, {checked.queues} queues: {checked.verdict}"
 
     def json(self, result: Judged) -> Any:
         checked = result.checked
@@ -94,7 +92,7 @@ is neither, and is listed apart.  $_kfindings is set to the number of corrupt fi
             "findings": [finding_json(finding) for finding in checked.findings],
             "unreadable": [{"address": hex16(hole.addr), "why": hole.why.name} for hole in checked.holes],
             "problems": list(result.problems),
-            "verdict": verdict(checked.findings),
+            "verdict": checked.verdict,
         }
 
 

@@ -23,6 +23,8 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     # 41c6d650f653 (v4.13) net: convert sock.sk_refcnt from atomic_t to refcount_t
     "sock.refcnt": ("__sk_common.skc_refcnt.refs.counter", "__sk_common.skc_refcnt.counter"),
     # 14afee4b6092 (v4.13) net: convert sock.sk_wmem_alloc from atomic_t to refcount_t
+    # bdeab9919819 (v2.6.39) inet: Add cork.base
+    "inet_sock.cork_length": ("cork.base.length", "cork.length"),
     "sk_buff_fclones.fclone_ref": ("fclone_ref.refs.counter", "fclone_ref.counter"),
     "sock.wmem_alloc": ("sk_wmem_alloc.refs.counter", "sk_wmem_alloc.counter"),
     "sock.rmem_alloc": ("sk_backlog.rmem_alloc.counter", "sk_rmem_alloc.counter"),
@@ -45,6 +47,8 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "sock.backlog_tail": ("sk_backlog.tail",),
     "sock.backlog_len": ("sk_backlog.len",),
     "sk_buff.rb_node": ("rbnode",),
+    "sk_buff.rb_parent_color": ("rbnode.__rb_parent_color",),
+    "sk_buff.rb_left": ("rbnode.rb_left",),
     # 435d5f408d30 (v4.1) common object for ns: proc_inum moved into struct ns_common
     "net.inum": ("ns.inum", "proc_inum"),
     "net.packet_list": ("packet.sklist.first",),
@@ -510,3 +514,12 @@ _FIXED_SLAB_FLAGS = {
     "ACCOUNT": 0x4000000,
     "OBJECT_POISON": 0x80000000,
 }
+
+
+def skb_zerocopy(layout: Layout) -> tuple[str, int]:
+    """The member of skb_shared_info that says that the sk_buff is a zerocopy one, and the bit that does.
+
+    06b4feb37e64 (v5.12) net: group skb_shinfo zerocopy related bits together moved SKBTX_DEV_ZEROCOPY (bit 3 of
+    tx_flags) to SKBFL_ZEROCOPY_ENABLE (bit 0 of flags).
+    """
+    return ("flags", 1) if layout.find_member("skb_shared_info.flags") is not None else ("tx_flags", 8)

@@ -119,6 +119,8 @@ def connect(session: Session, threads: list[Thread], selected: int, frame: Saved
             gdb.with_parameter("remotetimeout", REMOTE_TIMEOUT_SECONDS),
             gdb.with_parameter("confirm", False),
         ):
+            # GDB 13 dies over the shared libraries that a program run before has left.
+            gdb.execute("nosharedlibrary", to_string=True)
             gdb.execute(f"target remote {server.socket_path}", to_string=True)
     except gdb.error as error:
         server.close()

@@ -29,6 +29,7 @@ MODULES = {
     "gdb_kdump.errors": "pure",
     "gdb_kdump.layout": "pure",
     "gdb_kdump.paging": "pure",
+    "gdb_kdump.pcapng": "pure",
     "gdb_kdump.preflight": "pure",
     "gdb_kdump.rsp": "pure",
     "gdb_kdump.text": "pure",

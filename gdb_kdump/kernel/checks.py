@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gdb_kdump.errors import MissingDebugInfo, Unreadable, Why
+from gdb_kdump.kernel.skbobjects import SkbObjects
 from gdb_kdump.kernel.skbuff import Skbs
 from gdb_kdump.kernel.slab import Slabs
 from gdb_kdump.kernel.sock import AF_NETLINK, AF_PACKET, AF_UNIX, Sock, Socks
 from gdb_kdump.rules import judge_queue, judge_skb, judge_sock
-from gdb_kdump.rules.findings import CORRUPT, Finding
+from gdb_kdump.rules.findings import CORRUPT, Finding, verdict
 from gdb_kdump.rules.records import Hole, Queue, Skb
+from gdb_kdump.rules.slab import judge_slab
 from gdb_kdump.rules.sock import Owner, SockRecord
 from gdb_kdump.session import Session
 
@@ -26,6 +28,11 @@ class Checked:
     findings: tuple[Finding, ...]
     holes: tuple[Hole, ...]
 
+    @property
+    def verdict(self) -> str:
+        """What it amounts to; "unknown" when all that was asked for is missing from the dump."""
+        return verdict(self.findings, judged=not self.holes or len(self.holes) < self.skbs + self.queues)
+
     def __add__(self, other: Checked) -> Checked:
         return Checked(
             self.skbs + other.skbs, self.queues + other.queues, self.findings + other.findings, self.holes + other.holes
@@ -40,8 +47,8 @@ class Checks:
         self._skbs = session.once(Skbs)
         self._socks = session.once(Socks)
         self._accounts = session.layout.unpacker(
-            "sock", ("lock_owned", "sk_wmem_queued", "wmem_alloc", "rmem_alloc")
-        )  # fmt: skip
+            "sock", ("lock_owned", "sk_wmem_queued", "wmem_alloc", "rmem_alloc", "sk_forward_alloc")
+        )
         self._sk = session.layout.unpacker("sk_buff", ("sk",))
         self._judged_slabs: set[int] = set()
         self._known: dict[int, tuple[list[Finding], Hole | None]] = {}
@@ -64,7 +71,7 @@ class Checks:
         if any(finding.rule.startswith("shinfo.") for finding in findings):
             # Only now are the bytes of the buffer worth a read.
             findings = judge_skb(self._skbs.with_buffer(record))
-        return findings, record.hole  # TEMPORARY: + self._slabs_of(record)
+        return findings + self._slabs_of(record), record.hole
 
     def _slabs_of(self, record: Skb) -> list[Finding]:
         """What is wrong with the slab objects of an sk_buff and its buffer."""
@@ -74,11 +81,14 @@ class Checks:
                 found = self._session.once(Slabs).find_object(addr)
             except (Unreadable, MissingDebugInfo):
                 continue  # without its slab, memory is neither sound nor corrupt
-            if found is not None and found.start not in self._judged_slabs:
-                self._judged_slabs.add(found.start)
-                from gdb_kdump.rules.slab import judge_slab  # TEMPORARY
-
-                findings += judge_slab(found)
+            if found is None or found.slab.addr in self._judged_slabs:
+                continue
+            self._judged_slabs.add(found.slab.addr)
+            # With guards around every object, the damage to a neighbour is part of the story.
+            objects = [found.slab.object_start(index) for index in range(found.slab.objects)] if found.guards else (found.start,)
+            for start in objects:
+                judged = self._session.once(Slabs).find_object(start)
+                findings += [f for f in judge_slab(judged) if f not in findings] if judged is not None else []
         return findings
 
     def sock(self, addr: int) -> Checked:
@@ -118,12 +128,31 @@ class Checks:
 
     def _record(self, sock: Sock, queues: list[Queue]) -> SockRecord:
         accounts = self._accounts.unpack_from(*self._session.memory.block(sock.sock, self._accounts.span))
-        owned, wmem_queued, wmem_alloc, rmem_alloc = accounts
+        owned, wmem_queued, wmem_alloc, rmem_alloc, forward_alloc = accounts
         kind = "tcp" if sock.is_tcp else "udp" if sock.is_udp else _KINDS.get(sock.family, "other")
         kind = "other" if sock.is_listener else kind
         sums = {queue.name: queue.truesize for queue in queues if queue.complete}
-        owners = [owner for queue in queues for owner in self._owners(queue)]
-        return SockRecord(sock.sock, kind, bool(owned), wmem_queued, wmem_alloc, rmem_alloc, sums, tuple(owners))
+        owners = tuple(owner for queue in queues for owner in self._owners(queue))
+        held = sums.get("write", 0) if kind == "udp" else 0
+        # All sk_buffs of the system are gone through only for a socket that has written more than stands in its queue.
+        written = held if wmem_alloc == held + 1 else self._session.once(SkbObjects).written_by(sock.sock)
+        return SockRecord(
+            sock.sock, kind, bool(owned), wmem_queued, wmem_alloc, rmem_alloc, forward_alloc, sums, owners, written,
+            self._member(sock, "udp_sock.forward_deficit") if kind == "udp" else 0, self._cork(sock, queues),
+        )  # fmt: skip
+
+    def _cork(self, sock: Sock, queues: list[Queue]) -> tuple[int, int, int] | None:
+        """The length of a corked UDP datagram, and how many sk_buffs with how many bytes hold it."""
+        if not sock.is_udp or not self._member(sock, "udp_sock.pending"):
+            return None
+        length = self._member(sock, "inet_sock.cork_length")
+        write = next((queue for queue in queues if queue.name == "write" and queue.complete), None)
+        return (length, len(write.nodes), write.bytes) if write is not None and write.nodes else None
+
+    def _member(self, sock: Sock, name: str) -> int:
+        """An int member of a socket; 0 where this kernel has none."""
+        member = self._session.layout.find_member(name)
+        return self._session.memory.s32(sock.sock + member.offset) if member is not None else 0
 
     def _owners(self, queue: Queue) -> list[Owner]:
         found = []

@@ -40,7 +40,7 @@ class _Namer:
         return frame if found is None else _Named(frame, found)
 
 
-class _Named(FrameDecorator):  # type: ignore[misc]
+class _Named(FrameDecorator):
     def __init__(self, frame: Any, name: str) -> None:
         super().__init__(frame)
         self._name = name

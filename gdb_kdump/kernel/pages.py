@@ -56,7 +56,7 @@ class Pages:
         self._memory = memory = session.memory
         layout, find = session.layout, session.debuginfo.find_address
         self._page = layout.unpacker("page", ("flags", "page_type", "compound_head", "refcount"))
-        self._size = layout.size("page")
+        self._size: int = layout.size("page")
         self._private = layout.offset("page.private")
         self._order = compound_order(layout)
         vmemmap, max_pfn = find("vmemmap_base"), find("max_pfn")

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from gdb_kdump.errors import Unreadable, Why
 from gdb_kdump.kernel.pages import PAGE_SIZE, Pages
-from gdb_kdump.layout import max_skb_frags, skb_end_is_offset
+from gdb_kdump.kernel.places import Places
+from gdb_kdump.layout import max_skb_frags, skb_end_is_offset, skb_zerocopy
 from gdb_kdump.rules.records import Frag, FragList, Hole, SharedInfo, Skb
 from gdb_kdump.session import Session
 from gdb_kdump.text import is_kernel_address
@@ -19,7 +20,7 @@ _SKB_MEMBERS = (
     "next", "prev", "sk", "len", "data_len", "head", "data", "tail", "end", "truesize", "users", "cloned", "nohdr",
     *_HEADERS,
 )  # fmt: skip
-_SHINFO_MEMBERS = ("nr_frags", "dataref", "frag_list", "gso_size", "gso_segs", "gso_type", "tx_flags")
+_SHINFO_MEMBERS = ("nr_frags", "dataref", "frag_list", "gso_size", "gso_segs", "gso_type", "tx_flags", "destructor_arg")
 _FRAG_MEMBERS = ("page", "offset", "size")
 
 
@@ -33,7 +34,8 @@ class Skbs:
         self._skb = layout.unpacker("sk_buff", _SKB_MEMBERS)
         self._ends = layout.unpacker("sk_buff", ("head", "end"))
         self._links = layout.unpacker("sk_buff", ("next", "len"))
-        self._shinfo = layout.unpacker("skb_shared_info", _SHINFO_MEMBERS)
+        zerocopy_member, self._zerocopy_bit = skb_zerocopy(layout)
+        self._shinfo = layout.unpacker("skb_shared_info", (*_SHINFO_MEMBERS, zerocopy_member))
         self._frag = layout.unpacker("skb_frag", _FRAG_MEMBERS)
         self._frags_offset = layout.offset("skb_shared_info.frags")
         # A header that was never set has all bits set.
@@ -77,16 +79,30 @@ class Skbs:
             self._skb.size, self._shinfo.size, shinfo, hole,
         )  # fmt: skip
 
+    def looks_alive(self, skb: int) -> bool:
+        """Whether memory that an skb cache has allocated holds an sk_buff at all: a cache may be merged with others."""
+        try:
+            values = dict(zip(_SKB_MEMBERS, self._skb.unpack_from(*self._memory.block(skb, self._skb.span)), strict=True))
+        except Unreadable:
+            return False
+        sound = values["data_len"] <= values["len"] and values["truesize"] >= self.size
+        return sound and values["users"] > 0 and is_kernel_address(values["head"])
+
     def with_places(self, skb: Skb) -> Skb:
         """The same record with what memory the sk_buff, its buffer and its fragments stand in."""
-        from gdb_kdump.kernel.places import Places  # TEMPORARY
-
         places = self._session.once(Places)
         skb = replace(skb, place=places.of(skb.addr), head_place=places.of(skb.head))
-        if skb.shinfo is None or not skb.shinfo.frags:
+        shinfo = skb.shinfo
+        if shinfo is None or not (shinfo.frags or shinfo.chain.skbs):
             return skb
-        frags = tuple(replace(frag, room=self._room(frag.page)) for frag in skb.shinfo.frags)
-        return replace(skb, shinfo=replace(skb.shinfo, frags=frags))
+        frags, chain = tuple(map(self._with_room, shinfo.frags)), shinfo.chain
+        for member in chain.skbs:
+            place = places.of(member)
+            if place.kind == "free" or (place.kind == "slab" and not (place.is_skb and place.state != "free")):
+                what = f"a free object of {place.cache}" if place.state == "free" else f"an object of {place.cache}"
+                chain = replace(chain, foreign=(member, what if place.cache else "a free page"))
+                break
+        return replace(skb, shinfo=replace(shinfo, frags=frags, chain=chain))
 
     def with_buffer(self, skb: Skb) -> Skb:
         """The same record with the bytes of the buffer and of the shared info, as far as they can be read."""
@@ -95,26 +111,30 @@ class Skbs:
             return skb
         return replace(skb, buffer=self._memory.read_prefix(skb.head, size)[0])
 
-    def _room(self, page: int) -> int | None:
-        """The size in bytes of the (compound) page of a `struct page *`, 0 when it is none, None when not known."""
+    def _with_room(self, frag: Frag) -> Frag:
+        """The same fragment with what its `struct page *` says of the memory behind it."""
         pages = self._session.once(Pages)
-        if not pages.is_page(page):
-            return 0
+        if not pages.is_page(frag.page):
+            return replace(frag, room=0)
         try:
-            found = pages.find(pages.address_of(page))
+            found = pages.find(pages.address_of(frag.page))
         except Unreadable:
-            return None
+            return frag
+        if found is None:
+            return frag
         # The offset counts from this page, which may be in the middle of a compound one.
-        return found.start + (PAGE_SIZE << found.order) - pages.address_of(page) if found is not None else None
+        room = found.start + (PAGE_SIZE << found.order) - pages.address_of(frag.page)
+        return replace(frag, room=room, is_free=found.is_free or not found.refcount)
 
     def read_shinfo(self, addr: int) -> SharedInfo:
         """The shared info at a `struct skb_shared_info *`; raises Unreadable."""
         block, at = self._memory.block(addr, self._shinfo.span)
-        nr_frags, dataref, frag_list, *others = self._shinfo.unpack_from(block, at)
+        nr_frags, dataref, frag_list, *others, zerocopy = self._shinfo.unpack_from(block, at)
         frags = self._frags(addr + self._frags_offset, min(nr_frags, self.max_frags))
         chain = self._chain(frag_list)
         return SharedInfo(
-            addr, nr_frags, dataref, frag_list, *others, self.max_frags, self._gso_types, frags, chain
+            addr, nr_frags, dataref, frag_list, *others, bool(zerocopy & self._zerocopy_bit), self.max_frags,
+            self._gso_types, frags, chain,
         )
 
     def _frags(self, addr: int, count: int) -> tuple[Frag, ...]:

@@ -59,8 +59,12 @@ class Slabs:
         return self._caches.all()
 
     def find_cache(self, name: str) -> SlabCache | None:
-        """A cache by its name or its variable's; see SlabCaches.find."""
+        """A cache by its name, an alias, or its variable's name; see SlabCaches.find."""
         return self._caches.find(name)
+
+    def aliases(self, cache: SlabCache) -> tuple[str, ...]:
+        """The names of the caches that were merged into this one; see SlabCaches.aliases."""
+        return self._caches.aliases(cache)
 
     def cache_of(self, addr: int) -> SlabCache | None:
         """The cache whose memory an address lies in, or None."""

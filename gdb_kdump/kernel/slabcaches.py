@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gdb_kdump.errors import Corrupt, Unreadable
 from gdb_kdump.kernel.lists import list_for_each
 from gdb_kdump.kernel.percpu import PerCpu
+from gdb_kdump.kernel.slabaliases import SlabAliases
 from gdb_kdump.layout import slab_flags
 from gdb_kdump.rules.slabrecords import SlabCache
 from gdb_kdump.session import Session
@@ -63,16 +64,19 @@ class SlabCaches:
         return self._listed
 
     def find(self, name: str) -> SlabCache | None:
-        """The cache of that name, or the one that the kernel's variable of that name points to, or None.
+        """The cache of that name, or with that alias, or that the kernel's variable of that name points to, or None.
 
-        A cache that was merged into another one has no name of its own, but its variable still leads to it.
-        Raises Unreadable, Corrupt, MissingDebugInfo.
+        A cache that was merged into another one has no name of its own.  Raises Unreadable, Corrupt, MissingDebugInfo.
         """
-        named = next((cache for cache in self.all() if cache.name == name), None)
-        if named is not None:
-            return named
+        for cache in self.all():
+            if cache.name == name or name in self.aliases(cache):
+                return cache
         variable = self._session.debuginfo.find_address(name) or self._find_hot(name)
         return None if variable is None else self.read(self._memory.ptr(variable))
+
+    def aliases(self, cache: SlabCache) -> tuple[str, ...]:
+        """The names of the caches that were merged into this one, where the kernel still knows them."""
+        return tuple(name for name in self._session.once(SlabAliases).of(cache.addr) if name != cache.name)
 
     def _find_hot(self, name: str) -> int | None:
         # aa70d2d16f28 (v6.9) net: move skbuff_cache(s) to net_hotdata

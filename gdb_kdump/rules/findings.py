@@ -8,6 +8,7 @@ from dataclasses import dataclass
 CORRUPT = "corrupt"
 SUSPECT = "suspect"
 CLEAN = "clean"
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,9 @@ class Finding:
     message: str
 
 
-def verdict(findings: Iterable[Finding]) -> str:
-    """The worst severity among findings, or CLEAN."""
+def verdict(findings: Iterable[Finding], judged: bool = True) -> str:
+    """The worst severity among findings, else CLEAN; UNKNOWN when nothing could be `judged`."""
     severities = {finding.severity for finding in findings}
+    if not severities and not judged:
+        return UNKNOWN
     return CORRUPT if CORRUPT in severities else SUSPECT if SUSPECT in severities else CLEAN

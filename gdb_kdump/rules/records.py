@@ -36,37 +36,42 @@ class Place:
 class Frag:
     """One skb_frag_t: `page` (struct page *, or a tagged netmem), `offset` and `size` in bytes.
 
-    `room` is the size of the (compound) page in bytes, 0 when `page` is no struct page, None when that is not known.
+    `room` is what the (compound) page has from there on in bytes, 0 when `page` is no struct page, None when that is
+    not known; `is_free` says that nobody has a reference to the page.
     """
 
     page: int
     offset: int
     size: int
     room: int | None = None
+    is_free: bool = False
 
 
 @dataclass(frozen=True)
 class FragList:
     """The chain behind skb_shared_info.frag_list: `skbs` in order and the sum of their `len` (bytes).
 
-    `hole` is what cannot be read, `cycle` the first skb that comes again; both None when the chain ends as it should.
+    `hole` is what cannot be read, `cycle` the first skb that comes again, `foreign` the first that is no allocated
+    sk_buff and what it is instead; all None when the chain is as it should be.
     """
 
     skbs: tuple[int, ...]
     len: int
     hole: Hole | None = None
     cycle: int | None = None
+    foreign: tuple[int, str] | None = None
 
     @property
     def is_whole(self) -> bool:
-        return self.hole is None and self.cycle is None
+        return self.hole is None and self.cycle is None and self.foreign is None
 
 
 @dataclass(frozen=True)
 class SharedInfo:
     """A struct skb_shared_info; `frags` has its first `nr_frags` fragments, but never more than `max_frags`.
 
-    `known_gso_types` are the bits of gso_type that this kernel defines, 0 when its debug information does not say.
+    `known_gso_types` are the bits of gso_type that this kernel defines, 0 when its debug information does not say;
+    `is_zerocopy` that destructor_arg is a struct ubuf_info *.
     """
 
     addr: int
@@ -77,6 +82,8 @@ class SharedInfo:
     gso_segs: int
     gso_type: int
     tx_flags: int
+    destructor_arg: int
+    is_zerocopy: bool
     max_frags: int
     known_gso_types: int
     frags: tuple[Frag, ...]

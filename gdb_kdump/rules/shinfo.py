@@ -40,6 +40,8 @@ def frag_list(skb: Skb) -> Iterator[Finding]:
         message = "frag_list is no kernel pointer"
     elif shinfo.chain.cycle is not None:
         message = f"the chain comes back to {hex16(shinfo.chain.cycle)} after {len(shinfo.chain.skbs)} sk_buffs"
+    elif shinfo.chain.foreign is not None:
+        message = f"the chain leads to {hex16(shinfo.chain.foreign[0])}, {shinfo.chain.foreign[1]}"
     elif shinfo.chain.hole is not None and shinfo.chain.hole.why is Why.UNMAPPED:
         message = f"the chain leads to {hex16(shinfo.chain.hole.addr)}, which is no memory of this kernel"
     if message:
@@ -86,6 +88,8 @@ def frag(skb: Skb) -> Iterator[Finding]:
             continue
         if piece.room == 0:
             message = "its page is no struct page of this kernel"
+        elif piece.is_free:
+            message = "nobody has a reference to its page: it was freed"
         elif piece.offset + piece.size > piece.room:
             message = f"it reaches {piece.offset + piece.size - piece.room} bytes behind its page of {piece.room}"
         if message:
@@ -113,21 +117,29 @@ def gso(skb: Skb) -> Iterator[Finding]:
     elif shinfo.gso_segs > 1 and not shinfo.gso_size:
         message = "segments of no size"
         yield Finding("shinfo.gso", skb.addr, "gso_size", CORRUPT, "more than 0", found, message)
+    elif shinfo.gso_size and not shinfo.gso_type:
+        severity = CORRUPT if shinfo.gso_size > skb.len else SUSPECT
+        message = "a size of segments, but no kind of segmentation"
+        yield Finding("shinfo.gso", skb.addr, "gso_size", severity, "0, or an SKB_GSO_* bit", found, message)
 
 
 def tx_flags(skb: Skb) -> Iterator[Finding]:
-    """tx_flags ask for timestamps; include/linux/skbuff.h: SKBTX_*.
+    """tx_flags ask for timestamps, and with zerocopy destructor_arg is a struct ubuf_info *.
 
-    Trap: all eight bits have had a meaning in some kernel, so only what no sender asks for together is suspicious: a
+    Mirrors include/linux/skbuff.h: SKBTX_*, skb_zcopy; bit 0 of a pointer without a ubuf_info is set.  Trap: all eight bits have had a meaning in some kernel, so only what no sender asks for together is suspicious: a
     timestamp in progress that nobody requested, or everything at once.
     """
     shinfo = skb.shinfo
     if shinfo is None:
         return
+    if shinfo.is_zerocopy and not shinfo.destructor_arg & 1 and not is_kernel_address(shinfo.destructor_arg):
+        message, found = "a zerocopy sk_buff whose destructor_arg leads nowhere", hex16(shinfo.destructor_arg)
+        yield Finding("shinfo.tx_flags", skb.addr, "destructor_arg", CORRUPT, "a struct ubuf_info *", found, message)
     in_progress_unasked = shinfo.tx_flags & (_SKBTX_HW_TSTAMP | _SKBTX_IN_PROGRESS) == _SKBTX_IN_PROGRESS
     if in_progress_unasked or shinfo.tx_flags == 0xFF:
         message = "no sender asks for these together"
-        yield Finding("shinfo.tx_flags", skb.addr, "tx_flags", SUSPECT, "SKBTX_* bits", f"{shinfo.tx_flags:#x}", message)
+        found = f"{shinfo.tx_flags:#x}"
+        yield Finding("shinfo.tx_flags", skb.addr, "tx_flags", SUSPECT, "SKBTX_* bits", found, message)
 
 
 RULES = (nr_frags, frag_list, dataref, frag, gso, tx_flags)

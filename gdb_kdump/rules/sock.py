@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
 from gdb_kdump.text import hex16, is_kernel_address
 
+_IP_HEADERS = (20, 256)  # bytes: without and with options or extension headers
+
 
 @dataclass(frozen=True)
 class Owner:
@@ -22,8 +24,10 @@ class Owner:
 class SockRecord:
     """A struct sock with what it has accounted and what its queues hold, in bytes of truesize.
 
-    `kind` is "tcp", "udp", "unix", "netlink", "packet" or "other"; `is_locked` says that somebody was at work on it;
-    `truesize` has the sum of each queue that could be walked whole.
+    `kind` is "tcp", "udp", "unix", "netlink", "packet" or "other"; `is_locked` says that somebody was at work on it.
+    `truesize` has the sum of each queue that could be walked whole.  `written` is the truesize of all sk_buffs of the
+    system that count as written by it, None where not all can be found.  `deficit` is what UDP has yet to give back;
+    `cork` is the length of a corked datagram, with the number of its sk_buffs and the sum of their len, or None.
     """
 
     sock: int
@@ -32,35 +36,76 @@ class SockRecord:
     wmem_queued: int
     wmem_alloc: int
     rmem_alloc: int
+    forward_alloc: int
     truesize: dict[str, int]
     owners: tuple[Owner, ...]
+    written: int | None = None
+    deficit: int = 0
+    cork: tuple[int, int, int] | None = None
 
 
 def accounting(sock: SockRecord) -> Iterator[Finding]:
     """What a socket has accounted for is what its queues hold.
 
-    Mirrors include/net/sock.h: sk_wmem_queued_add, sk_rmem_alloc_get, net/core/sock.c: sk_alloc, which starts
-    sk_wmem_alloc at 1.  Traps: somebody who holds the lock may be between the two steps; UDP gives memory back late;
-    sent clones and packets on their way count, too, so only TCP's own queues must match exactly.
+    Mirrors include/net/sock.h: sk_wmem_queued_add, sk_mem_charge, net/core/sock.c: sock_wfree, sk_alloc, which starts
+    sk_wmem_alloc at 1, and net/ipv4/udp.c: udp_rmem_release.  Traps: somebody who holds the lock may be between the
+    two steps; what is on its way through a device counts as written, too.
     """
     severity = SUSPECT if sock.is_locked else CORRUPT
     if sock.wmem_alloc <= 0:
         message = "no writer's reference is left, yet the socket is alive"
         yield _finding(sock, "sk_wmem_alloc", CORRUPT, "at least 1", sock.wmem_alloc, message)
-    if sock.rmem_alloc < 0:
-        yield _finding(sock, "sk_rmem_alloc", CORRUPT, "at least 0", sock.rmem_alloc, "more was given back than taken")
+    elif sock.written is not None and sock.wmem_alloc != sock.written + 1:
+        message = f"the sk_buffs that it has written hold {sock.written} bytes"
+        yield _finding(sock, "sk_wmem_alloc", SUSPECT, str(sock.written + 1), sock.wmem_alloc, message)
+    if sock.forward_alloc < 0:
+        message = "more was charged than was reserved"
+        yield _finding(sock, "sk_forward_alloc", severity, "at least 0", sock.forward_alloc, message)
     if sock.kind == "tcp" and {"write", "rtx"} <= sock.truesize.keys():
         held = sock.truesize["write"] + sock.truesize["rtx"]
         if sock.wmem_queued != held:
             message = f"the write and rtx queues hold {held} bytes"
             yield _finding(sock, "sk_wmem_queued", severity, str(held), sock.wmem_queued, message)
-    received = [sock.truesize[name] for name in ("receive", "ofo", "reader") if name in sock.truesize]
-    if sock.kind in ("tcp", "udp", "netlink", "packet") and 0 <= sock.rmem_alloc < sum(received):
-        message = f"the receive queues hold {sum(received)} bytes"
-        yield _finding(sock, "sk_rmem_alloc", severity, f"at least {sum(received)}", sock.rmem_alloc, message)
-    elif sock.kind == "tcp" and sock.rmem_alloc > sum(received) and {"receive", "ofo"} <= sock.truesize.keys():
-        message = f"the receive queues hold {sum(received)} bytes, and nothing else of TCP is accounted there"
-        yield _finding(sock, "sk_rmem_alloc", SUSPECT, str(sum(received)), sock.rmem_alloc, message)
+    yield from _received(sock, severity)
+    yield from _corked(sock)
+
+
+_RECEIVE_QUEUES = {
+    "tcp": {"receive", "ofo", "error"},
+    "udp": {"receive", "reader", "error"},
+    "netlink": {"receive", "error"},
+    "packet": {"receive", "error"},
+}
+
+
+def _received(sock: SockRecord, severity: str) -> Iterator[Finding]:
+    if sock.rmem_alloc < 0:
+        yield _finding(sock, "sk_rmem_alloc", CORRUPT, "at least 0", sock.rmem_alloc, "more was given back than taken")
+        return
+    queues = _RECEIVE_QUEUES.get(sock.kind)
+    if queues is None:
+        return
+    held = sum(sock.truesize.get(name, 0) for name in queues) + sock.deficit
+    if not sock.truesize.keys() >= queues and sock.rmem_alloc >= held:
+        return
+    message = f"the receive queues hold {held - sock.deficit} bytes" + (
+        f", and {sock.deficit} are yet to be given back" if sock.deficit else ""
+    )
+    if sock.rmem_alloc < held:
+        yield _finding(sock, "sk_rmem_alloc", severity, str(held), sock.rmem_alloc, message)
+    elif sock.rmem_alloc > held and sock.kind in ("tcp", "udp"):
+        yield _finding(sock, "sk_rmem_alloc", SUSPECT, str(held), sock.rmem_alloc, message)
+
+
+def _corked(sock: SockRecord) -> Iterator[Finding]:
+    """net/ipv4/ip_output.c: __ip_append_data: every sk_buff has room for its IP header, and the rest is the cork."""
+    if sock.cork is None or sock.is_locked:
+        return
+    length, count, held = sock.cork
+    header, rest = divmod(held - length, count)
+    if rest or not _IP_HEADERS[0] <= header <= _IP_HEADERS[1] or header % 4:
+        message = f"{count} sk_buffs hold {held} bytes with their IP headers"
+        yield _finding(sock, "cork.length", CORRUPT, "len without the IP headers", length, message)
 
 
 def _finding(sock: SockRecord, member: str, severity: str, expected: str, found: int, message: str) -> Finding:
@@ -79,7 +124,7 @@ def owner(sock: SockRecord) -> Iterator[Finding]:
         if sock.kind == "unix" and (not item.sk or is_kernel_address(item.sk)):
             continue
         if item.sk not in (0, sock.sock):
-            message = f"it is on the {item.queue} queue of {hex16(sock.sock)}, but says that it belongs to another socket"
+            message = f"on the {item.queue} queue of {hex16(sock.sock)}, it says that it belongs to another socket"
             yield Finding("skb.sk", item.skb, "sk", CORRUPT, f"{hex16(sock.sock)} or NULL", hex16(item.sk), message)
 
 

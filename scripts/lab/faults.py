@@ -24,6 +24,7 @@ HOSTS = {
     "udp-error": Host(("udp-error {} inet",), "", "error"),
     "cork": Host(("udp-cork {} inet 40 1000 3000",), "tx", "write"),
     "cork-full": Host(("udp-cork {} inet 40 2912",), "tx", "write"),  # the reference case's
+    "netlink": Host(("netlink {}",), "", "receive"),
     "unix": Host(("unix-dgram {} 100 300 1400 200",), "rx", "receive"),
     "unix-frags": Host(("unix-dgram {} 100 60000 200",), "rx", "receive"),  # 60000: three fragments
     "unix-many": Host(("unix-dgram {} " + " ".join(["600"] * 28),), "rx", "receive"),  # neighbours in its slabs
@@ -72,6 +73,8 @@ FAULTS = (
     Fault("len-more", "udp"),
     Fault("len-more", "udp-reader", name="len-more-reader"),
     Fault("len-more", "udp-error", 0, name="len-more-error"),
+    Fault("len-more", "netlink", 0, name="len-more-netlink"),
+    Fault("len-more", "tcp-input", 0, name="len-more-tcp"),
     Fault("len-less", "unix"),
     Fault("len-less", "tcp-write", name="len-less-tcp"),
     Fault("data-len-more", "cork"),
@@ -89,6 +92,7 @@ FAULTS = (
     Fault("users-zero", "udp"),
     Fault("users-saturated", "unix"),
     Fault("dataref-zero", "unix"),
+    Fault("dataref-more", "unix"),
     Fault("dataref-payload", "udp"),
     Fault("sk-wild", "cork"),
     Fault("sk-foreign", "cork"),
@@ -113,6 +117,7 @@ FAULTS = (
     Fault("cycle", "udp"),
     Fault("cycle-self", "unix"),
     Fault("two-queues", "unix"),
+    Fault("cross-linked", "udp"),
     Fault("rb-parent", "tcp", 0),
     Fault("rb-root-red", "tcp-ofo", 0),
     Fault("rb-child-wild", "tcp-ofo", 0),
@@ -131,8 +136,8 @@ FAULTS = (
     Fault("overrun-from-skb", "unix-many", 0, "32"),
     Fault("head-freed", "unix", 2),
     Fault("skb-freed", "unix"),
-    Fault("freelist-wild", "unix-many", 10),
-    Fault("freed-twice", "unix-many", 10),
+    Fault("freelist-wild", "unix-many"),
+    Fault("freed-twice", "unix-many"),
 )
 
 # With slub_debug=FZPU for the caches of sk_buffs and their heads.
@@ -145,7 +150,7 @@ SLUB_FAULTS = (
     Fault("redzone-left", "unix"),
     Fault("redzone-head", "unix", 2),
     Fault("redzone-head", "udp", 2, name="redzone-head-udp"),
-    Fault("poison-hit", "unix-many", 10),
+    Fault("poison-hit", "unix-many"),
     Fault("head-freed", "unix", 2),
     Fault("skb-freed", "unix"),
 )

@@ -61,6 +61,8 @@ void lab_object(struct lab_fault *fault, const void *object)
 
 void lab_also(struct lab_fault *fault, const char *rules, const void *object)
 {
+	if (!object)
+		return;
 	if (fault->nr_also == LAB_MAX_ALSO) {
 		fault->failed = true;
 		return;

@@ -37,7 +37,7 @@ struct lab_fault {
 	char queue[LAB_NAME_LEN];
 	struct sock *sk;
 	struct sk_buff_head *list;	/* NULL where the queue is none */
-	struct sk_buff *skb;		/* NULL where the index was -1 of an empty queue, or the queue is no list */
+	struct sk_buff *skb;		/* NULL where the queue is no list, until it is planted */
 	struct sk_buff *taken[LAB_MAX_TAKEN];	/* off the queue before the publication, but not freed */
 	int nr_taken;
 	u8 *data;
@@ -65,7 +65,7 @@ void lab_take(struct lab_fault *fault, struct sk_buff *skb);
 /* A finding on object is right. */
 void lab_object(struct lab_fault *fault, const void *object);
 
-/* Findings of these rules ("*": of any) on object are consequences. */
+/* Findings of these rules ("*": of any) on object, which may be NULL, are consequences. */
 void lab_also(struct lab_fault *fault, const char *rules, const void *object);
 
 #define SET(fault, pointer, member, value) do {							\

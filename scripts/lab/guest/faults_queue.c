@@ -135,33 +135,45 @@ static int two_queues(struct lab_fault *f)
 	return 0;
 }
 
+/* Goes on with the queue of the first socket that was published, and ends at that one's head. */
+static int cross_linked(struct lab_fault *f)
+{
+	struct sk_buff_head *other = &lab_entries[0].socket->sk->sk_receive_queue;
+
+	if (skb_queue_empty(other))
+		return -EINVAL;
+	lab_object(f, f->skb);
+	lab_object(f, skb_peek(other));
+	lab_also(f, "*", other);
+	lab_also(f, "sock.accounting", f->sk);
+	SET(f, f->skb, next, skb_peek(other));
+	return 0;
+}
+
 static struct rb_root *find_tree(const struct lab_fault *f)
 {
 	return strcmp(f->queue, "ofo") ? &f->sk->tcp_rtx_queue : &tcp_sk(f->sk)->out_of_order_queue;
 }
 
-/* A leaf far from the root: the first of a tree of at least five. */
-static struct rb_node *find_leaf(struct lab_fault *f)
+/* The first of a tree of at least three, which has nothing to its left; the root is behind it. */
+static struct rb_node *find_first(struct lab_fault *f)
 {
-	struct rb_node *node;
-	int n = 0;
+	struct rb_root *tree = find_tree(f);
+	struct rb_node *first = rb_first(tree);
 
-	for (node = rb_first(find_tree(f)); node; node = rb_next(node))
-		n++;
-	node = rb_first(find_tree(f));
-	if (n < 5 || rb_parent(node) == find_tree(f)->rb_node)
+	if (!first || first == tree->rb_node || rb_last(tree) == tree->rb_node)
 		return NULL;
-	f->skb = rb_to_skb(node);
-	return node;
+	f->skb = rb_to_skb(first);
+	return first;
 }
 
 static int rb_parent_wrong(struct lab_fault *f)
 {
-	struct rb_node *leaf = find_leaf(f), *last = rb_last(find_tree(f));
+	struct rb_node *first = find_first(f), *last = rb_last(find_tree(f));
 
-	if (!leaf)
+	if (!first)
 		return -EINVAL;
-	SET(f, leaf, __rb_parent_color, (unsigned long)last | (leaf->__rb_parent_color & 3));
+	SET(f, first, __rb_parent_color, (unsigned long)last | (first->__rb_parent_color & 3));
 	return 0;
 }
 
@@ -178,23 +190,23 @@ static int rb_root_red(struct lab_fault *f)
 
 static int rb_child_wild(struct lab_fault *f)
 {
-	struct rb_node *leaf = find_leaf(f);
+	struct rb_node *first = find_first(f);
 
-	if (!leaf)
+	if (!first)
 		return -EINVAL;
-	SET(f, leaf, rb_left, LAB_WILD);
+	SET(f, first, rb_left, LAB_WILD);
 	return 0;
 }
 
 static int rb_cycle(struct lab_fault *f)
 {
-	struct rb_node *leaf = find_leaf(f), *root = find_tree(f)->rb_node;
+	struct rb_node *first = find_first(f), *root = find_tree(f)->rb_node;
 
-	if (!leaf)
+	if (!first)
 		return -EINVAL;
 	lab_object(f, f->skb);
 	lab_object(f, rb_to_skb(root));
-	SET(f, leaf, rb_left, root);
+	SET(f, first, rb_left, root);
 	return 0;
 }
 
@@ -237,9 +249,10 @@ static int wmem_queued(struct lab_fault *f)
 	return 0;
 }
 
+/* As if nothing were charged; more than what is queued would prove nothing, as packets are on their way. */
 static int wmem_alloc(struct lab_fault *f)
 {
-	u32 value = refcount_read(&f->sk->sk_wmem_alloc) + 65536;
+	u32 value = 1;
 
 	lab_object(f, f->sk);
 	lab_write(f, "sk_wmem_alloc", &f->sk->sk_wmem_alloc, &value, sizeof(value));
@@ -294,6 +307,7 @@ const struct lab_kind lab_queue_kinds[] = {
 	{ "cycle", "queue.cycle", NULL, cycle },
 	{ "cycle-self", "queue.cycle", NULL, cycle_self },
 	{ "two-queues", "queue.link queue.cycle", NULL, two_queues },
+	{ "cross-linked", "queue.link queue.cycle", NULL, cross_linked },
 	{ "rb-parent", "queue.link", NULL, rb_parent_wrong },
 	{ "rb-root-red", "queue.link", NULL, rb_root_red },
 	{ "rb-child-wild", "queue.link", NULL, rb_child_wild },

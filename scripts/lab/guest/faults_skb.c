@@ -83,11 +83,11 @@ static int frag_page_free(struct lab_fault *f)
 	return set_page(f, (unsigned long)(pages + 3));
 }
 
+/* Behind the page stand the size and the offset.  Their names differ; the kernel's own accessors say if that is right. */
 static int set_frag(struct lab_fault *f, const char *member, int at, u32 value)
 {
 	skb_frag_t *frag = first_frag(f);
 
-	/* Behind the page: the size, then the offset; asked of the accessors below. */
 	lab_write(f, member, (u8 *)frag + at, &value, sizeof(value));
 	return 0;
 }
@@ -269,6 +269,12 @@ static int dataref_zero(struct lab_fault *f)
 	return set_dataref(f, 0);
 }
 
+/* Shared, but never cloned. */
+static int dataref_more(struct lab_fault *f)
+{
+	return f->skb->cloned ? -EINVAL : set_dataref(f, 2);
+}
+
 /* More users of the payload than users. */
 static int dataref_payload(struct lab_fault *f)
 {
@@ -281,7 +287,7 @@ static int sk_wild(struct lab_fault *f)
 	return 0;
 }
 
-/* Another socket: the one that was published before this one, or after. */
+/* The first socket that was published, which holds nothing of this one. */
 static int sk_foreign(struct lab_fault *f)
 {
 	struct sock *other = lab_entries[0].socket->sk;
@@ -366,7 +372,7 @@ static int overrun_payload(struct lab_fault *f)
 }
 
 #define AFTER_OVERRUN	"shinfo.nr_frags shinfo.dataref shinfo.frag shinfo.frag_list shinfo.gso shinfo.tx_flags skb.len"
-#define AFTER_HEAD	"skb.len skb.order skb.headers skb.truesize " AFTER_OVERRUN
+#define AFTER_HEAD	"skb.order skb.headers skb.truesize " AFTER_OVERRUN
 
 const struct lab_kind lab_skb_kinds[] = {
 	{ "overrun-payload", "shinfo.overrun", AFTER_OVERRUN, overrun_payload },
@@ -401,6 +407,7 @@ const struct lab_kind lab_skb_kinds[] = {
 	{ "users-zero", "skb.users", NULL, users_zero },
 	{ "users-saturated", "skb.users", NULL, users_saturated },
 	{ "dataref-zero", "shinfo.dataref", NULL, dataref_zero },
+	{ "dataref-more", "shinfo.dataref", NULL, dataref_more },
 	{ "dataref-payload", "shinfo.dataref", NULL, dataref_payload },
 	{ "sk-wild", "skb.sk", NULL, sk_wild },
 	{ "sk-foreign", "skb.sk", NULL, sk_foreign },

@@ -7,10 +7,58 @@
 #include "faults.h"
 
 #define MAX_TRIED	64	/* objects to allocate until one is where it must be */
+#define MAX_CLAIMED	8
 #define RECORD_LEN	32
 
 /* struct sk_buff stands in its slab in this distance; with slub_debug it is more. */
 #define SKB_STRIDE	ALIGN(sizeof(struct sk_buff), SMP_CACHE_BYTES)
+
+/*
+ * Chooses an sk_buff in a slab of which no other fault makes use, as a damaged freelist hides what is free, and takes
+ * so many others of that slab off the queue.
+ */
+static int claim_slab(struct lab_fault *f, int count)
+{
+	static struct page *claimed[MAX_CLAIMED];
+	static int nr_claimed;
+	struct sk_buff *skb, *next;
+	int i, mates;
+
+	skb_queue_walk(f->list, f->skb) {
+		struct page *slab = virt_to_head_page(f->skb);
+
+		for (i = 0; i < nr_claimed && claimed[i] != slab; i++)
+			;
+		mates = 0;
+		skb_queue_walk(f->list, skb)
+			mates += skb != f->skb && virt_to_head_page(skb) == slab;
+		if (i < nr_claimed || mates < count)
+			continue;
+		if (nr_claimed == MAX_CLAIMED)
+			return -ENOSPC;
+		claimed[nr_claimed++] = slab;
+		skb_queue_walk_safe(f->list, skb, next)
+			if (f->nr_taken < count && skb != f->skb && virt_to_head_page(skb) == slab)
+				lab_take(f, skb);
+		return 0;
+	}
+	return -ENOENT;
+}
+
+static int take_none(struct lab_fault *f)
+{
+	return claim_slab(f, 0);
+}
+
+static int take_one(struct lab_fault *f)
+{
+	return claim_slab(f, 1);
+}
+
+static int take_two(struct lab_fault *f)
+{
+	return claim_slab(f, 2);
+}
 
 /* The freed memory is poisoned, or holds a freelist pointer: any rule may say so. */
 static int skb_freed(struct lab_fault *f)
@@ -28,26 +76,6 @@ static int head_freed(struct lab_fault *f)
 		return -EINVAL;
 	kfree(f->skb->head);
 	return 0;
-}
-
-static int take_of_same_slab(struct lab_fault *f, int count)
-{
-	struct sk_buff *skb, *next;
-
-	skb_queue_walk_safe(f->list, skb, next)
-		if (f->nr_taken < count && skb != f->skb && virt_to_head_page(skb) == virt_to_head_page(f->skb))
-			lab_take(f, skb);
-	return f->nr_taken == count ? 0 : -ENOENT;
-}
-
-static int take_one(struct lab_fault *f)
-{
-	return take_of_same_slab(f, 1);
-}
-
-static int take_two(struct lab_fault *f)
-{
-	return take_of_same_slab(f, 2);
 }
 
 /* The one word of an sk_buff that freeing it writes to is the pointer to the next free object. */
@@ -208,12 +236,12 @@ static int poison_hit(struct lab_fault *f)
 }
 
 #define AFTER_OVERRUN	"shinfo.nr_frags shinfo.dataref shinfo.frag shinfo.frag_list shinfo.gso shinfo.tx_flags skb.len"
-#define AFTER_FREE	"skb.len skb.headers shinfo.overrun " AFTER_OVERRUN
+#define AFTER_FREE	"skb.headers shinfo.overrun " AFTER_OVERRUN
 
 const struct lab_kind lab_slab_kinds[] = {
 	{ "overrun-from-object", "shinfo.overrun", AFTER_OVERRUN, overrun_from_object, take_head_before },
 	{ "overrun-from-skb", "queue.link skb.address", "skb.sk", overrun_from_skb, take_skb_before },
-	{ "skb-freed", "skb.freed", NULL, skb_freed },
+	{ "skb-freed", "skb.freed", NULL, skb_freed, take_none },
 	{ "head-freed", "head.buffer", AFTER_FREE, head_freed },
 	{ "freelist-wild", "slab.freelist", NULL, freelist_wild, take_one },
 	{ "freed-twice", "slab.freelist", NULL, freed_twice, take_two },

@@ -1,0 +1,95 @@
+"""Every sk_buff that the skb caches have allocated, on a queue or not; net/core/skbuff.c: skb_init."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
+from gdb_kdump.kernel.percpu import PerCpu
+from gdb_kdump.kernel.places import Places
+from gdb_kdump.kernel.slab import Slabs
+from gdb_kdump.session import Session
+
+# What takes the truesize of an sk_buff back from its writer's sk_wmem_alloc when it is freed.
+_WRITERS = ("sock_wfree", "__sock_wfree", "tcp_wfree", "unix_wfree", "unix_destruct_scm", "tpacket_destruct_skb")
+_SKB_FCLONE_CLONE = 2  # include/linux/skbuff.h: the same number since v3.19
+
+
+class SkbObjects:
+    """Finds the allocated sk_buffs of one session, once."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._memory = session.memory
+        self._layout = session.layout
+        self._skb = session.layout.unpacker("sk_buff", ("sk", "truesize", "destructor"))
+        self._fclone = session.layout.unpacker("sk_buff", ("fclone",))
+        self._written: dict[int, int] | None = None
+        self._problem = ""
+
+    def all(self) -> Iterator[int]:
+        """Yield their addresses, without those that wait on a CPU for their next use.
+
+        Raises Unreadable, MissingDebugInfo where the caches cannot be walked at all; missing() says what may lack.
+        """
+        waiting = self._waiting()
+        slabs, caches = self._session.once(Slabs), self._session.once(Places).skb_caches
+        for cache in slabs.caches():
+            if cache.addr in caches:
+                second = cache.object_size >= 2 * self._skb.size
+                for start in slabs.for_each_object(cache):
+                    yield from (addr for addr in self._in_object(start, second) if addr not in waiting)
+
+    def missing(self) -> tuple[str, ...]:
+        """Why all() may lack something."""
+        return self._session.once(Slabs).missing() + ((self._problem,) if self._problem else ())
+
+    def written_by(self, sock: int) -> int | None:
+        """The truesize of all sk_buffs that count as written by a socket; None where not all can be found."""
+        if self._written is None:
+            self._written = self._sum_written()
+        return None if self.missing() else self._written.get(sock, 0)
+
+    def _sum_written(self) -> dict[int, int]:
+        writers = {addr for name in _WRITERS if (addr := self._session.debuginfo.find_address(name)) is not None}
+        sums: dict[int, int] = {}
+        try:
+            for skb in self.all():
+                sk, truesize, destructor = self._skb.unpack_from(*self._memory.block(skb, self._skb.span))
+                if destructor in writers:
+                    sums[sk] = sums.get(sk, 0) + truesize
+        except (Unreadable, MissingDebugInfo, Corrupt) as error:
+            self._problem = str(error)
+        return sums
+
+    def _in_object(self, start: int, is_pair: bool) -> Iterator[int]:
+        """The sk_buffs in one object that are in use; net/core/skbuff.c: skb_clone, kfree_skbmem.
+
+        An fclone pair with one reference is the original alone, unless it was cloned: then nobody can tell which of
+        the two was freed.
+        """
+        if not is_pair:
+            yield start
+            return
+        layout = self._layout
+        second = start + layout.offset("sk_buff_fclones.skb2")
+        if self._memory.s32(start + layout.offset("sk_buff_fclones.fclone_ref")) > 1:
+            yield from (start, second)
+        elif self._fclone.unpack_from(*self._memory.block(second, self._fclone.span)) != (_SKB_FCLONE_CLONE,):
+            yield start
+
+    def _waiting(self) -> set[int]:
+        """The sk_buffs that NAPI keeps for its next packets; net/core/skbuff.c: napi_skb_cache_get."""
+        found: set[int] = set()
+        percpu = self._session.once(PerCpu)
+        symbol = self._session.debuginfo.find_address("napi_alloc_cache")
+        if symbol is None or self._layout.find_struct("napi_alloc_cache") is None:
+            return found
+        count, cache = (self._layout.find_member(f"napi_alloc_cache.{name}") for name in ("skb_count", "skb_cache"))
+        if count is None or cache is None:
+            return found
+        for cpu in percpu.online_cpus():
+            data = percpu.pointer(symbol, cpu)
+            number = min(self._memory.u32(data + count.offset), cache.size // 8)
+            found.update(self._memory.ptr(data + cache.offset + 8 * index) for index in range(number))
+        return found
