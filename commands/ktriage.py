@@ -54,7 +54,9 @@ Where no sk_buff is involved it says so."""
             if queue.nodes:
                 yield ""
                 yield f"{queue.name} queue @ {hex16(queue.head)}: qlen {queue.qlen}, walked {len(queue.nodes)}"
-                yield "  " + " ".join(hex16(node) for node in queue.nodes[:8]) + (" ..." if len(queue.nodes) > 8 else "")
+                yield (
+                    "  " + " ".join(hex16(node) for node in queue.nodes[:8]) + (" ..." if len(queue.nodes) > 8 else "")
+                )
         yield ""
         yield from summary(result)
         yield ""

@@ -108,7 +108,7 @@ def list_damaged(what: str) -> Any:
             for run in opened.server.read(start, size):
                 length = len(run) if isinstance(run, bytes) else run.size
                 if what == "hole" and at <= ehash < at + length:
-                    run = Hole(Why.FILTERED, length)
+                    run = Hole(length, Why.FILTERED)
                 elif isinstance(run, bytes) and what in ("wild", "circle", "other") and at <= node < at + length:
                     value = {"wild": 0x5A5A5A5A5A5A5A58, "circle": node, "other": find("init_net")}[what]
                     data = bytearray(run)
@@ -132,7 +132,7 @@ def list_damaged(what: str) -> Any:
     [
         ("wild", "the udp table: a hash chain leads out of memory at 0x5a5a5a5a5a5a5a58"),
         ("circle", "the udp table: a hash chain runs in a circle"),
-        ("other", "no socket: its protocol is called"),
+        ("other", "which is no socket: "),
         ("hole", "the tcp table: cannot read"),
         ("missing", "the netlink table: the debug information has no symbol nl_table"),
         ("unlisted", None),

@@ -62,9 +62,9 @@ def test_a_queue_that_the_socket_has_and_one_that_it_has_not(gdb_run: Gdb, dump:
 def test_a_listener_has_its_children(gdb_run: Gdb, dump: LabDump) -> None:
     """The truth has no accept queues, but three clients connected and nobody accepted."""
     sock = sock_of(dump, "listen0")
-    walk, everything = gdb_run(
-        f"skbwalk {sock['sock']} --json", "ksock --json", vmcore=dump.vmcore
-    ).succeeded().documents
+    walk, everything = (
+        gdb_run(f"skbwalk {sock['sock']} --json", "ksock --json", vmcore=dump.vmcore).succeeded().documents
+    )
     (accept,) = (queue for queue in walk["queues"] if queue["queue"] == "accept")
     assert (accept["qlen"], accept["walked"], accept["complete"], accept["skbs"]) == (3, 3, True, [])
     known = {found["sock"]: found for found in everything["socks"]}

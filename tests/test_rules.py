@@ -9,7 +9,7 @@ import pytest
 from gdb_kdump.errors import Why
 from gdb_kdump.rules import judge_queue, judge_skb
 from gdb_kdump.rules.findings import CLEAN, CORRUPT, SUSPECT, Finding, verdict
-from gdb_kdump.rules.records import BadLink, Frag, FragList, Hole, Queue, SharedInfo, Skb
+from gdb_kdump.rules.records import BadLink, Frag, FragList, Hole, Place, Queue, SharedInfo, Skb
 
 SKB = 0xFFFF888003A41200
 HEAD = 0xFFFF888003B00000
@@ -26,7 +26,14 @@ SHINFO = SharedInfo(
     nr_frags=1,
     dataref=1,
     frag_list=0,
+    gso_size=0,
+    gso_segs=0,
+    gso_type=0,
+    tx_flags=0,
+    destructor_arg=0,
+    is_zerocopy=False,
     max_frags=17,
+    known_gso_types=0x7FFFF,
     frags=(Frag(0xFFFFEA0000001000, 64, 1400),),
     chain=EMPTY,
 )
@@ -45,6 +52,9 @@ HEALTHY = Skb(
     users=1,
     cloned=0,
     nohdr=0,
+    headers=(("mac_header", None), ("network_header", 64), ("transport_header", 84)),
+    size=232,
+    shinfo_size=320,
     shinfo=SHINFO,
     hole=None,
 )
@@ -55,7 +65,27 @@ def with_shinfo(**changes: object) -> Skb:
     return replace(HEALTHY, shinfo=replace(SHINFO, **changes))  # type: ignore[arg-type]
 
 
+def with_frag(**changes: object) -> Skb:
+    return with_shinfo(frags=(replace(SHINFO.frags[0], **changes),))  # type: ignore[arg-type]
+
+
 HEALTHY_SKBS = {
+    "a fragment that fills its page": with_frag(room=1464),
+    "a fragment of a device's memory": with_frag(page=0xFFFF888003D00001, room=0),
+    "in its cache, its buffer in another": replace(
+        HEALTHY,
+        place=Place("slab", SKB, 232, "allocated", "skbuff_head_cache", True),
+        head_place=Place("slab", HEAD, 2048, "allocated", "kmalloc-2k"),
+    ),
+    "the second of an fclone pair": replace(
+        HEALTHY, place=Place("slab", SKB - 232, 472, "allocated", "skbuff_fclone_cache", True)
+    ),
+    "its buffer a page fragment": replace(HEALTHY, head_place=Place("page", HEAD - 0x1000)),
+    "a TCP segment to be cut": with_shinfo(gso_size=700, gso_segs=3, gso_type=1),
+    "a guest left the counting to us": with_shinfo(gso_size=700, gso_type=1),
+    "a timestamp in progress": with_shinfo(tx_flags=5),
+    "zerocopy": with_shinfo(is_zerocopy=True, destructor_arg=0xFFFF888003E00000),
+    "zerocopy without a ubuf_info": with_shinfo(is_zerocopy=True, destructor_arg=1),
     "with a fragment": HEALTHY,
     "linear": replace(HEALTHY, len=100, data_len=0, shinfo=replace(SHINFO, nr_frags=0, frags=())),
     "empty": replace(HEALTHY, len=0, data_len=0, tail=HEAD + 64, shinfo=replace(SHINFO, nr_frags=0, frags=())),
@@ -82,7 +112,60 @@ HEALTHY_SKBS = {
 DAMAGED_SKBS: dict[str, tuple[Skb, str, str]] = {
     "data before head": (replace(HEALTHY, head=HEAD + 128), "skb.order", "data"),
     "tail behind end": (replace(HEALTHY, end=HEAD + 128), "skb.order", "end"),
-    "buffer nowhere": (replace(HEALTHY, shinfo=None, hole=Hole(END, Why.UNMAPPED)), "skb.order", "head"),
+    "buffer nowhere": (replace(HEALTHY, shinfo=None, hole=Hole(END, Why.UNMAPPED)), "head.buffer", "head"),
+    "head is no pointer": (
+        replace(HEALTHY, head=WILD, shinfo=None, hole=Hole(WILD, Why.UNMAPPED)),
+        "head.buffer",
+        "head",
+    ),
+    "head freed": (replace(HEALTHY, head_place=Place("slab", HEAD, 2048, "free", "kmalloc-2k")), "head.buffer", "head"),
+    "head's page freed": (replace(HEALTHY, head_place=Place("free")), "head.buffer", "head"),
+    "head inside an object": (
+        replace(HEALTHY, head_place=Place("slab", HEAD - 64, 4096, "allocated", "kmalloc-4k")),
+        "head.buffer",
+        "head",
+    ),
+    "the object too small for the shared info": (
+        replace(HEALTHY, head_place=Place("slab", HEAD, 0x6C0, "allocated", "kmalloc-2k")),
+        "head.buffer",
+        "head",
+    ),
+    "freed itself": (
+        replace(HEALTHY, place=Place("slab", SKB, 232, "free", "skbuff_head_cache", True)),
+        "skb.freed",
+        "",
+    ),
+    "an object of another cache": (
+        replace(HEALTHY, place=Place("slab", SKB, 1024, "allocated", "UDP")),
+        "skb.address",
+        "",
+    ),
+    "inside an object": (
+        replace(HEALTHY, place=Place("slab", SKB - 8, 232, "allocated", "skbuff_head_cache", True)),
+        "skb.address",
+        "",
+    ),
+    "on a free page": (replace(HEALTHY, place=Place("free")), "skb.address", ""),
+    "nobody holds it": (replace(HEALTHY, users=0), "skb.users", "users"),
+    "users saturated": (replace(HEALTHY, users=-0x40000000), "skb.users", "users"),
+    "users beyond belief": (replace(HEALTHY, users=1_000_000), "skb.users", "users"),
+    "truesize too small": (replace(HEALTHY, truesize=231), "skb.truesize", "truesize"),
+    "truesize beyond belief": (replace(HEALTHY, truesize=1 << 30), "skb.truesize", "truesize"),
+    "a header behind the buffer": (replace(HEALTHY, headers=(("mac_header", 0x6C1),)), "skb.headers", "mac_header"),
+    "a fragment's page is none": (with_frag(room=0), "shinfo.frag", "frags[0]"),
+    "a fragment's page is free": (with_frag(room=4096, is_free=True), "shinfo.frag", "frags[0]"),
+    "a fragment beyond its page": (with_frag(room=1463), "shinfo.frag", "frags[0]"),
+    "unknown gso_type": (with_shinfo(gso_size=100, gso_type=0x80000), "shinfo.gso", "gso_type"),
+    "more segments than bytes": (with_shinfo(gso_size=1000, gso_segs=3, gso_type=1), "shinfo.gso", "gso_segs"),
+    "segments of no size": (with_shinfo(gso_segs=2, gso_type=1), "shinfo.gso", "gso_size"),
+    "gso_size without a type": (with_shinfo(gso_size=1501), "shinfo.gso", "gso_size"),
+    "a timestamp nobody asked for": (with_shinfo(tx_flags=4), "shinfo.tx_flags", "tx_flags"),
+    "zerocopy without a ubuf_info": (with_shinfo(is_zerocopy=True), "shinfo.tx_flags", "destructor_arg"),
+    "frag_list leads to something else": (
+        with_shinfo(frag_list=NODES[0], chain=FragList((NODES[0],), 1, foreign=(NODES[0], "an object of UDP"))),
+        "shinfo.frag_list",
+        "frag_list",
+    ),
     "len too large": (replace(HEALTHY, len=1501), "skb.len", "len"),
     "len too small": (replace(HEALTHY, len=1499), "skb.len", "len"),
     "data_len beyond len": (replace(HEALTHY, data_len=1501), "skb.len", "data_len"),

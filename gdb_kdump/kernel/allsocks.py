@@ -66,11 +66,13 @@ class AllSocks:
         for sock, places in tables.items():
             try:
                 info = self._describe(sock, opened.get(sock), tuple(places))
-                if known and info.protocol not in known:
-                    raise Corrupt(sock, f"no socket: its protocol is called {info.protocol!r}")
-                found.append(info)
-            except (Unreadable, Corrupt) as error:
-                problems.append(f"{', '.join(places)}: {hex16(sock)}: {error}")
+                if not known or info.protocol in known:
+                    found.append(info)
+                    continue
+                why = f"its protocol is called {info.protocol!r}"
+            except Unreadable as error:
+                why = str(error)
+            problems.append(f"the {', '.join(places)} table leads to {hex16(sock)}, which is no socket: {why}")
         return found, problems
 
     def _reached(self, opened: dict[int, OpenSock], problems: list[str]) -> Iterator[tuple[str, int]]:

@@ -85,7 +85,11 @@ class Checks:
                 continue
             self._judged_slabs.add(found.slab.addr)
             # With guards around every object, the damage to a neighbour is part of the story.
-            objects = [found.slab.object_start(index) for index in range(found.slab.objects)] if found.guards else (found.start,)
+            objects = (
+                [found.slab.object_start(index) for index in range(found.slab.objects)]
+                if found.guards
+                else (found.start,)
+            )
             for start in objects:
                 judged = self._session.once(Slabs).find_object(start)
                 findings += [f for f in judge_slab(judged) if f not in findings] if judged is not None else []

@@ -11,8 +11,8 @@ from gdb_kdump.kernel.allsocks import AllSocks
 from gdb_kdump.kernel.checks import Checked, Checks
 from gdb_kdump.kernel.percpu import PerCpu
 from gdb_kdump.kernel.skbobjects import SkbObjects
-from gdb_kdump.kernel.skbuff import Skbs
 from gdb_kdump.kernel.skbqueues import SkbQueues
+from gdb_kdump.kernel.skbuff import Skbs
 from gdb_kdump.rules.findings import SUSPECT, Finding
 from gdb_kdump.rules.records import Hole, Queue
 from gdb_kdump.session import Session
@@ -84,5 +84,5 @@ def _backlogs(session: Session) -> list[Queue]:
     for cpu in percpu.online_cpus():
         data = percpu.symbol("softnet_data", cpu)
         for name in _BACKLOGS:
-            queues.append(session.once(SkbQueues).list(name, data + layout.offset(f"softnet_data.{name}")).queue)
+            queues.append(session.once(SkbQueues).linked(name, data + layout.offset(f"softnet_data.{name}")).queue)
     return queues

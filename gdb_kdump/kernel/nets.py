@@ -17,7 +17,9 @@ class Nets:
 
     def all(self) -> tuple[list[int], list[str]]:
         """Every `struct net *`, init_net at least, and sentences on why there may be more; for_each_net."""
-        session, found, problems = self._session, {}, []
+        session = self._session
+        found: dict[int, None] = {}
+        problems: list[str] = []
         find = session.debuginfo.find_address
         init_net, head = find("init_net"), find("net_namespace_list")
         try:
@@ -28,7 +30,7 @@ class Nets:
         except (Unreadable, Corrupt) as error:
             problems.append(f"the list of network namespaces: {error}")
         if init_net is not None:
-            found.setdefault(init_net)
+            found.setdefault(init_net, None)
         return list(found), problems
 
     def inum(self, net: int) -> int | None:

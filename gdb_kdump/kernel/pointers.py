@@ -71,6 +71,8 @@ def _in_frame(frame: gdb.Frame) -> list[Pointer]:
 def _pointer(frame: gdb.Frame, symbol: gdb.Symbol) -> Pointer | None:
     if not symbol.is_argument and not symbol.is_variable:
         return None
+    if symbol.type is None:
+        return None
     kind = symbol.type.strip_typedefs()
     if kind.code != gdb.TYPE_CODE_PTR:
         return None

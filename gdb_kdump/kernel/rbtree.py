@@ -52,7 +52,7 @@ class RbTrees:
             elif len(met) < MAX_NODES:
                 try:
                     node = self._read(addr, above, offset, seq)
-                    if node.parent == above or looks_right(addr) and self._belongs(node, offset):
+                    if node.parent == above or (looks_right(addr) and self._belongs(node, offset)):
                         met.add(addr)
                         return node
                     why = Why.CORRUPT

@@ -46,7 +46,7 @@ class SkbQueues:
         self._end_is_offset = skb_end_is_offset(layout)
         self._single: dict[str, tuple[int, Unpacker]] = {}
 
-    def list(self, name: str, head: int, sock: int = 0) -> Walked:
+    def linked(self, name: str, head: int, sock: int = 0) -> Walked:
         """A `struct sk_buff_head *`, walked both ways where the first shows damage; skb_queue_walk.
 
         Raises Unreadable for the head only.
@@ -171,7 +171,8 @@ class SkbQueues:
 
         def following(skb: int) -> int:
             figures[skb] = self._figures(skb)
-            return self._links.unpack_from(*self._memory.block(skb, self._links.span))[0]
+            after, _ = self._links.unpack_from(*self._memory.block(skb, self._links.span))
+            return after
 
         _, cycle, hole = self._singly(first, following)
         return figures, cycle, hole
@@ -200,12 +201,10 @@ class SkbQueues:
     def _looks_right(self, skb: int) -> bool:
         """Whether that could be an sk_buff at all, for the walk of a tree whose pointers contradict each other."""
         try:
-            _, _, length, data_len, _, start, truesize = self._skb.unpack_from(
-                *self._memory.block(skb, self._skb.span)
-            )
+            _, _, length, data_len, _, start, truesize = self._skb.unpack_from(*self._memory.block(skb, self._skb.span))
         except Unreadable:
             return False
-        return start >= LOWEST_KERNEL_ADDRESS and data_len <= length and 0 < truesize < 1 << 31
+        return bool(start >= LOWEST_KERNEL_ADDRESS and data_len <= length and 0 < truesize < 1 << 31)
 
     def _member(self, addr: int, name: str) -> int:
         """One member of the object at `addr`, by its logical name."""
@@ -213,14 +212,15 @@ class SkbQueues:
             member = self._layout.member(name)
             self._single[name] = member.offset, Unpacker([replace(member, offset=0)], member.size)
         offset, unpacker = self._single[name]
-        return unpacker.unpack_from(*self._memory.block(addr + offset, unpacker.size))[0]
+        (value,) = unpacker.unpack_from(*self._memory.block(addr + offset, unpacker.size))
+        return value
 
     def _sequence_number(self) -> int | None:
         """The offset of TCP_SKB_CB(skb)->seq in an sk_buff; include/net/tcp.h: TCP_SKB_CB."""
         layout = self._layout
         if layout.find_struct("tcp_skb_cb") is None:
             return None
-        return layout.offset("sk_buff.cb") + layout.offset("tcp_skb_cb.seq")
+        return int(layout.offset("sk_buff.cb") + layout.offset("tcp_skb_cb.seq"))
 
 
 def _walked(

@@ -82,9 +82,12 @@ class Skbs:
     def looks_alive(self, skb: int) -> bool:
         """Whether memory that an skb cache has allocated holds an sk_buff at all: a cache may be merged with others."""
         try:
-            values = dict(zip(_SKB_MEMBERS, self._skb.unpack_from(*self._memory.block(skb, self._skb.span)), strict=True))
+            values = dict(
+                zip(_SKB_MEMBERS, self._skb.unpack_from(*self._memory.block(skb, self._skb.span)), strict=True)
+            )
         except Unreadable:
             return False
+        values = dict(zip(_SKB_MEMBERS, self._skb.unpack_from(block, at), strict=True))
         sound = values["data_len"] <= values["len"] and values["truesize"] >= self.size
         return sound and values["users"] > 0 and is_kernel_address(values["head"])
 
@@ -129,13 +132,13 @@ class Skbs:
     def read_shinfo(self, addr: int) -> SharedInfo:
         """The shared info at a `struct skb_shared_info *`; raises Unreadable."""
         block, at = self._memory.block(addr, self._shinfo.span)
-        nr_frags, dataref, frag_list, *others, zerocopy = self._shinfo.unpack_from(block, at)
+        values = self._shinfo.unpack_from(block, at)
+        nr_frags, dataref, frag_list, gso_size, gso_segs, gso_type, tx_flags, destructor_arg, zerocopy = values
         frags = self._frags(addr + self._frags_offset, min(nr_frags, self.max_frags))
-        chain = self._chain(frag_list)
         return SharedInfo(
-            addr, nr_frags, dataref, frag_list, *others, bool(zerocopy & self._zerocopy_bit), self.max_frags,
-            self._gso_types, frags, chain,
-        )
+            addr, nr_frags, dataref, frag_list, gso_size, gso_segs, gso_type, tx_flags, destructor_arg,
+            bool(zerocopy & self._zerocopy_bit), self.max_frags, self._gso_types, frags, self._chain(frag_list),
+        )  # fmt: skip
 
     def _frags(self, addr: int, count: int) -> tuple[Frag, ...]:
         if not count:

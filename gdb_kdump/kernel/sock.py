@@ -133,7 +133,7 @@ class Socks:
             return self._queues.accept(name, sock)
         member = self._layout.member(QUEUES[name])
         if not skb_queue_is_tree(member):
-            return self._queues.list(name, sock + member.offset, sock)
+            return self._queues.linked(name, sock + member.offset, sock)
         last = None
         if name == "ofo":
             last = "ooo_last_skb", self._memory.ptr(sock + self._layout.offset("tcp_sock.ooo_last_skb"))
@@ -151,4 +151,4 @@ class Socks:
 
     def walk(self, name: str, head: int) -> Queue:
         """Any `struct sk_buff_head *` walked whole, both ways where the first is cut short; skb_queue_walk."""
-        return self._queues.list(name, head).queue
+        return self._queues.linked(name, head).queue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from gdb_kdump.errors import MissingDebugInfo, Unreadable
+from gdb_kdump.errors import Unreadable
 from gdb_kdump.kernel.lists import list_for_each
 from gdb_kdump.kernel.sock import AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX, Sock
 from gdb_kdump.layout import Unpacker
@@ -105,7 +105,7 @@ class SockNames:
         (addr,) = self._read("unix_sock", ("addr",), sock)
         if not addr:
             return ""
-        length, = self._read("unix_address", ("len",), addr)
+        (length,) = self._read("unix_address", ("len",), addr)
         path = self._memory.read(
             addr + self._layout.offset("unix_address.name") + _FAMILY_SIZE,
             max(0, min(length - _FAMILY_SIZE, _MAX_UNIX_PATH)),

@@ -77,9 +77,7 @@ def triage(session: Session) -> Triage:
             findings += tuple(finding for finding in checked.findings if finding not in findings)
         except Unreadable as error:
             holes = (Hole(error.addr, error.why),)
-    return Triage(
-        panic.message(), trace, fault, suspects, attribution, sock, sock_from, queues, findings, holes
-    )
+    return Triage(panic.message(), trace, fault, suspects, attribution, sock, sock_from, queues, findings, holes)
 
 
 def fault_frame(trace: Trace) -> Frame | None:

@@ -12,7 +12,6 @@ from gdb_kdump.text import hex16
 
 _POISONS = {0x6B: "freed slab memory (POISON_FREE)", 0x5A: "slab memory never written (POISON_INUSE)",
             0xCC: "an active red zone", 0xBB: "an inactive red zone"}  # fmt: skip
-_IPV4, _IPV6 = 4, 6
 
 
 @dataclass(frozen=True)
@@ -63,25 +62,21 @@ def _from_payload(skb: Skb, payload: bytes, damaged: bytes, found: Continuation)
 
 
 def ip_header(buffer: bytes, data: int) -> str:
-    """An IPv4 or IPv6 header that stands near offset `data` of a buffer, in words; empty where there is none."""
-    for at in range(max(0, data - 64), min(len(buffer) - 40, data + 64)):
-        version, words = buffer[at] >> 4, buffer[at] & 15
-        total = int.from_bytes(buffer[at + 2 : at + 4], "big")
-        if version == _IPV4 and 5 <= words <= 15 and 20 < total <= 65535 and _checksum_fits(buffer, at, 4 * words):
+    """An IPv4 header with a right checksum within 64 bytes of offset `data` of a buffer, in words, or ""."""
+    for at in range(max(0, data - 64), min(len(buffer) - 20, data + 64)):
+        words, total = buffer[at] & 15, int.from_bytes(buffer[at + 2 : at + 4], "big")
+        if buffer[at] >> 4 == 4 and words >= 5 and total > 4 * words and _checksum_fits(buffer[at : at + 4 * words]):
             source, target = (".".join(map(str, buffer[at + o : at + o + 4])) for o in (12, 16))
             return f"an IPv4 header at offset {at} ({source} to {target}, protocol {buffer[at + 9]}, {total} bytes)"
-        if version == _IPV6 and buffer[at + 6] in (6, 17, 58) and 0 < buffer[at + 7] and buffer[at + 8] in (0xFE, 0x20):
-            return f"an IPv6 header at offset {at} (next header {buffer[at + 6]})"
     return ""
 
 
-def _checksum_fits(buffer: bytes, at: int, size: int) -> bool:
-    """Whether an IPv4 header's checksum is right, or not yet filled in with plausible constants around it."""
-    words = [int.from_bytes(buffer[i : i + 2], "big") for i in range(at, at + size, 2)]
-    total = sum(words)
+def _checksum_fits(header: bytes) -> bool:
+    """net/ipv4/ip_input.c: ip_rcv_core: the ones' complement sum of a header is all ones."""
+    total = sum(int.from_bytes(header[at : at + 2], "big") for at in range(0, len(header), 2))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
-    return total == 0xFFFF or (buffer[at + 10 : at + 12] == b"\0\0" and buffer[at + 9] in (6, 17) and buffer[at + 8] > 0)
+    return total == 0xFFFF
 
 
 def overrun(skb: Skb) -> Iterator[Finding]:

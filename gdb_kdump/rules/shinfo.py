@@ -126,7 +126,8 @@ def gso(skb: Skb) -> Iterator[Finding]:
 def tx_flags(skb: Skb) -> Iterator[Finding]:
     """tx_flags ask for timestamps, and with zerocopy destructor_arg is a struct ubuf_info *.
 
-    Mirrors include/linux/skbuff.h: SKBTX_*, skb_zcopy; bit 0 of a pointer without a ubuf_info is set.  Trap: all eight bits have had a meaning in some kernel, so only what no sender asks for together is suspicious: a
+    Mirrors include/linux/skbuff.h: SKBTX_*, skb_zcopy; bit 0 of a pointer without a ubuf_info is set.  Trap: all
+    eight bits have had a meaning in some kernel, so only what no sender asks for together is suspicious: a
     timestamp in progress that nobody requested, or everything at once.
     """
     shinfo = skb.shinfo

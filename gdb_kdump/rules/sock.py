@@ -105,7 +105,7 @@ def _corked(sock: SockRecord) -> Iterator[Finding]:
     header, rest = divmod(held - length, count)
     if rest or not _IP_HEADERS[0] <= header <= _IP_HEADERS[1] or header % 4:
         message = f"{count} sk_buffs hold {held} bytes with their IP headers"
-        yield _finding(sock, "cork.length", CORRUPT, "len without the IP headers", length, message)
+        yield _finding(sock, "cork.base.length", CORRUPT, "len without the IP headers", length, message)
 
 
 def _finding(sock: SockRecord, member: str, severity: str, expected: str, found: int, message: str) -> Finding:

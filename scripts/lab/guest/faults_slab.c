@@ -192,6 +192,9 @@ static int overrun_from_skb(struct lab_fault *f)
 		return -EINVAL;
 	fill_records(text, own + f->bytes);
 	lab_also(f, "*", f->taken[0]);
+	/* Overwritten up to sk, it counts for no socket any more. */
+	lab_also(f, "sock.accounting", f->skb->sk);
+	lab_also(f, "sock.accounting", f->sk);
 	lab_write(f, "object before", f->taken[0]->cb, text, own);
 	lab_write(f, "next", f->skb, text + own, f->bytes);
 	return 0;

@@ -1,0 +1,76 @@
+"""Rules between a socket and its sk_buffs: sound books yield nothing, cooked ones that rule and member."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from gdb_kdump.rules import judge_sock
+from gdb_kdump.rules.findings import CORRUPT, SUSPECT
+from gdb_kdump.rules.sock import Owner, SockRecord
+
+SOCK = 0xFFFF888003C00000
+OTHER = 0xFFFF888003C80000
+SKB = 0xFFFF888003A41200
+
+TCP = SockRecord(
+    sock=SOCK,
+    kind="tcp",
+    is_locked=False,
+    wmem_queued=3000,
+    wmem_alloc=1281,
+    rmem_alloc=5000,
+    forward_alloc=1384,
+    truesize={"write": 1000, "rtx": 2000, "receive": 4000, "ofo": 700, "error": 300, "backlog": 900},
+    owners=(Owner(SKB, "write", 0), Owner(SKB, "receive", SOCK)),
+    written=1280,
+)
+UDP = SockRecord(SOCK, "udp", False, 0, 2305, 1300, 0, {"write": 2304, "receive": 700, "reader": 0, "error": 0}, (),
+                 written=2304, deficit=600, cork=(1460, 1, 1480))  # fmt: skip
+
+HEALTHY = {
+    "TCP": TCP,
+    "UDP, with something to give back": UDP,
+    "corked over two sk_buffs": replace(UDP, cork=(2920, 2, 2960)),
+    "corked over IPv6": replace(UDP, cork=(2880, 2, 2960)),
+    "somebody at work on the cork": replace(UDP, is_locked=True, cork=(9999, 1, 1480)),
+    "not all sk_buffs in the dump": replace(TCP, wmem_alloc=99_999, written=None),
+    "a receive queue cut short": replace(TCP, truesize={"write": 1000, "rtx": 2000, "receive": 100}),
+    "what a UNIX socket received is the sender's": replace(
+        TCP, kind="unix", wmem_queued=0, truesize={}, owners=(Owner(SKB, "receive", OTHER),)
+    ),
+}
+DAMAGED = {
+    "wmem_queued": (replace(TCP, wmem_queued=2999), SOCK, "sk_wmem_queued", CORRUPT),
+    "wmem_queued, locked": (replace(TCP, wmem_queued=2999, is_locked=True), SOCK, "sk_wmem_queued", SUSPECT),
+    "wmem_alloc 0": (replace(TCP, wmem_alloc=0), SOCK, "sk_wmem_alloc", CORRUPT),
+    "wmem_alloc": (replace(TCP, wmem_alloc=1282), SOCK, "sk_wmem_alloc", SUSPECT),
+    "rmem_alloc below": (replace(TCP, rmem_alloc=4999), SOCK, "sk_rmem_alloc", CORRUPT),
+    "rmem_alloc above": (replace(TCP, rmem_alloc=5001), SOCK, "sk_rmem_alloc", SUSPECT),
+    "rmem_alloc negative": (replace(TCP, rmem_alloc=-1), SOCK, "sk_rmem_alloc", CORRUPT),
+    "forward_alloc negative": (replace(TCP, forward_alloc=-1), SOCK, "sk_forward_alloc", CORRUPT),
+    "UDP gave back too much": (replace(UDP, rmem_alloc=1299), SOCK, "sk_rmem_alloc", CORRUPT),
+    "cork too long": (replace(UDP, cork=(2460, 1, 1480)), SOCK, "cork.base.length", CORRUPT),
+    "cork too short": (replace(UDP, cork=(460, 1, 1480)), SOCK, "cork.base.length", CORRUPT),
+    "another socket's sk_buff": (replace(TCP, owners=(Owner(SKB, "write", OTHER),)), SKB, "sk", CORRUPT),
+    "no socket's sk_buff": (
+        replace(TCP, kind="unix", wmem_queued=0, truesize={}, owners=(Owner(SKB, "receive", 0x4002030400585A08),)),
+        SKB,
+        "sk",
+        CORRUPT,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_sound_books(name: str) -> None:
+    assert judge_sock(HEALTHY[name]) == []
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_cooked_books(name: str) -> None:
+    record, *expected = DAMAGED[name]
+    findings = judge_sock(record)
+    assert [[finding.object, finding.member, finding.severity] for finding in findings] == [expected]
+    assert findings[0].rule == ("skb.sk" if expected[1] == "sk" else "sock.accounting")
