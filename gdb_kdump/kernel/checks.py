@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gdb_kdump.errors import MissingDebugInfo, Unreadable, Why
+from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable, Why
 from gdb_kdump.kernel.skbobjects import SkbObjects
 from gdb_kdump.kernel.skbuff import Skbs
 from gdb_kdump.kernel.slab import Slabs
@@ -79,7 +79,7 @@ class Checks:
         for addr in (record.addr, record.head):
             try:
                 found = self._session.once(Slabs).find_object(addr)
-            except (Unreadable, MissingDebugInfo):
+            except (Unreadable, MissingDebugInfo, Corrupt):
                 continue  # without its slab, memory is neither sound nor corrupt
             if found is None or found.slab.addr in self._judged_slabs:
                 continue

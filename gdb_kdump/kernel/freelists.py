@@ -73,6 +73,20 @@ class Freelists:
             pointer = self.decode(room.cache, pointer_at, stored)
         return Walk(tuple(seen))
 
+    def has_link(self, room: Room, start: int) -> bool:
+        """Whether an object holds an encoded link of a freelist, as only a free one does.
+
+        Without the encoding there is no telling: any NULL or pointer to a neighbour would do.
+        """
+        if room.cache.random is None:
+            return False
+        pointer_at = start + room.cache.offset
+        try:
+            pointer = self.decode(room.cache, pointer_at, self._memory.u64(pointer_at))
+        except Unreadable:
+            return False
+        return not pointer or not room.fault(pointer)
+
     def decode(self, cache: SlabCache, pointer_at: int, stored: int) -> int:
         """The pointer that the link `stored` at `pointer_at` means; mm/slub.c: freelist_ptr_decode."""
         if cache.random is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gdb_kdump.errors import MissingDebugInfo, Unreadable
+from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.pages import Pages
 from gdb_kdump.kernel.slab import Slabs
 from gdb_kdump.layout import SKB_CACHES, find_path
@@ -36,7 +36,7 @@ class Places:
                 is_skb = cache.addr in self.skb_caches
                 return Place("slab", found.start, cache.object_size, found.state, cache.name, is_skb)
             page = self._pages.find(addr)
-        except (MissingDebugInfo, Unreadable):
+        except (MissingDebugInfo, Unreadable, Corrupt):
             return _UNKNOWN
         if page is None:
             return _UNKNOWN

@@ -33,6 +33,7 @@ class Skbs:
         layout = session.layout
         self._skb = layout.unpacker("sk_buff", _SKB_MEMBERS)
         self._ends = layout.unpacker("sk_buff", ("head", "end"))
+        self._alive = layout.unpacker("sk_buff", ("len", "data_len", "head", "truesize", "users"))
         self._links = layout.unpacker("sk_buff", ("next", "len"))
         zerocopy_member, self._zerocopy_bit = skb_zerocopy(layout)
         self._shinfo = layout.unpacker("skb_shared_info", (*_SHINFO_MEMBERS, zerocopy_member))
@@ -82,14 +83,11 @@ class Skbs:
     def looks_alive(self, skb: int) -> bool:
         """Whether memory that an skb cache has allocated holds an sk_buff at all: a cache may be merged with others."""
         try:
-            values = dict(
-                zip(_SKB_MEMBERS, self._skb.unpack_from(*self._memory.block(skb, self._skb.span)), strict=True)
-            )
+            found = self._alive.unpack_from(*self._memory.block(skb, self._alive.span))
         except Unreadable:
             return False
-        values = dict(zip(_SKB_MEMBERS, self._skb.unpack_from(block, at), strict=True))
-        sound = values["data_len"] <= values["len"] and values["truesize"] >= self.size
-        return sound and values["users"] > 0 and is_kernel_address(values["head"])
+        length, data_len, head, truesize, users = found
+        return data_len <= length and truesize >= self.size and users > 0 and is_kernel_address(head)
 
     def with_places(self, skb: Skb) -> Skb:
         """The same record with what memory the sk_buff, its buffer and its fragments stand in."""

@@ -108,6 +108,8 @@ class Slabs:
         state, reason = slab.state(start)
         if state != FREE and start in self._sheaves.free(slab.cache):
             return FREE, "it waits in a sheaf"
+        if state == UNKNOWN and self._freelists.has_link(Room(slab.cache, slab.start, slab.objects), start):
+            return FREE, "no freelist leads to it, but it holds the link of one"
         return state, reason
 
     def neighbours(self, found: SlabObject) -> tuple[SlabObject | None, SlabObject | None]:
