@@ -17,6 +17,7 @@ from gdb_kdump.rules.slabrecords import (
     ALLOCATED,
     COUNT,
     FREE,
+    UNKNOWN,
     FreelistProblem,
     Slab,
     SlabCache,
