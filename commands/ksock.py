@@ -19,7 +19,7 @@ from gdb_kdump.rules.records import Queue
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
 
-_AF_XDP = 44  # Python knows it as socket.AF_XDP from no release on
+_AF_XDP = 44  # include/linux/socket.h; Python has no name for it
 
 
 @dataclass(frozen=True)

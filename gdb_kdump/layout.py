@@ -49,7 +49,7 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "sk_buff.rb_node": ("rbnode",),
     "sk_buff.rb_parent_color": ("rbnode.__rb_parent_color",),
     "sk_buff.rb_left": ("rbnode.rb_left",),
-    # 435d5f408d30 (v4.1) common object for ns: proc_inum moved into struct ns_common
+    # proc_inum moved into struct ns_common
     "net.inum": ("ns.inum", "proc_inum"),
     "net.packet_list": ("packet.sklist.first",),
     "net.xdp_list": ("xdp.list.first",),

@@ -114,13 +114,13 @@ def connect(session: Session, threads: list[Thread], selected: int, frame: Saved
     server = session.server
     try:
         server.set_threads(threads, selected, frame)
+        # GDB 13 dies over the shared libraries that a program run before has left, once the osabi changes.
+        gdb.execute("nosharedlibrary", to_string=True)
         with (
             gdb.with_parameter("osabi", "none"),
             gdb.with_parameter("remotetimeout", REMOTE_TIMEOUT_SECONDS),
             gdb.with_parameter("confirm", False),
         ):
-            # GDB 13 dies over the shared libraries that a program run before has left.
-            gdb.execute("nosharedlibrary", to_string=True)
             gdb.execute(f"target remote {server.socket_path}", to_string=True)
     except gdb.error as error:
         server.close()

@@ -69,7 +69,8 @@ def ends(pid: int, seconds: float = 5.0) -> bool:
 def test_runs_survive_the_wire() -> None:
     from gdb_kdump.errors import Why
 
-    runs = [b"abc", Hole(4096, Why.FILTERED), b"d" * 5000, Hole(1, Why.TRUNCATED), Hole(7, Why.UNKNOWN)]
+    runs: list[bytes | Hole] = [b"abc", Hole(4096, Why.FILTERED), b"d" * 5000, Hole(1, Why.TRUNCATED)]
+    runs.append(Hole(7, Why.UNKNOWN))
     assert unpack_runs(pack_runs(runs)) == runs
     assert unpack_runs(pack_runs([])) == []
 

@@ -91,7 +91,7 @@ def rhashtable(session: Session, table: int, problems: list[str]) -> Iterator[in
 
 
 def _rhash_chains(session: Session, table: int, count: int, problems: list[str]) -> Iterator[int]:
-    """Like chained(), but bit 0 of a bucket is a lock: ba6306e3f648 (v5.3) rhashtable: use bit_spin_locks."""
+    """Like chained(), but bit 0 of a bucket is a lock; include/linux/rhashtable.h: rht_ptr."""
     if not 0 <= count <= MAX_BUCKETS:
         raise Corrupt(table, f"a hash table of {count} buckets")
     for number in range(count):

@@ -138,7 +138,7 @@ class SkbQueues:
         return found
 
     def _follow(self, head: int, first: int) -> tuple[dict[int, Figures], list[BadLink], int | None, Hole | None]:
-        # A queue can hold hundreds of thousands: this loop is as tight as Python allows.  The next sk_buff mostly stands
+        # A queue can hold hundreds of thousands: the loop is as tight as Python allows.  The next sk_buff mostly stands
         # in the same buffer as the last one: `data` are the bytes from `base` on, good for offsets below `room`.
         unpack, block, span, is_offset = self._skb.unpack_from, self._memory.block, self._skb.span, self._end_is_offset
         data, base, room = b"", 0, 0

@@ -35,10 +35,7 @@ class SockNames:
         return {number: name.removeprefix(prefix) for name, number in self._session.debuginfo.enum_with(one).items()}
 
     def protocol(self, sock: int) -> str:
-        """sk_prot->name of a `struct sock *`, as /proc/net/protocols has it ("TCP", "UNIX-STREAM"); raises Unreadable.
-
-        A name without a single printable character is no name: Unreadable's counterpart is for the caller to see.
-        """
+        """sk_prot->name of a `struct sock *`, as in /proc/net/protocols ("TCP", "UNIX-STREAM"); raises Unreadable."""
         prot = self._memory.ptr(sock + self._prot)
         if prot not in self._prots:
             member = self._layout.member("proto.name")

@@ -105,7 +105,7 @@ def show(documents: list[Record]) -> None:
         for finding in document["false"]:
             print(f"  false: {finding['severity']} {finding['rule']} {finding['object']}: {finding['message']}")
         for sock, output in document["errors"].items():
-            print(f"  no answer for {sock}: {output.splitlines()[-1] if output else 'nothing printed'}")
+            print(f"  no answer for {sock}: {output.splitlines()[0] if output else 'nothing printed'}")
 
 
 def _cell(outcome: Record) -> str:

@@ -21,6 +21,7 @@ class Scenario:
     dump_options: str = "-l"  # for makedumpfile: lzo
     dump_level: int | None = None  # makedumpfile's -d; the kernel's usual one (kernels.py) where not given
     silent: bool = False  # what the panic says may get into the kernel's log but no more, or in part, onto the console
+    on_demand: bool = False  # made only when it is named: no test needs it
     timeout: int = 240  # seconds from power-on to the finished dump
 
 
@@ -88,6 +89,26 @@ SCENARIOS = (
         summary="faults under slub_debug: red zones and poison hit, freed objects poisoned; sysrq-c",
         words=words(SLUB_FAULTS),
         cmdline=SLUB_DEBUG,
+        expect=r"Kernel panic - not syncing: sysrq triggered crash",
+    ),
+    Scenario(
+        name="flood",
+        summary="150,000 datagrams on one socket beside busy TCP connections, nothing damaged, sysrq-c; for scripts/bench",
+        on_demand=True,
+        words=(
+            "cpu 1",
+            "udp-flood flood0 inet 150000 100",
+            "udp udp0 inet 1 100 1472 1473 4000 30000 65000",
+            "udp-cork cork0 inet 40 1000 3000 5000",
+            *(f"tcp tcp{number} inet 40 400000" for number in range(8)),
+            "tcp tcp8 inet6 3 100000",
+            "tcp-window tcp9 inet 400000",
+            "tcp-listen listen0 inet 3",
+            "unix-stream unix0 10 40000",
+            "settle 2500",
+            "publish",
+            "sysrq c",
+        ),
         expect=r"Kernel panic - not syncing: sysrq triggered crash",
     ),
     Scenario(

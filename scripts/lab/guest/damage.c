@@ -56,17 +56,6 @@ static const struct {
 	{ "overrun", damage_overrun },
 };
 
-static struct sk_buff *find_skb(struct sk_buff_head *list, int index)
-{
-	struct sk_buff *skb;
-	int i = index < 0 ? list->qlen + index : index;
-
-	skb_queue_walk(list, skb)
-		if (i-- == 0)
-			return skb;
-	return NULL;
-}
-
 static int find_target(struct target *t)
 {
 	struct lab_entry *entry = lab_find_entry(t->arg->label);
@@ -75,13 +64,10 @@ static int find_target(struct target *t)
 	if (!entry)
 		return -ENOENT;
 	t->sk = entry->socket->sk;
-	if (!strcmp(t->arg->queue, "write"))
-		list = &t->sk->sk_write_queue;
-	else if (!strcmp(t->arg->queue, "receive"))
-		list = &t->sk->sk_receive_queue;
-	else
+	list = lab_find_list(t->sk, t->arg->queue);
+	if (!list)
 		return -EINVAL;
-	t->skb = find_skb(list, t->arg->index);
+	t->skb = lab_find_skb(list, t->arg->index);
 	return t->skb ? 0 : -ENOENT;
 }
 

@@ -95,7 +95,7 @@ static const struct lab_kind *find_kind(const char *name)
 	return NULL;
 }
 
-static struct sk_buff_head *find_list(struct sock *sk, const char *queue)
+struct sk_buff_head *lab_find_list(struct sock *sk, const char *queue)
 {
 	if (!strcmp(queue, "write"))
 		return &sk->sk_write_queue;
@@ -108,7 +108,7 @@ static struct sk_buff_head *find_list(struct sock *sk, const char *queue)
 	return NULL;
 }
 
-static struct sk_buff *find_skb(struct sk_buff_head *list, int index)
+struct sk_buff *lab_find_skb(struct sk_buff_head *list, int index)
 {
 	struct sk_buff *skb;
 
@@ -136,10 +136,10 @@ int lab_fault_prepare(const struct lab_damage *arg)
 	strscpy(fault->label, arg->label, sizeof(fault->label));
 	strscpy(fault->queue, arg->queue, sizeof(fault->queue));
 	fault->sk = entry->socket->sk;
-	fault->list = find_list(fault->sk, arg->queue);
+	fault->list = lab_find_list(fault->sk, arg->queue);
 	fault->bytes = arg->bytes;
 	if (fault->list) {
-		fault->skb = find_skb(fault->list, arg->index);
+		fault->skb = lab_find_skb(fault->list, arg->index);
 		if (!fault->skb)
 			return -ENOENT;
 	}

@@ -73,6 +73,10 @@ void lab_also(struct lab_fault *fault, const char *rules, const void *object);
 	lab_write(fault, #member, &(pointer)->member, &__value, sizeof(__value));		\
 } while (0)
 
+/* What else an overwritten shared info breaks. */
+#define LAB_AFTER_OVERRUN \
+	"shinfo.nr_frags shinfo.dataref shinfo.frag shinfo.frag_list shinfo.gso shinfo.tx_flags skb.len"
+
 /* faults_*.c: one table per subject, each closed by an empty entry */
 extern const struct lab_kind lab_skb_kinds[], lab_queue_kinds[], lab_slab_kinds[];
 

@@ -371,11 +371,10 @@ static int overrun_payload(struct lab_fault *f)
 	return 0;
 }
 
-#define AFTER_OVERRUN	"shinfo.nr_frags shinfo.dataref shinfo.frag shinfo.frag_list shinfo.gso shinfo.tx_flags skb.len"
-#define AFTER_HEAD	"skb.order skb.headers skb.truesize " AFTER_OVERRUN
+#define AFTER_HEAD	"skb.order skb.headers skb.truesize " LAB_AFTER_OVERRUN
 
 const struct lab_kind lab_skb_kinds[] = {
-	{ "overrun-payload", "shinfo.overrun", AFTER_OVERRUN, overrun_payload },
+	{ "overrun-payload", "shinfo.overrun", LAB_AFTER_OVERRUN, overrun_payload },
 	{ "nr-frags-huge", "shinfo.nr_frags", "shinfo.frag shinfo.overrun skb.len", nr_frags_huge },
 	{ "nr-frags-less", "skb.len shinfo.nr_frags", NULL, nr_frags_less },
 	{ "nr-frags-more", "shinfo.frag shinfo.nr_frags", NULL, nr_frags_more },

@@ -238,11 +238,10 @@ static int poison_hit(struct lab_fault *f)
 	return hit(f, "poison", (u8 *)f->taken[0] + 0x40, POISON_FREE);
 }
 
-#define AFTER_OVERRUN	"shinfo.nr_frags shinfo.dataref shinfo.frag shinfo.frag_list shinfo.gso shinfo.tx_flags skb.len"
-#define AFTER_FREE	"skb.headers shinfo.overrun " AFTER_OVERRUN
+#define AFTER_FREE	"skb.headers shinfo.overrun " LAB_AFTER_OVERRUN
 
 const struct lab_kind lab_slab_kinds[] = {
-	{ "overrun-from-object", "shinfo.overrun", AFTER_OVERRUN, overrun_from_object, take_head_before },
+	{ "overrun-from-object", "shinfo.overrun", LAB_AFTER_OVERRUN, overrun_from_object, take_head_before },
 	{ "overrun-from-skb", "queue.link skb.address", "skb.sk", overrun_from_skb, take_skb_before },
 	{ "skb-freed", "skb.freed", NULL, skb_freed, take_none },
 	{ "head-freed", "head.buffer", AFTER_FREE, head_freed },

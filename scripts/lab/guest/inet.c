@@ -14,6 +14,7 @@
 
 #define CLOSED_PORT	9
 #define TOO_LONG	65500	/* with what is pending already, longer than a UDP datagram can be */
+#define FLOOD_BYTES	(1 << 29)	/* doubled by the kernel, it is still an int */
 #define AHEAD		4096	/* more than any linear skb buffer here has room for */
 
 union address {
@@ -109,6 +110,22 @@ static void run_udp(int argc, char **argv)
 		send_payload(pair.tx, (size_t)number(argv[i]), 0, 0);
 }
 
+/* One socket with more datagrams than a real one ever has: what limits it is set aside first. */
+static void run_udp_flood(int argc, char **argv)
+{
+	struct pair pair;
+	int rcvbuf = FLOOD_BYTES, count = number(argv[3]);
+
+	(void)argc;
+	write_file("/proc/sys/net/core/netdev_max_backlog", "1000000");
+	write_file("/proc/sys/net/ipv4/udp_mem", "1000000 1000000 1000000");
+	pair = udp_pair(family_of(argv[2]), argv[1]);
+	if (setsockopt(pair.rx, SOL_SOCKET, SO_RCVBUFFORCE, &rcvbuf, sizeof(rcvbuf)))
+		die("SO_RCVBUFFORCE");
+	for (int i = 0; i < count; i++)
+		send_payload(pair.tx, (size_t)number(argv[4]), 0, 0);
+}
+
 static void run_udp_reader(int argc, char **argv)
 {
 	struct pair pair = udp_pair(family_of(argv[2]), argv[1]);
@@ -193,6 +210,7 @@ static void run_cork_flush(int argc, char **argv)
 
 const struct word inet_words[] = {
 	{ "udp", 2, run_udp },			/* udp NAME inet|inet6 LEN...: datagrams that nobody reads */
+	{ "udp-flood", 4, run_udp_flood },	/* udp-flood NAME inet|inet6 COUNT LEN: so many datagrams of that length */
 	{ "udp-reader", 3, run_udp_reader },	/* the same twice, with one read between */
 	{ "udp-error", 2, run_udp_error },	/* udp-error NAME inet|inet6: one message on the error queue */
 	{ "udp-cork", 3, run_udp_cork },	/* udp-cork NAME inet|inet6 LEN...: one datagram, pending, in parts */

@@ -24,7 +24,7 @@ struct lab_note {
 struct lab_damage {
 	char kind[LAB_NAME_LEN];	/* a name from the module's table */
 	char label[LAB_NAME_LEN];
-	char queue[LAB_NAME_LEN];	/* "write" or "receive" */
+	char queue[LAB_NAME_LEN];	/* "write", "receive", "error", "reader"; for a fault also one that is no list */
 	__s32 index;			/* from the front, or from the back when negative: -1 is the last */
 	__u32 bytes;			/* how much is written past the end */
 	__u64 data;			/* user pointer: the bytes the kernel would have copied next */

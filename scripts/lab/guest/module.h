@@ -42,6 +42,8 @@ int lab_damage(const struct lab_damage *damage);
 /* faults.c */
 int lab_fault_prepare(const struct lab_damage *damage);
 int lab_fault_plant(void);
+struct sk_buff_head *lab_find_list(struct sock *sk, const char *queue);	/* NULL for a name of none */
+struct sk_buff *lab_find_skb(struct sk_buff_head *list, int index);	/* -1 is the last; NULL where there is none */
 
 /*
  * A function that is a frame of its own, under its own name.  Each also has work left after its call, or the
