@@ -57,6 +57,7 @@ With `layout`: for each structure member that kernels disagree on, the path that
             "version": system.version,
             "date": system.date,
             "uptime": system.uptime,
+            "registers": {str(cpu): origin for cpu, origin in system.registers.items()},
             "missing": session.dump["preflight"],
             "panic": {
                 "message": system.panic_message,
@@ -79,6 +80,7 @@ def summary(session: Session, system: System) -> Iterator[str]:
         ("FORMAT", session.dump["format"]),
         ("KASLR OFFSET", f"{session.kaslr_offset:#x}"),
         ("CPUS", system.cpus),
+        ("REGISTERS", _registers(system)),
         ("DATE", time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(system.date)) if system.date else "unknown"),
         ("UPTIME", _duration(system.uptime)),
         ("NODENAME", system.nodename or "unknown"),
@@ -95,6 +97,14 @@ def summary(session: Session, system: System) -> Iterator[str]:
     if sentence:
         rows.insert(4, ("MISSING", sentence))
     return pairs(rows)
+
+
+def _registers(system: System) -> str:
+    """Which CPUs have registers, and from where: "crash_notes of 0, 1; none of 2"."""
+    by_origin: dict[str, list[int]] = {}
+    for cpu, origin in system.registers.items():
+        by_origin.setdefault(origin, []).append(cpu)
+    return "; ".join(f"{origin} of CPU {', '.join(map(str, cpus))}" for origin, cpus in by_origin.items())
 
 
 def _duration(seconds: int | None) -> str:

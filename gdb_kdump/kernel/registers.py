@@ -49,6 +49,12 @@ class Registers:
         """
         return self._from_crash_note(cpu) or self._from_dump(cpu)
 
+    def origin(self, cpu: int) -> str:
+        """Where the registers of a CPU come from: "crash_notes", "dump note", or "none"."""
+        if self._from_crash_note(cpu):
+            return "crash_notes"
+        return "dump note" if self._from_dump(cpu) else "none"
+
     def _from_crash_note(self, cpu: int) -> dict[str, int]:
         session = self._session
         symbol = session.debuginfo.find_address("crash_notes")

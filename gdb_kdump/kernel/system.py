@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gdb_kdump.errors import MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.panic import Panic
 from gdb_kdump.kernel.percpu import PerCpu
+from gdb_kdump.kernel.registers import Registers
 from gdb_kdump.kernel.tasks import Task
 from gdb_kdump.layout import TIMEKEEPER
 from gdb_kdump.session import Session
@@ -14,7 +15,10 @@ from gdb_kdump.session import Session
 
 @dataclass(frozen=True)
 class System:
-    """What `kinfo` tells: `date` in seconds since 1970, `uptime` in seconds, None where the dump does not say."""
+    """What `kinfo` tells: `date` in seconds since 1970, `uptime` in seconds, None where the dump does not say.
+
+    `registers` says for each online CPU where its registers come from: "crash_notes", "dump note" or "none".
+    """
 
     release: str | None
     nodename: str | None
@@ -25,6 +29,7 @@ class System:
     panic_message: str | None
     panic_cpu: int
     panic_task: Task
+    registers: dict[int, str]
 
 
 def read_system(session: Session) -> System:
@@ -41,6 +46,7 @@ def read_system(session: Session) -> System:
         panic.message(),
         panic.cpu(),
         task,
+        {cpu: session.once(Registers).origin(cpu) for cpu in session.once(PerCpu).online_cpus()},
     )
 
 
