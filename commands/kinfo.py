@@ -104,7 +104,10 @@ def _registers(system: System) -> str:
     by_origin: dict[str, list[int]] = {}
     for cpu, origin in system.registers.items():
         by_origin.setdefault(origin, []).append(cpu)
-    return "; ".join(f"{origin} of CPU {', '.join(map(str, cpus))}" for origin, cpus in by_origin.items())
+    return "; ".join(
+        f"{origin} of CPU {', '.join(map(str, cpus))}" if len(cpus) <= 8 else f"{origin} of {len(cpus)} CPUs"
+        for origin, cpus in by_origin.items()
+    )
 
 
 def _duration(seconds: int | None) -> str:

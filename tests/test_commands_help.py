@@ -13,11 +13,16 @@ from pytest_gdb_fixtures import Gdb, LabDump
 CONTRACT = {
     "kinfo": {"--json"},
     "kps": {"--json"},
-    "kbt": {"-a", "-c", "-f", "-l", "-v", "-s", "--json"},
+    "kbt": {"-a", "-c", "-f", "-l", "-v", "-s", "--state", "--grep", "--group", "--json"},
     "kstruct": {"-o", "-x", "-d", "-r", "-p", "-c", "-l", "--json"},
     "shinfo": {"--json"},
-    "skbwalk": {"--queue", "--json"},
-    "skbcheck": {"--sock", "--json"},
+    "skbwalk": {"--queue", "--pcap", "--json"},
+    "skbcheck": {"--sock", "--all", "--json"},
+    "ktriage": {"--json"},
+    "ksock": {"--json"},
+    "kslab": {"--json"},
+    "kmod": {"-s", "-S", "--json"},
+    "klog": {"-T", "--json"},
 }
 FUNCTIONS = ("skb_shinfo", "skb_end_pointer", "task", "per_cpu", "container_of")
 

@@ -8,6 +8,7 @@ from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.percpu import PerCpu
 from gdb_kdump.kernel.places import Places
 from gdb_kdump.kernel.slab import Slabs
+from gdb_kdump.rules.slabrecords import UNKNOWN
 from gdb_kdump.session import Session
 
 # What takes the truesize of an sk_buff back from its writer's sk_wmem_alloc when it is freed.
@@ -26,6 +27,8 @@ class SkbObjects:
         self._fclone = session.layout.unpacker("sk_buff", ("fclone",))
         self._written: dict[int, int] | None = None
         self._problem = ""
+        # Whether a damaged freelist hides which objects of some slab are allocated.
+        self._unknown = False
 
     def all(self) -> Iterator[int]:
         """Yield their addresses, without those that wait on a CPU for their next use.
@@ -48,12 +51,15 @@ class SkbObjects:
         """The truesize of all sk_buffs that count as written by a socket; None where not all can be found."""
         if self._written is None:
             self._written = self._sum_written()
-        return None if self.missing() else self._written.get(sock, 0)
+        return None if self.missing() or self._unknown else self._written.get(sock, 0)
 
     def _sum_written(self) -> dict[int, int]:
         writers = {addr for name in _WRITERS if (addr := self._session.debuginfo.find_address(name)) is not None}
         sums: dict[int, int] = {}
+        slabs, caches = self._session.once(Slabs), self._session.once(Places).skb_caches
         try:
+            hidden = (slabs.for_each_object(cache, (UNKNOWN,)) for cache in slabs.caches() if cache.addr in caches)
+            self._unknown = any(True for objects in hidden for _ in objects)
             for skb in self.all():
                 sk, truesize, destructor = self._skb.unpack_from(*self._memory.block(skb, self._skb.span))
                 if destructor in writers:
