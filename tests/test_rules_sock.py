@@ -46,6 +46,7 @@ DAMAGED = {
     "wmem_queued, locked": (replace(TCP, wmem_queued=2999, is_locked=True), SOCK, "sk_wmem_queued", SUSPECT),
     "wmem_alloc 0": (replace(TCP, wmem_alloc=0), SOCK, "sk_wmem_alloc", CORRUPT),
     "wmem_alloc": (replace(TCP, wmem_alloc=1282), SOCK, "sk_wmem_alloc", SUSPECT),
+    "wmem_alloc below the write queue": (replace(UDP, wmem_alloc=2304, written=None), SOCK, "sk_wmem_alloc", CORRUPT),
     "rmem_alloc below": (replace(TCP, rmem_alloc=4999), SOCK, "sk_rmem_alloc", CORRUPT),
     "rmem_alloc above": (replace(TCP, rmem_alloc=5001), SOCK, "sk_rmem_alloc", SUSPECT),
     "rmem_alloc negative": (replace(TCP, rmem_alloc=-1), SOCK, "sk_rmem_alloc", CORRUPT),

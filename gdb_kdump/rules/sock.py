@@ -55,6 +55,10 @@ def accounting(sock: SockRecord) -> Iterator[Finding]:
     if sock.wmem_alloc <= 0:
         message = "no writer's reference is left, yet the socket is alive"
         yield _finding(sock, "sk_wmem_alloc", CORRUPT, "at least 1", sock.wmem_alloc, message)
+    elif sock.kind == "udp" and sock.wmem_alloc < sock.truesize.get("write", 0) + 1:
+        held = sock.truesize["write"]
+        message = f"the write queue alone holds {held} bytes"
+        yield _finding(sock, "sk_wmem_alloc", severity, f"at least {held + 1}", sock.wmem_alloc, message)
     elif sock.written is not None and sock.wmem_alloc != sock.written + 1:
         message = f"the sk_buffs that it has written hold {sock.written} bytes"
         yield _finding(sock, "sk_wmem_alloc", SUSPECT, str(sock.written + 1), sock.wmem_alloc, message)
