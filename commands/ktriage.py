@@ -22,7 +22,7 @@ class Ktriage(Command[Triage]):
     name = "ktriage"
     summary = """Tell the story of the panic: the fault, the sk_buff in its frames, who overwrote it, its socket.
 Every address was found in the panic task's arguments, locals and registers and verified against the allocator.
-Where no sk_buff is involved it says so."""
+Where no sk_buff is involved it says so, and judges all of the system."""
 
     def read(self, session: Session, arguments: Arguments) -> Triage:
         if arguments.operands:
@@ -146,17 +146,27 @@ def summary(result: Triage) -> Iterator[str]:
     yield f"{message}: task {escape(display_name(task))} (PID {task.pid}) on CPU {task.cpu} fell in {function}."
     corrupt = [finding for finding in result.findings if finding.severity == CORRUPT]
     if not result.suspects:
-        yield "No sk_buff is in its frames; `skbcheck --all` judges all of them."
+        yield "The panic is not about an sk_buff, as far as its frames tell." + _everything(result)
     elif result.attribution is not None:
         found, first = result.attribution, result.suspects[0]
         yield (
             f"The shared info of sk_buff {hex16(first.skb.addr)} is corrupt: {found.source}, "
             f"{found.length} bytes from {hex16(found.first)} on ({found.certainty})."
         )
-    elif corrupt:
+    elif corrupt and result.everything is None:
         yield f"{corrupt[0].rule} of {hex16(corrupt[0].object)} is corrupt: {corrupt[0].message}."
     else:
-        yield f"The sk_buff in its frames, {hex16(result.suspects[0].skb.addr)}, is sound."
+        yield f"The sk_buff in its frames, {hex16(result.suspects[0].skb.addr)}, is sound." + _everything(result)
+
+
+def _everything(result: Triage) -> str:
+    """What `skbcheck --all` found, in a sentence."""
+    checked = result.everything
+    if checked is None:
+        return ""
+    corrupt = sum(finding.severity == CORRUPT for finding in checked.findings)
+    found = f"{corrupt} of its findings are corrupt" if corrupt else f"{len(checked.findings)} findings, none corrupt"
+    return f" Of all sk_buffs, skbcheck --all judged {checked.skbs}: {found if checked.findings else 'all sound'}."
 
 
 def commands(result: Triage) -> Iterator[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gdb_kdump.errors import Unreadable
-from gdb_kdump.kernel.checks import Checks
+from gdb_kdump.kernel.checks import Checked, Checks
 from gdb_kdump.kernel.crashpath import backtrace
+from gdb_kdump.kernel.everything import check_everything
 from gdb_kdump.kernel.panic import Panic
 from gdb_kdump.kernel.places import Places
 from gdb_kdump.kernel.pointers import Pointer, registers_in, variables_in
@@ -42,7 +43,10 @@ class Suspect:
 @dataclass(frozen=True)
 class Triage:
     """The case: the trace and the frame of the fault, the sk_buffs found in it with the worst first, the first one's
-    damage, its socket and that one's queues with what is wrong with them; None where there is no such thing."""
+    damage, its socket and that one's queues with what is wrong with them; None where there is no such thing.
+
+    `everything` is what became of all sk_buffs of the system, when none in the frames explains the panic.
+    """
 
     message: str | None
     trace: Trace
@@ -54,6 +58,7 @@ class Triage:
     queues: tuple[Queue, ...]
     findings: tuple[Finding, ...]
     holes: tuple[Hole, ...]
+    everything: Checked | None
 
 
 def triage(session: Session) -> Triage:
@@ -77,7 +82,13 @@ def triage(session: Session) -> Triage:
             findings += tuple(finding for finding in checked.findings if finding not in findings)
         except Unreadable as error:
             holes = (Hole(error.addr, error.why),)
-    return Triage(panic.message(), trace, fault, suspects, attribution, sock, sock_from, queues, findings, holes)
+    everything = None
+    if not any(finding.severity == CORRUPT for finding in findings):
+        everything, _ = check_everything(session, lambda judged: None)
+        findings += tuple(finding for finding in everything.findings if finding not in findings)
+    return Triage(
+        panic.message(), trace, fault, suspects, attribution, sock, sock_from, queues, findings, holes, everything
+    )
 
 
 def fault_frame(trace: Trace) -> Frame | None:
