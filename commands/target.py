@@ -11,6 +11,7 @@ from gdb_kdump import session
 from gdb_kdump.commands.kinfo import summary
 from gdb_kdump.errors import DumpError, KdumpError, Unreadable, UsageError
 from gdb_kdump.kernel.registers import Registers
+from gdb_kdump.kernel.source import Source
 from gdb_kdump.kernel.system import read_system
 from gdb_kdump.kernel.tasks import Tasks
 from gdb_kdump.kernel.threads import all_threads, thread_id
@@ -48,6 +49,10 @@ def _open(words: list[str]) -> None:
         threads = all_threads(opened)
         lines = list(summary(opened, system))
         frame = opened.once(Registers).saved_frame()
+        # GDB shows where the panic task stopped as soon as it is connected: have the names of its module by then.
+        stopped = next((thread for thread in threads if thread.id == thread_id(system.panic_task)), threads[0])
+        if isinstance(stopped.registers, dict) and "rip" in stopped.registers:
+            opened.once(Source).load_symbols(stopped.registers["rip"])
     except Unreadable as error:
         opened.server.close()
         missing = opened.dump["preflight"]["sentence"]

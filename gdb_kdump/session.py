@@ -186,7 +186,7 @@ def _loaded_file() -> Path | None:
 
 
 def _load_symbols(elf: ElfFile, kaslr_offset: int, progress: Callable[[Path, float], None]) -> None:
-    if _loaded_at(elf) == kaslr_offset:
+    if _loaded_at(elf) == kaslr_offset and not endframe.has_company():
         return
     cache = indexcache.prepare(elf.path, elf.build_id, lambda seconds: progress(elf.path, seconds))
     gdb.execute("set architecture i386:x86-64", to_string=True)

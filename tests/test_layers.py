@@ -32,6 +32,7 @@ MODULES = {
     "gdb_kdump.pcapng": "pure",
     "gdb_kdump.preflight": "pure",
     "gdb_kdump.rsp": "pure",
+    "gdb_kdump.symbolfile": "pure",
     "gdb_kdump.text": "pure",
     "gdb_kdump.wire": "pure",
     "gdb_kdump.dump": "server",

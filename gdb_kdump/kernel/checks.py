@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable, Why
+from gdb_kdump.kernel.pages import PAGE_SHIFT
 from gdb_kdump.kernel.skbobjects import SkbObjects
 from gdb_kdump.kernel.skbuff import Skbs
 from gdb_kdump.kernel.slab import Slabs
@@ -16,6 +18,7 @@ from gdb_kdump.rules.slab import judge_slab
 from gdb_kdump.rules.sock import Owner, SockRecord
 from gdb_kdump.session import Session
 
+_SOUND: tuple[tuple[Finding, ...], None] = ((), None)
 _KINDS = {AF_UNIX: "unix", AF_NETLINK: "netlink", AF_PACKET: "packet"}
 
 
@@ -51,17 +54,21 @@ class Checks:
         )
         self._sk = session.layout.unpacker("sk_buff", ("sk",))
         self._judged_slabs: set[int] = set()
-        self._known: dict[int, tuple[list[Finding], Hole | None]] = {}
+        self._judged_pages: set[int] = set()  # the numbers of pages of those slabs
+        # There can be hundreds of thousands, most of them sound: those share one answer.
+        self._known: dict[int, tuple[Sequence[Finding], Hole | None]] = {}
 
-    def skb(self, addr: int) -> tuple[list[Finding], Hole | None]:
+    def skb(self, addr: int) -> tuple[Sequence[Finding], Hole | None]:
         """What is wrong with the sk_buff at an address, with its buffer and with the slabs that hold them."""
-        if addr not in self._known:
-            self._known[addr] = self._skb(addr)
-        return self._known[addr]
+        found = self._known.get(addr)
+        if found is None:
+            findings, hole = self._skb(addr)
+            found = self._known[addr] = (findings, hole) if findings or hole is not None else _SOUND
+        return found
 
     def _skb(self, addr: int) -> tuple[list[Finding], Hole | None]:
         try:
-            record = self._skbs.with_places(self._skbs.read(addr))
+            record = self._skbs.read_with_places(addr)
         except Unreadable as error:
             if error.why is not Why.UNMAPPED:
                 return [], Hole(error.addr, error.why)
@@ -77,11 +84,16 @@ class Checks:
         """What is wrong with the slab objects of an sk_buff and its buffer."""
         findings: list[Finding] = []
         for addr in (record.addr, record.head):
+            if addr >> PAGE_SHIFT in self._judged_pages:
+                continue  # a page belongs to one slab
             try:
                 found = self._session.once(Slabs).find_object(addr)
             except (Unreadable, MissingDebugInfo, Corrupt):
                 continue  # without its slab, memory is neither sound nor corrupt
-            if found is None or found.slab.addr in self._judged_slabs:
+            if found is None:
+                continue
+            self._judged_pages.add(addr >> PAGE_SHIFT)
+            if found.slab.addr in self._judged_slabs:
                 continue
             self._judged_slabs.add(found.slab.addr)
             # With guards around every object, the damage to a neighbour is part of the story.
@@ -165,5 +177,6 @@ class Checks:
                 (sk,) = self._sk.unpack_from(*self._session.memory.block(skb, self._sk.span))
             except Unreadable:
                 continue
-            found.append(Owner(skb, queue.name, sk))
+            if sk not in (0, queue.sock):
+                found.append(Owner(skb, queue.name, sk))
         return found

@@ -68,7 +68,8 @@ def _queues(session: Session) -> tuple[Checked, list[int], list[str]]:
         except (Unreadable, MissingDebugInfo) as error:
             problems.append(f"sock {hex16(info.sock.sock)}: {error}")
             continue
-        total, skbs = total + checked, skbs + on_queues
+        total = total + checked
+        skbs += on_queues
     try:
         backlogs = _backlogs(session)
     except (Unreadable, MissingDebugInfo) as error:

@@ -13,10 +13,12 @@ from pathlib import Path
 import gdb
 
 from gdb_kdump.elf import ElfFile, zero_section_addresses
+from gdb_kdump.endframe import in_memory
 from gdb_kdump.errors import DumpError, MissingDebugInfo, Unreadable, UsageError
-from gdb_kdump.kernel.modules import Module
+from gdb_kdump.kernel.modules import Module, Modules
 from gdb_kdump.layout import module_section
 from gdb_kdump.session import Session, quoted
+from gdb_kdump.symbolfile import elf_image
 from gdb_kdump.vmlinux import search_path
 
 _SUFFIXES = (".ko.debug", ".ko")
@@ -66,7 +68,20 @@ class ModuleSymbols:
                     return self._load(module, candidate)
         except (DumpError, Unreadable, MissingDebugInfo) as error:
             return Symbols(None, str(error))
+        self._load_kallsyms(module)
         return Symbols(None, f"no file with build-id {wanted} found" if wanted else "the module has no build-id")
+
+    def _load_kallsyms(self, module: Module) -> None:
+        """Give GDB at least the names of a module's functions, which the dump itself has."""
+        try:
+            symbols = self._session.once(Modules).symbols_of(module)
+            low, size = module.ranges[0]
+            inside = [(name, addr, 0) for name, addr in symbols if low <= addr < low + size]
+            path = in_memory(module.name, elf_image((low, size), inside))
+            with gdb.with_parameter("confirm", False):
+                gdb.execute(f"add-symbol-file {path}", to_string=True)
+        except (gdb.error, Unreadable, MissingDebugInfo, IndexError):
+            return  # kbt and bt take the names from the dump anyway
 
     def _accept(self, module: Module, file: Path) -> Path:
         elf = ElfFile(file)
@@ -95,10 +110,7 @@ class ModuleSymbols:
         image = zero_section_addresses(file.read_bytes())
         if image is None:
             return file
-        # Kept open on purpose: GDB comes back to the file as long as it has its symbols.
-        descriptor = os.memfd_create(file.name, os.MFD_CLOEXEC)
-        os.write(descriptor, image)
-        return Path(f"/proc/self/fd/{descriptor}")
+        return in_memory(file.name, image)
 
     def build_id(self, module: Module) -> str | None:
         """The build-id of a module in hex, from the notes that it was loaded with, or None.

@@ -78,14 +78,21 @@ class Modules:
             return self._starts[number][2]
         return None
 
+    def symbols_of(self, module: Module) -> list[tuple[str, int]]:
+        """The (name, address) of every symbol of a module; raises Unreadable, MissingDebugInfo."""
+        return self._symbols_of(module).all()
+
     def find_symbol(self, module: Module, addr: int) -> tuple[str, int] | None:
         """The symbol of a module that an address lies in and the offset from it (bytes), or None.
 
         kernel/module/kallsyms.c: find_kallsyms_symbol.  Raises Unreadable, MissingDebugInfo.
         """
+        return self._symbols_of(module).find(addr)
+
+    def _symbols_of(self, module: Module) -> _Symbols:
         if module.addr not in self._symbols:
             self._symbols[module.addr] = self._read_symbols(module)
-        return self._symbols[module.addr].find(addr)
+        return self._symbols[module.addr]
 
     def _read_symbols(self, module: Module) -> _Symbols:
         tag, holder = "module", module.addr
@@ -127,13 +134,21 @@ class _Symbols:
         self._rows = sorted(inside)
         self._values = [value for value, _ in self._rows]
 
+    def all(self) -> list[tuple[str, int]]:
+        """Every symbol with a real name, and its address."""
+        named = ((self._name(offset), value) for value, offset in self._rows)
+        return [(name, value) for name, value in named if name]
+
     def find(self, addr: int) -> tuple[str, int] | None:
-        number = bisect_right(self._values, addr) - 1
-        # Sections and padding symbols have empty names: take the next real one at or below.
-        while number >= 0:
-            value, name_offset = self._rows[number]
-            name = self._memory.cstring(self._strtab + name_offset).decode("utf-8", "backslashreplace")
-            if name and not name.startswith(("__pfx_", ".L")):
+        """The symbol at or below an address, and the offset from it (bytes), or None."""
+        for number in range(bisect_right(self._values, addr) - 1, -1, -1):
+            value, offset = self._rows[number]
+            name = self._name(offset)
+            if name:
                 return name, addr - value
-            number -= 1
         return None
+
+    def _name(self, offset: int) -> str:
+        """The name at an offset of the string table; "" for sections and for the padding before a function."""
+        name = self._memory.cstring(self._strtab + offset).decode("utf-8", "backslashreplace")
+        return "" if name.startswith(("__pfx_", ".L")) else name

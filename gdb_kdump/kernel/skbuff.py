@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from gdb_kdump.errors import Unreadable, Why
 from gdb_kdump.kernel.pages import PAGE_SIZE, Pages
 from gdb_kdump.kernel.places import Places
 from gdb_kdump.layout import max_skb_frags, skb_end_is_offset, skb_zerocopy
-from gdb_kdump.rules.records import Frag, FragList, Hole, SharedInfo, Skb
+from gdb_kdump.rules.records import Frag, FragList, Hole, Place, SharedInfo, Skb
 from gdb_kdump.session import Session
 from gdb_kdump.text import is_kernel_address
 
@@ -66,6 +67,18 @@ class Skbs:
 
     def read(self, skb: int) -> Skb:
         """The sk_buff at the `struct sk_buff *` skb with its shared info; raises Unreadable for skb itself only."""
+        return self._read(skb, _nowhere)
+
+    def read_with_places(self, skb: int) -> Skb:
+        """The same with what memory the sk_buff, its buffer and its fragments stand in."""
+        record = self._read(skb, self._session.once(Places).of)
+        shinfo = record.shinfo
+        if shinfo is None or not (shinfo.frags or shinfo.chain.skbs):
+            return record
+        frags, chain = tuple(map(self._with_room, shinfo.frags)), self._with_foreign(shinfo.chain)
+        return replace(record, shinfo=replace(shinfo, frags=frags, chain=chain))
+
+    def _read(self, skb: int, place_of: Callable[[int], Place]) -> Skb:
         values = self._skb.unpack_from(*self._memory.block(skb, self._skb.span))
         next_, prev, sk, len_, data_len, head, data, tail, end, truesize, users, cloned, nohdr, *offsets = values
         end, tail = self._address(head, end), self._address(head, tail)
@@ -77,7 +90,7 @@ class Skbs:
             hole = Hole(error.addr, error.why)
         return Skb(
             skb, next_, prev, sk, len_, data_len, head, data, tail, end, truesize, users, cloned, nohdr, headers,
-            self._skb.size, self._shinfo.size, shinfo, hole,
+            self._skb.size, self._shinfo.size, shinfo, hole, place_of(skb), place_of(head),
         )  # fmt: skip
 
     def looks_alive(self, skb: int) -> bool:
@@ -89,28 +102,22 @@ class Skbs:
         length, data_len, head, truesize, users = found
         return data_len <= length and truesize >= self.size and users > 0 and is_kernel_address(head)
 
-    def with_places(self, skb: Skb) -> Skb:
-        """The same record with what memory the sk_buff, its buffer and its fragments stand in."""
-        places = self._session.once(Places)
-        skb = replace(skb, place=places.of(skb.addr), head_place=places.of(skb.head))
-        shinfo = skb.shinfo
-        if shinfo is None or not (shinfo.frags or shinfo.chain.skbs):
-            return skb
-        frags, chain = tuple(map(self._with_room, shinfo.frags)), shinfo.chain
-        for member in chain.skbs:
-            place = places.of(member)
-            if place.kind == "free" or (place.kind == "slab" and not (place.is_skb and place.state != "free")):
-                what = f"a free object of {place.cache}" if place.state == "free" else f"an object of {place.cache}"
-                chain = replace(chain, foreign=(member, what if place.cache else "a free page"))
-                break
-        return replace(skb, shinfo=replace(shinfo, frags=frags, chain=chain))
-
     def with_buffer(self, skb: Skb) -> Skb:
         """The same record with the bytes of the buffer and of the shared info, as far as they can be read."""
         size = skb.end - skb.head + skb.shinfo_size
         if not 0 < size <= _LARGEST_BUFFER:
             return skb
         return replace(skb, buffer=self._memory.read_prefix(skb.head, size)[0])
+
+    def _with_foreign(self, chain: FragList) -> FragList:
+        """The same chain with the first member that is no allocated sk_buff."""
+        places = self._session.once(Places)
+        for member in chain.skbs:
+            place = places.of(member)
+            if place.kind == "free" or (place.kind == "slab" and not (place.is_skb and place.state != "free")):
+                what = f"a free object of {place.cache}" if place.state == "free" else f"an object of {place.cache}"
+                return replace(chain, foreign=(member, what if place.cache else "a free page"))
+        return chain
 
     def _with_room(self, frag: Frag) -> Frag:
         """The same fragment with what its `struct page *` says of the memory behind it."""
@@ -162,3 +169,11 @@ class Skbs:
             total += length
             skb = following
         return FragList(tuple(skbs), total)
+
+
+_UNKNOWN = Place("unknown")
+
+
+def _nowhere(addr: int) -> Place:
+    """The place of every address, for whoever does not want to know."""
+    return _UNKNOWN

@@ -73,6 +73,12 @@ class Source:
         frames.append(SourceFrame(name, offset, file, line, False, module_name))
         return frames
 
+    def load_symbols(self, addr: int) -> None:
+        """Have GDB know the symbols of the module that an address lies in, if it lies in one."""
+        module = None if self.in_kernel(addr) else self._modules.find(addr)
+        if module is not None:
+            self._module_symbols.load(module)
+
     def in_kernel(self, addr: int) -> bool:
         """Whether an address lies in the kernel's own image, not in a module."""
         return self._text[0] <= addr < self._text[1]

@@ -60,7 +60,6 @@ def dataref(skb: Skb) -> Iterator[Finding]:
         return
     users = shinfo.dataref & (1 << _DATAREF_SHIFT) - 1
     payload_users = shinfo.dataref >> _DATAREF_SHIFT & (1 << _DATAREF_SHIFT) - 1
-    found = f"{users} users, {payload_users} of the payload only ({shinfo.dataref & 0xFFFFFFFF:#x})"
     message, expected = "", "at least 1 user, at most as many of the payload"
     if users == 0:
         message = "the buffer has no user, yet this sk_buff holds it"
@@ -69,6 +68,7 @@ def dataref(skb: Skb) -> Iterator[Finding]:
     elif not skb.cloned and users != 1:
         message, expected = "the buffer is shared, but the sk_buff was never cloned", "1 user (cloned is 0)"
     if message:
+        found = f"{users} users, {payload_users} of the payload only ({shinfo.dataref & 0xFFFFFFFF:#x})"
         yield Finding("shinfo.dataref", skb.addr, "dataref", CORRUPT, expected, found, message)
 
 
@@ -104,7 +104,7 @@ def gso(skb: Skb) -> Iterator[Finding]:
     later, so only more segments than bytes are impossible.
     """
     shinfo = skb.shinfo
-    if shinfo is None:
+    if shinfo is None or not (shinfo.gso_size or shinfo.gso_segs or shinfo.gso_type):
         return
     found = f"gso_size {shinfo.gso_size}, gso_segs {shinfo.gso_segs}, gso_type {shinfo.gso_type:#x}"
     unknown = shinfo.gso_type & 0xFFFFFFFF & ~shinfo.known_gso_types if shinfo.known_gso_types else 0

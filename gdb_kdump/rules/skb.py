@@ -21,7 +21,7 @@ def order(skb: Skb) -> Iterator[Finding]:
     Mirrors include/linux/skbuff.h: skb_headroom, skb_tailroom, and the checks of net/core/skbuff.c: skb_put, skb_push
     (skb_over_panic, skb_under_panic).  Trap: a wild head puts every other pointer out of order: head.buffer says so.
     """
-    if not is_kernel_address(skb.head):
+    if skb.head <= skb.data <= skb.tail <= skb.end or not is_kernel_address(skb.head):
         return
     pointers = (("head", skb.head), ("data", skb.data), ("tail", skb.tail), ("end", skb.end))
     found = ", ".join(f"{name} {hex16(value)}" for name, value in pointers)
@@ -137,7 +137,7 @@ def buffer(skb: Skb) -> Iterator[Finding]:
     Mirrors net/core/skbuff.c: kmalloc_reserve, skb_free_head.  Traps: a buffer that makedumpfile left out is no wild
     one; a head of a page fragment is no slab object; KFENCE objects do not start where their slab would have them.
     """
-    place, found = skb.head_place, hex16(skb.head)
+    place = skb.head_place
     needed = skb.end - skb.head + skb.shinfo_size
     message = ""
     if not is_kernel_address(skb.head):
@@ -153,7 +153,7 @@ def buffer(skb: Skb) -> Iterator[Finding]:
     elif place.kind == "slab" and needed > place.size:
         message = f"the buffer and its shared info take {needed} bytes, the object of {place.cache} has {place.size}"
     if message:
-        yield Finding("head.buffer", skb.addr, "head", CORRUPT, "an allocated buffer", found, message)
+        yield Finding("head.buffer", skb.addr, "head", CORRUPT, "an allocated buffer", hex16(skb.head), message)
 
 
 RULES = (address, freed, users, order, length, truesize, headers, buffer)

@@ -25,6 +25,7 @@ class SockRecord:
     """A struct sock with what it has accounted and what its queues hold, in bytes of truesize.
 
     `kind` is "tcp", "udp", "unix", "netlink", "packet" or "other"; `is_locked` says that somebody was at work on it.
+    `owners` may leave out those sk_buffs whose sk is NULL or this socket.
     `truesize` has the sum of each queue that could be walked whole.  `written` is the truesize of all sk_buffs of the
     system that count as written by it, None where not all can be found.  `deficit` is what UDP has yet to give back;
     `cork` is the length of a corked datagram, with the number of its sk_buffs and the sum of their len, or None.

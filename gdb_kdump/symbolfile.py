@@ -1,0 +1,51 @@
+"""ELF files of a few hundred bytes that tell GDB what it cannot be told otherwise: symbols, and the end of stacks."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+_NAMES = b"\0.text\0.debug_frame\0.symtab\0.strtab\0"
+_GLOBAL_FUNCTION = 0x12
+_KINDS = {".text": 8, ".debug_frame": 1, ".symtab": 2, ".strtab": 3}  # SHT_NOBITS, PROGBITS, SYMTAB, STRTAB
+
+
+def elf_image(text: tuple[int, int], symbols: Sequence[tuple[str, int, int]], debug_frame: bytes = b"") -> bytes:
+    """An x86-64 ELF file with a .text of no contents at (address, size) and functions (name, address, size) in it."""
+    strings, table = b"\0", bytes(24)
+    for name, addr, size in symbols:
+        table += struct.pack("<IBBHQQ", len(strings), _GLOBAL_FUNCTION, 0, 1, addr, size)
+        strings += name.encode("utf-8", "backslashreplace") + b"\0"
+    parts = (
+        (".text", b""),
+        (".debug_frame", debug_frame),
+        (".symtab", table),
+        (".strtab", strings),
+        (".strtab", _NAMES),
+    )
+    contents, headers = b"", bytes(64)
+    for name, data in parts:
+        contents += bytes(-len(contents) % 8)
+        flags, addr, size = (6, *text) if name == ".text" else (0, 0, len(data))
+        link, info, entry = (4, 1, 24) if name == ".symtab" else (0, 0, 0)
+        at, kind = _NAMES.index(name.encode() + b"\0"), _KINDS[name]
+        headers += struct.pack(
+            "<IIQQQQIIQQ", at, kind, flags, addr, 64 + len(contents), size, link, info, 8, entry
+        )  # fmt: skip
+        contents += data
+    contents += bytes(-len(contents) % 8)
+    header = b"\x7fELF\2\1\1" + bytes(9)
+    header += struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, 0, 0, 64 + len(contents), 0, 64, 0, 0, 64, 6, 5)
+    return header + contents + headers
+
+
+def no_caller(start: int, size: int) -> bytes:
+    """A .debug_frame that says of all code in a range that its return address is undefined: the end of the stack."""
+    cie = _entry(0xFFFFFFFF, b"\4\0\x08\0\1\x78\x10" + b"\x0c\7\x08" + b"\7\x10")  # CFA rsp+8, rip undefined
+    return cie + _entry(0, struct.pack("<QQ", start, size))
+
+
+def _entry(cie: int, body: bytes) -> bytes:
+    body = struct.pack("<I", cie) + body
+    body += bytes(-len(body) - 4 & 7)  # DW_CFA_nop
+    return struct.pack("<I", len(body)) + body

@@ -1,0 +1,58 @@
+"""The ELF files that are made for GDB: readable by another ELF reader, and obeyed by GDB itself."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from elftools.elf.elffile import ELFFile
+from pytest_gdb_fixtures import Gdb, LabDump
+
+from gdb_kdump.symbolfile import elf_image, no_caller
+
+TEXT = (0xFFFFFFFFC0346000, 0x2000)
+SYMBOLS = [("lab_divide", TEXT[0] + 0x10, 0), ("lab_ioctl", TEXT[0] + 0x100, 0)]
+
+
+def test_an_elf_reader_finds_the_symbols() -> None:
+    elf = ELFFile(io.BytesIO(elf_image(TEXT, SYMBOLS, no_caller(*TEXT))))
+    assert elf.get_machine_arch() == "x64"
+    text = elf.get_section_by_name(".text")
+    assert (text["sh_addr"], text["sh_size"]) == TEXT
+    found = [(s.name, s["st_value"]) for s in elf.get_section_by_name(".symtab").iter_symbols() if s.name]
+    assert found == [(name, addr) for name, addr, _ in SYMBOLS]
+    (entry,) = [e for e in elf.get_dwarf_info().CFI_entries() if "initial_location" in e.header]
+    assert (entry["initial_location"], entry["address_range"]) == TEXT
+
+
+def test_gdb_takes_them(gdb_run: Gdb, tmp_path: Path) -> None:
+    path = tmp_path / "symbols.elf"
+    path.write_bytes(elf_image(TEXT, SYMBOLS))
+    run = gdb_run("set confirm off", f"add-symbol-file {path}", f"info symbol {TEXT[0] + 0x18:#x}").succeeded()
+    assert "lab_divide + 8" in run.stdout
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "6.12"])
+def test_a_module_without_debug_information(gdb_run: Gdb, lab_dump: Callable[[str], LabDump], kernel: str) -> None:
+    divide, bug = lab_dump(f"{kernel}-divide"), lab_dump(f"{kernel}-bug-syscall")
+    run = gdb_run("bt 3", "up 2", "info symbol $pc", vmcore=divide.vmcore).succeeded()
+    assert "in lab_divide_by ()" in run.stdout
+    assert "lab_ioctl + " in run.stdout
+    # The next dump's module stands elsewhere: nothing may be left of this one.
+    run = gdb_run("bt 3", f"target kdump {bug.vmcore}", "bt 3", vmcore=divide.vmcore).succeeded()
+    assert "lab_divide_by" not in run.stdout[run.stdout.rindex("lab_bug_check") :]
+    assert "?? ()" not in run.stdout
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "6.12"])
+def test_a_module_with_debug_information(gdb_run: Gdb, lab_dump: Callable[[str], LabDump], kernel: str) -> None:
+    dump = lab_dump(f"{kernel}-divide")
+    module = dump.vmcore.parent / dump.truth["module_file"]
+    run = gdb_run("kbt --json", "bt 3", vmcore=dump.vmcore, env={"KDUMP_VMLINUX_PATH": str(module.parent)}).succeeded()
+    (task,) = run.json()["tasks"]
+    frames = {frame["function"]: frame for frame in task["frames"]}
+    assert frames["lab_divide"]["file"].endswith("crash.c")
+    assert frames["lab_divide"]["line"] > 0
+    assert "crash.c:" in run.stdout
