@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import kdumpfile
+import kdumpfile  # type: ignore[import-untyped]
 
 PAGE = 4096
 
