@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import gdb
 
+from gdb_kdump.kernel.frames import for_each_variable
 from gdb_kdump.kernel.stack import Frame
 from gdb_kdump.kernel.tasks import Task
-from gdb_kdump.kernel.threads import thread_id
 from gdb_kdump.text import is_kernel_address
 
 
@@ -24,21 +24,8 @@ class Pointer:
 
 def variables_in(task: Task) -> list[Pointer]:
     """The pointers in arguments and locals of a task's GDB thread, innermost frame first."""
-    selected = gdb.selected_thread()
-    thread = next((t for t in gdb.selected_inferior().threads() if t.ptid[1] == thread_id(task)), None)
-    if thread is None:
-        return []
-    found: list[Pointer] = []
-    try:
-        thread.switch()
-        frame: gdb.Frame | None = gdb.newest_frame()
-        while frame is not None:
-            found += _in_frame(frame)
-            frame = frame.older()
-    finally:
-        if selected is not None and selected.is_valid():
-            selected.switch()
-    return found
+    found = (_pointer(frame, symbol) for frame, symbol in for_each_variable(task))
+    return [pointer for pointer in found if pointer is not None]
 
 
 def registers_in(frames: tuple[Frame, ...]) -> list[Pointer]:
@@ -51,26 +38,7 @@ def registers_in(frames: tuple[Frame, ...]) -> list[Pointer]:
     return list(found.values())
 
 
-def _in_frame(frame: gdb.Frame) -> list[Pointer]:
-    found: list[Pointer] = []
-    try:
-        block: gdb.Block | None = frame.block()
-    except RuntimeError:  # no debug information there
-        return found
-    while block is not None and not block.is_static:
-        for symbol in block:
-            pointer = _pointer(frame, symbol)
-            if pointer is not None:
-                found.append(pointer)
-        if block.function is not None:
-            break
-        block = block.superblock
-    return found
-
-
 def _pointer(frame: gdb.Frame, symbol: gdb.Symbol) -> Pointer | None:
-    if not symbol.is_argument and not symbol.is_variable:
-        return None
     if symbol.type is None:
         return None
     kind = symbol.type.strip_typedefs()
