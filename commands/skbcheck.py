@@ -19,6 +19,7 @@ from gdb_kdump.commands.tables import table
 from gdb_kdump.errors import UsageError
 from gdb_kdump.kernel.checks import Checked, Checks
 from gdb_kdump.kernel.everything import check_everything
+from gdb_kdump.kernel.places import Places
 from gdb_kdump.kernel.skbuff import Skbs
 from gdb_kdump.rules.overrun import attribute
 from gdb_kdump.rules.records import Skb
@@ -63,7 +64,8 @@ is neither, and is listed apart.  $_kfindings is set to the number of corrupt fi
         checked = checks.all_skbs([address(expression) for expression in arguments.operands])
         if sock is not None:
             checked = checked + checks.sock(address(sock))
-        return Judged(checked, _drawn(session, checked), (), False)
+        why_unknown = session.once(Places).why_unknown
+        return Judged(checked, _drawn(session, checked), (why_unknown,) if why_unknown else (), False)
 
     def note(self, result: Judged) -> None:
         note_findings(result.checked.findings)
@@ -82,7 +84,7 @@ is neither, and is listed apart.  $_kfindings is set to the number of corrupt fi
             yield f"not judged: {hex16(hole.addr)}: {hole.why.sentence} ({hole.why.name})"
         if len(checked.holes) > 20:
             yield f"not judged: {len(checked.holes) - 20} more, see --json"
-        yield from (f"there may be more: {problem}" for problem in result.problems)
+        yield from (f"not judged: {problem}" for problem in result.problems)
         yield f"checked {checked.skbs} sk_buffs, {checked.queues} queues: {checked.verdict}"
 
     def json(self, result: Judged) -> Any:

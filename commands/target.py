@@ -7,7 +7,7 @@ from pathlib import Path
 
 import gdb
 
-from gdb_kdump import session
+from gdb_kdump import indexcache, session
 from gdb_kdump.commands.kinfo import summary
 from gdb_kdump.errors import DumpError, KdumpError, Unreadable, UsageError
 from gdb_kdump.kernel.registers import Registers
@@ -74,8 +74,11 @@ class _Progress:
     def __init__(self) -> None:
         self._told = False
 
-    def show(self, vmlinux: Path, seconds: float) -> None:
-        if not self._told:
+    def show(self, vmlinux: Path, seconds: float | None) -> None:
+        if seconds is None:
+            gdb.write(f"Reading {vmlinux}: 10 to 20 s, because no index of it can be kept in {indexcache.folder()}\n")
+            gdb.flush()
+        elif not self._told:
             gdb.write(f"Indexing {vmlinux}: 10 to 20 s this once, then kept for every later start ...")
             self._told = True
         elif sys.stdout.isatty():

@@ -44,11 +44,6 @@ def prepare(vmlinux: Path, build_id: str | None, progress: Callable[[float], Non
     return cache if _is_sound(cache, build_id) else None
 
 
-def is_cached(build_id: str | None) -> bool:
-    """Whether the cache has an index for that build-id, sound or not."""
-    return build_id is not None and any(folder().glob(f"{build_id}*{_CHECKSUM}"))
-
-
 def _make(vmlinux: Path, cache: Path, progress: Callable[[float], None]) -> None:
     command = [
         os.readlink("/proc/self/exe"), "-nx", "-batch",

@@ -20,6 +20,9 @@ from gdb_kdump.vmlinux import find_vmlinux
 
 T = TypeVar("T")
 
+# Told a vmlinux, and the seconds that its index has taken so far, or None when there can be no index.
+Progress = Callable[[Path, float | None], None]
+
 REMOTE_TIMEOUT_SECONDS = 60
 # GDB reads stacks through its cache: with its default line of 64 bytes `thread apply all bt` takes 1.4 times as long.
 _CACHE_LINE = "dcache line-size"
@@ -73,10 +76,10 @@ def find_current() -> Session | None:
     return _current
 
 
-def open_dump(vmcore: Path, vmlinux: Path | None, progress: Callable[[Path, float], None]) -> Session:
+def open_dump(vmcore: Path, vmlinux: Path | None, progress: Progress) -> Session:
     """Start the server, load the vmlinux at the dump's KASLR offset; no GDB target yet: see connect().
 
-    `progress` is called while GDB's index of that vmlinux is being made, with the seconds passed.
+    `progress` is called while the user has to wait for the symbols.
     Raises DumpError, UsageError; whatever was open before is closed first.
     """
     _refuse_foreign_process()
@@ -185,7 +188,7 @@ def _loaded_file() -> Path | None:
     return Path(progspace.filename) if progspace and progspace.filename else None
 
 
-def _load_symbols(elf: ElfFile, kaslr_offset: int, progress: Callable[[Path, float], None]) -> None:
+def _load_symbols(elf: ElfFile, kaslr_offset: int, progress: Progress) -> None:
     if _loaded_at(elf) == kaslr_offset and not endframe.has_company():
         return
     cache = indexcache.prepare(elf.path, elf.build_id, lambda seconds: progress(elf.path, seconds))
@@ -193,6 +196,7 @@ def _load_symbols(elf: ElfFile, kaslr_offset: int, progress: Callable[[Path, flo
     command = f"symbol-file -o {kaslr_offset:#x} {quoted(elf.path)}"
     with gdb.with_parameter("confirm", False):
         if cache is None:
+            progress(elf.path, None)
             gdb.execute(command, to_string=True)
             return
         with gdb.with_parameter("index-cache directory", str(cache)), gdb.with_parameter("index-cache enabled", True):

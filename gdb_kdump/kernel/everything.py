@@ -10,6 +10,7 @@ from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.allsocks import AllSocks
 from gdb_kdump.kernel.checks import Checked, Checks
 from gdb_kdump.kernel.percpu import PerCpu
+from gdb_kdump.kernel.places import Places
 from gdb_kdump.kernel.skbobjects import SkbObjects
 from gdb_kdump.kernel.skbqueues import SkbQueues
 from gdb_kdump.kernel.skbuff import Skbs
@@ -48,6 +49,7 @@ def check_everything(session: Session, progress: Callable[[int], None]) -> tuple
     except (Unreadable, MissingDebugInfo, Corrupt) as error:
         problems.append(f"the skb caches: {error}")
     problems += session.once(SkbObjects).missing()
+    problems += filter(None, [session.once(Places).why_unknown])
     return checked + Checked(len(seen), 0, tuple(findings), tuple(holes)), tuple(problems)
 
 

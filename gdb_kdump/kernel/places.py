@@ -19,11 +19,13 @@ class Places:
         self._session = session
         self._pages: Pages | None = None
         self._slabs: Slabs | None = None
+        self.why_unknown = ""
+        """Why the place of every address is unknown, or "" where it is not."""
         self.skb_caches = self._find_skb_caches()
         try:
             self._pages, self._slabs = session.once(Pages), session.once(Slabs)
         except (MissingDebugInfo, Unreadable) as error:
-            self.why_unknown = str(error)
+            self.why_unknown = f"nothing says which memory is allocated: {error}"
 
     def of(self, addr: int) -> Place:
         """The place of an address."""

@@ -18,11 +18,10 @@ _MIN_COPY = 12  # bytes in a row that must stand elsewhere too to be called a co
 class Continuation:
     """`length` bytes, up to the last one that says so, go on with records of `period` bytes.
 
-    `evidence` is how many of them say so beyond chance, `phase` the offset in its record of the first byte.
+    `evidence` is how many of them say so beyond chance.
     """
 
     period: int
-    phase: int
     length: int
     evidence: int
 
@@ -76,7 +75,7 @@ def _measure(before: bytes, after: bytes, period: int) -> Continuation | None:
             length = index + 1
     if evidence < _MIN_EVIDENCE or not _is_regular(before, period, records):
         return None
-    return Continuation(period, len(before) % period, length, evidence)
+    return Continuation(period, length, evidence)
 
 
 def _expected(text: bytes, at: int, period: int, records: int) -> int | None:

@@ -93,7 +93,7 @@ SCENARIOS = (
     ),
     Scenario(
         name="flood",
-        summary="150,000 datagrams on one socket beside busy TCP connections, nothing damaged, sysrq-c; for scripts/bench",
+        summary="150,000 datagrams on one socket beside busy TCP connections, sysrq-c; for scripts/bench",
         on_demand=True,
         words=(
             "cpu 1",
