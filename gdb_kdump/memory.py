@@ -17,7 +17,7 @@ _PAGE = 1 << _SHIFT
 _TOP = 1 << 64
 _FIRST_TOUCH = 2 * _PAGE  # one page costs a round trip's worth of decompression; most objects have a neighbour
 _MAX_HOLES = 1 << 18
-_CACHE_BYTES = 128 << 20
+_CACHE_BYTES = 96 << 20
 
 _U16 = struct.Struct("<H").unpack_from
 _U32 = struct.Struct("<I").unpack_from

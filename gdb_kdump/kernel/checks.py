@@ -55,7 +55,7 @@ class Checks:
         self._sk = session.layout.unpacker("sk_buff", ("sk",))
         self._judged_slabs: set[int] = set()
         self._judged_pages: set[int] = set()  # the numbers of pages of those slabs
-        # There can be hundreds of thousands, most of them sound: those share one answer.
+        # Of those that are not sound: there can be hundreds of thousands, and they are seldom asked for twice.
         self._known: dict[int, tuple[Sequence[Finding], Hole | None]] = {}
 
     def skb(self, addr: int) -> tuple[Sequence[Finding], Hole | None]:
@@ -63,7 +63,9 @@ class Checks:
         found = self._known.get(addr)
         if found is None:
             findings, hole = self._skb(addr)
-            found = self._known[addr] = (findings, hole) if findings or hole is not None else _SOUND
+            if not findings and hole is None:
+                return _SOUND
+            found = self._known[addr] = findings, hole
         return found
 
     def _skb(self, addr: int) -> tuple[list[Finding], Hole | None]:

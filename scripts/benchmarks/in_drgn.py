@@ -13,19 +13,22 @@ from drgn.helpers.linux.pid import for_each_task
 
 program = Program()
 
-Sums = tuple[int, int, int]  # sk_buffs, bytes, fragments
+Figures = dict[str, float]
 
 
-def traces() -> None:
+def traces() -> Figures:
     """Print the stack trace of every task, functions and source lines."""
+    count = 0
     for task in for_each_task(program, idle=True):
         try:
             print(program.stack_trace(task))
         except ValueError:  # one that runs on a CPU whose registers are not in the dump
             continue
+        count += 1
+    return {"traces": count}
 
 
-def walk_objects(sock: int) -> Sums:
+def walk_objects(sock: int) -> Figures:
     """Read len and nr_frags of every sk_buff on a receive queue, as one would write it by hand."""
     head = Object(program, "struct sock *", value=sock).sk_receive_queue.address_of_()
     info_type, end = program.type("struct skb_shared_info *"), head.value_()
@@ -35,10 +38,10 @@ def walk_objects(sock: int) -> Sums:
         info = Object(program, info_type, value=skb.head.value_() + skb.end.value_())
         skbs, lengths, frags = skbs + 1, lengths + skb.len.value_(), frags + info.nr_frags.value_()
         skb = skb.next
-    return skbs, lengths, frags
+    return {"skbs": skbs, "bytes": lengths, "frags": frags}
 
 
-def walk_offsets(sock: int) -> Sums:
+def walk_offsets(sock: int) -> Figures:
     """The same with the members' offsets taken once: the fastest that drgn's Python can do."""
     end = Object(program, "struct sock *", value=sock).sk_receive_queue.address_of_().value_()
     skb_type, info_type = program.type("struct sk_buff"), program.type("struct skb_shared_info")
@@ -51,15 +54,14 @@ def walk_offsets(sock: int) -> Sums:
         skbs, lengths = skbs + 1, lengths + u32(skb + len_)
         frags += u8(u64(skb + head_) + u32(skb + end_) + nr_frags)
         skb = u64(skb + next_)
-    return skbs, lengths, frags
+    return {"skbs": skbs, "bytes": lengths, "frags": frags}
 
 
-def measure(action: Callable[[], Sums | None]) -> None:
+def measure(action: Callable[[], Figures]) -> None:
     """The seconds that an action takes, and what it counted."""
     started = time.monotonic()
-    sums = action()
-    figures = {"inside": time.monotonic() - started}
-    figures |= zip(("skbs", "bytes", "frags"), sums or ())
+    figures = action()
+    figures["inside"] = time.monotonic() - started
     with open(os.environ["BENCH_RESULT"], "a") as file:
         file.writelines(f"{name} {value}\n" for name, value in figures.items())
 

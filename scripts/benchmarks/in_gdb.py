@@ -18,12 +18,21 @@ def measure_command(command: str) -> None:
     _measure(lambda: gdb.execute(command))
 
 
+def measure_traces(command: str) -> None:
+    """Run a command that prints the trace of every thread."""
+    measure_command(command)
+    _write("traces", len(gdb.selected_inferior().threads()))
+
+
 def measure_reading(sock: int) -> None:
     """Read len and nr_frags of every sk_buff on the receive queue of a `struct sock *`."""
     lengths, frags = 0, 0
 
     def read() -> None:
         nonlocal lengths, frags
+        started = time.monotonic()
+        current().once(Socks).read(sock)
+        _write("types", time.monotonic() - started)  # what GDB takes to find them in the debug information
         walked = current().once(Socks).walked(sock, "receive")
         numbers = current().once(SkbQueues).nr_frags(walked)
         lengths = sum(figures[0] for figures in walked.figures.values())

@@ -79,3 +79,5 @@ def _show_ratios(results: list[Figures]) -> None:
         if READING in by_name and name in by_name:
             ratio = by_name[READING].median("inside") / by_name[name].median("inside")
             print(f"  {READING} takes {ratio:.2f} of the time of {name}")
+    if READING in by_name:
+        print(f"  of which GDB takes {seconds(by_name[READING].median('types'))} to find the types, once in a session")

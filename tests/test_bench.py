@@ -1,0 +1,37 @@
+"""scripts/bench: what its command line offers; the benchmarks themselves are for people to run."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+BENCHMARKS = ("open", "traces", "walk", "faults")
+
+
+def help_of(*words: str) -> str:
+    done = subprocess.run(
+        [ROOT / "scripts/bench", *words, "--help"], check=False, text=True, capture_output=True, timeout=30
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_help_names_every_benchmark() -> None:
+    text = help_of()
+    assert all(f"\n    {name} " in text for name in BENCHMARKS)
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_every_benchmark_has_help(name: str) -> None:
+    assert "6.12-" in help_of(name)
+
+
+def test_the_flood_is_made_on_demand_only() -> None:
+    program = "from scenarios import SCENARIOS; print(*(s.name for s in SCENARIOS if s.on_demand))"
+    done = subprocess.run(
+        ["/usr/bin/python3", "-c", program], check=True, text=True, capture_output=True, cwd=ROOT / "scripts/lab"
+    )
+    assert done.stdout.split() == ["flood"]
