@@ -142,6 +142,7 @@ def test_gdbs_own_backtraces_of_all_threads_end_where_the_kernel_does(gdb_run: G
     lost = [text.splitlines()[0] for text in sections if re.search(r"0x[0-9a-f]+ in \?\? \(\)", text)]
     assert lost == []
     assert "Backtrace stopped" not in run.output
+    assert "Python Exception" not in run.output
 
 
 def test_identical_traces_are_shown_once(gdb_run: Gdb, tasks: LabDump) -> None:

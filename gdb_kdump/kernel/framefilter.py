@@ -34,9 +34,10 @@ class _Namer:
 
     def __call__(self, frame: Any) -> Any:
         inner = frame.inferior_frame()
-        if inner.name() is not None:
-            return frame
-        found = self._source.find_module_symbol(inner.pc())
+        try:
+            found = self._source.find_module_symbol(inner.pc()) if inner.name() is None else None
+        except gdb.error:
+            return _WithoutPc(frame)
         return frame if found is None else _Named(frame, found)
 
 
@@ -47,3 +48,19 @@ class _Named(FrameDecorator):
 
     def function(self) -> str:
         return self._name
+
+
+class _WithoutPc(FrameDecorator):  # type: ignore[misc]
+    """The only frame of a task that has exited: GDB's own decorator fails over it."""
+
+    def function(self) -> str:
+        return "<no registers>"
+
+    def address(self) -> None:
+        return None
+
+    def filename(self) -> None:
+        return None
+
+    def line(self) -> None:
+        return None

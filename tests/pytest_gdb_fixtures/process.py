@@ -56,7 +56,7 @@ class Run:
     def succeeded(self) -> Run:
         """The same run, after making sure that nothing failed in it."""
         assert self.status == 0, self.output
-        assert "Traceback" not in self.output, self.output
+        assert "Traceback" not in self.output and "Python Exception" not in self.output, self.output
         return self
 
 
