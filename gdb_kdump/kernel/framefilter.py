@@ -50,7 +50,7 @@ class _Named(FrameDecorator):
         return self._name
 
 
-class _WithoutPc(FrameDecorator):  # type: ignore[misc]
+class _WithoutPc(FrameDecorator):
     """The only frame of a task that has exited: GDB's own decorator fails over it."""
 
     def function(self) -> str:
