@@ -65,9 +65,9 @@ class Unreadable(KdumpError):
     """An address that the dump cannot give, and why."""
 
     def __init__(self, addr: int, why: Why) -> None:
-        self.addr = addr
+        self.addr = addr & (1 << 64) - 1  # a damaged pointer less an offset may be below zero
         self.why = why
-        super().__init__(f"cannot read 0x{addr:016x}: {why.sentence} ({why.name})")
+        super().__init__(f"cannot read 0x{self.addr:016x}: {why.sentence} ({why.name})")
 
 
 class Corrupt(KdumpError):
