@@ -52,6 +52,11 @@ class OrcTable:
     count: int
 
 
+def has_orc(session: Session) -> bool:
+    """Whether the kernel was built with ORC; others have frame pointers."""
+    return session.debuginfo.find_address("__start_orc_unwind_ip") is not None
+
+
 class Orc:
     """The ORC tables of one session."""
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from gdb_kdump.cfi import CALLEE_SAVED, Row
 from gdb_kdump.errors import Unreadable
 from gdb_kdump.kernel import orc as o
-from gdb_kdump.kernel.modules import Modules
-from gdb_kdump.kernel.orc import FrameType, Orc, OrcEntry
+from gdb_kdump.kernel.framepointers import caller_of
+from gdb_kdump.kernel.modules import Module, Modules
+from gdb_kdump.kernel.orc import FrameType, Orc, OrcEntry, has_orc
 from gdb_kdump.kernel.registers import Registers
 from gdb_kdump.kernel.source import Source, SourceFrame
 from gdb_kdump.kernel.tasks import Task
@@ -115,7 +116,7 @@ class Stacks:
     def __init__(self, session: Session) -> None:
         self._memory = session.memory
         self._debuginfo = session.debuginfo
-        self._orc = session.once(Orc)
+        self._orc = session.once(Orc) if has_orc(session) else None
         self._source = session.once(Source)
         self._modules = session.once(Modules)
         self._registers = session.once(Registers)
@@ -200,10 +201,14 @@ class Stacks:
         """What is known of the code at `pc`; raises Unreadable."""
         if pc not in self._steps:
             module = None if self._source.in_kernel(pc) else self._modules.find(pc)
-            table = self._orc.text if module is None else self._modules.find_orc(module)
-            orc = self._orc.find(table, pc) if table is not None else None
+            orc = self._find_orc(pc, module) if self._orc is not None else None
             self._steps[pc] = Step(orc, self._debuginfo.find_cfi(pc) if module is None else None)
         return self._steps[pc]
+
+    def _find_orc(self, pc: int, module: Module | None) -> OrcEntry | None:
+        assert self._orc is not None
+        table = self._orc.text if module is None else self._modules.find_orc(module)
+        return self._orc.find(table, pc) if table is not None else None
 
     def unwind(self, state: State) -> State | None:
         """The caller's state, or None at the end of the stack; raises Stop, Unreadable, MissingDebugInfo."""
@@ -213,7 +218,7 @@ class Stacks:
             return None
         if orc is None or orc.type is FrameType.UNDEFINED or orc.sp_reg == o.REG_UNDEFINED:
             if step.cfi is None:
-                raise Stop(f"the kernel has no unwind information for pc {hex16(state.pc)}")
+                return self._by_frame_pointer(state)
             cfa = (self._known(state, step.cfi.cfa_register) + step.cfi.cfa_offset) & _U64
             return self._called(state, cfa, None, step.cfi)
         cfa = self._orc_cfa(state, orc)
@@ -222,6 +227,15 @@ class Stacks:
         if orc.type is FrameType.REGS_PARTIAL:
             return State(self._registers.iret_frame(cfa), True)
         return self._called(state, cfa, orc, step.cfi)
+
+    def _by_frame_pointer(self, state: State) -> State:
+        """The caller where neither table knows: kernels without ORC have frame pointers."""
+        found = None if self._orc is not None else caller_of(state.registers, self._memory.u64)
+        if found is None:
+            raise Stop(f"the kernel has no unwind information for pc {hex16(state.pc)}")
+        if isinstance(found, int):
+            return State(self._registers.pt_regs(found), True)
+        return State(found, False)
 
     def _called(self, state: State, cfa: int, orc: OrcEntry | None, cfi: Row | None) -> State:
         """The state behind a call: the return address below the CFA, the registers that the callee saved or left."""
