@@ -55,13 +55,6 @@ class Skbs:
         head, end = self._ends.unpack_from(*self._memory.block(skb, self._ends.span))
         return self._address(head, end)
 
-    def shinfo(self, skb: int) -> int:
-        """The address of the `struct skb_shared_info` of the `struct sk_buff *` skb; skb_shinfo.
-
-        Raises Unreadable.
-        """
-        return self.end_pointer(skb)
-
     def _address(self, head: int, end: int) -> int:
         return (head + end) & (1 << 64) - 1 if self.end_is_offset else end
 

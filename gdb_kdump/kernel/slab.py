@@ -67,11 +67,6 @@ class Slabs:
         """The names of the caches that were merged into this one; see SlabCaches.aliases."""
         return self._caches.aliases(cache)
 
-    def cache_of(self, addr: int) -> SlabCache | None:
-        """The cache whose memory an address lies in, or None."""
-        slab = self.find_slab(addr)
-        return None if slab is None else slab.cache
-
     def find_slab(self, addr: int) -> Slab | None:
         """The slab that an address lies in, or None."""
         page = self._pages.find_slab(addr)
