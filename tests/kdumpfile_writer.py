@@ -19,7 +19,6 @@ TOP_TABLE_PFN = 0x1002
 _TABLE_PFN = 0x1003
 _PRESENT_WRITABLE = 0x63
 _HUGE = 0x80
-_SUB_HEADER_BLOCKS = 2
 
 # x86-64 struct user_regs_struct, the order of pr_reg in NT_PRSTATUS.
 PR_REG = (
@@ -30,14 +29,45 @@ PR_REG = (
 
 @dataclass
 class Kernel:
-    """Physical pages by PFN, registers by CPU, and what vmcoreinfo says."""
+    """Physical pages by PFN, registers by CPU (and `pid`; what is absent is 0), and what vmcoreinfo says."""
 
-    pages: dict[int, bytes] = field(default_factory=dict)
+    pages: dict[int, bytes | bytearray] = field(default_factory=dict)
     registers: list[dict[str, int]] = field(default_factory=list)
     vmcoreinfo: str = ""
     excluded: set[int] = field(default_factory=set)
     max_pfn: int = 0x2000
     phys_base: int = 0
+    release: str = "6.1.0-synthetic"
+    crash_time: int = 1700000000
+
+
+class PageTables:
+    """Four levels of page tables: the topmost at page number `top`, the others from `first` on."""
+
+    def __init__(self, first: int, top: int) -> None:
+        self._next = first
+        self._top = top
+        self._entries: dict[int, dict[int, int]] = {top: {}}
+
+    def map(self, addr: int, physical: int, *, huge: bool) -> None:
+        """Map a page of 2 MiB or 4 KiB."""
+        table = self._entries[self._top]
+        for shift in (39, 30) if huge else (39, 30, 21):
+            index = addr >> shift & 511
+            if index not in table:
+                table[index] = self._next * PAGE | _PRESENT_WRITABLE
+                self._entries[self._next] = {}
+                self._next += 1
+            table = self._entries[table[index] // PAGE]
+        shift, flags = (21, _HUGE) if huge else (12, 0)
+        table[addr >> shift & 511] = physical | flags | _PRESENT_WRITABLE
+
+    def pages(self) -> dict[int, bytes]:
+        """The tables by physical page number."""
+        return {
+            number: struct.pack("<512Q", *(entries.get(index, 0) for index in range(512)))
+            for number, entries in self._entries.items()
+        }
 
 
 def text_page(number: int) -> bytes:
@@ -55,31 +85,13 @@ def small_kernel(data_pages: int = 64, vmalloc_pages: int = 16, phys_base: int =
         kernel.pages[0x100 + index] = text_page(0x100 + index)
     for index in range(vmalloc_pages):
         kernel.pages[0x200 + index] = text_page(0x200 + index)
-    tables: dict[int, dict[int, int]] = {TOP_TABLE_PFN: {}}
-    next_table = _TABLE_PFN
-
-    def map_page(virtual: int, physical: int, huge: bool) -> None:
-        nonlocal next_table
-        table = TOP_TABLE_PFN
-        for shift in (39, 30) if huge else (39, 30, 21):
-            index = virtual >> shift & 511
-            if index not in tables[table]:
-                tables[next_table] = {}
-                tables[table][index] = next_table * PAGE | _PRESENT_WRITABLE
-                next_table += 1
-            table = tables[table][index] // PAGE
-        if huge:
-            tables[table][virtual >> 21 & 511] = physical | _PRESENT_WRITABLE | _HUGE
-        else:
-            tables[table][virtual >> 12 & 511] = physical | _PRESENT_WRITABLE
-
+    tables = PageTables(_TABLE_PFN, TOP_TABLE_PFN)
     for physical in range(0, kernel.max_pfn * PAGE, 1 << 21):
-        map_page(DIRECT_MAP + physical, physical, huge=True)
-        map_page(IMAGE_MAP + physical - phys_base, physical, huge=True)
+        tables.map(DIRECT_MAP + physical, physical, huge=True)
+        tables.map(IMAGE_MAP + physical - phys_base, physical, huge=True)
     for index in range(vmalloc_pages):
-        map_page(VMALLOC + index * PAGE, (0x200 + index) * PAGE, huge=False)
-    for pfn, entries in tables.items():
-        kernel.pages[pfn] = struct.pack("<512Q", *(entries.get(index, 0) for index in range(512)))
+        tables.map(VMALLOC + index * PAGE, (0x200 + index) * PAGE, huge=False)
+    kernel.pages.update(tables.pages())
     kernel.registers = [{name: (cpu << 32) + position for position, name in enumerate(PR_REG)} for cpu in range(2)]
     top_table = IMAGE_MAP + TOP_TABLE_PFN * PAGE - phys_base
     kernel.vmcoreinfo = (
@@ -103,8 +115,9 @@ def _notes(kernel: Kernel) -> tuple[bytes, int]:
     """The ELF notes and the offset of the vmcoreinfo text in them."""
     notes = b""
     for registers in kernel.registers:
-        values = struct.pack("<27Q", *(registers[name] for name in PR_REG))
-        notes += _note(b"CORE", 1, bytes(112) + values + bytes(8))
+        values = struct.pack("<27Q", *(registers.get(name, 0) & (1 << 64) - 1 for name in PR_REG))
+        pid = struct.pack("<i", registers.get("pid", 0))
+        notes += _note(b"CORE", 1, bytes(32) + pid + bytes(76) + values + bytes(8))
     text = kernel.vmcoreinfo.encode()
     offset = len(notes) + 12 + 12
     return notes + _note(b"VMCOREINFO", 0, text), offset
@@ -113,6 +126,7 @@ def _notes(kernel: Kernel) -> tuple[bytes, int]:
 def write_kdump(path: Path, kernel: Kernel, *, compress: bool = False, status: int = 0) -> None:
     """Write `kernel` as makedumpfile would, header version 6."""
     bitmap_bytes = (kernel.max_pfn + 7) // 8
+    release = kernel.release.encode()
     bitmap_blocks = (bitmap_bytes + PAGE - 1) // PAGE
     present = bytearray(bitmap_blocks * PAGE)
     dumped = bytearray(bitmap_blocks * PAGE)
@@ -121,11 +135,12 @@ def write_kdump(path: Path, kernel: Kernel, *, compress: bool = False, status: i
         if pfn not in kernel.excluded:
             dumped[pfn // 8] |= 1 << pfn % 8
     notes, text_offset = _notes(kernel)
+    sub_header_blocks = (128 + len(notes) + PAGE - 1) // PAGE
     header = struct.pack("<8si", b"KDUMP   ", 6)
-    header += b"".join(part.ljust(65, b"\0") for part in (b"Linux", b"node", b"6.1.0-synthetic", b"#1", b"x86_64", b""))
+    header += b"".join(part.ljust(65, b"\0") for part in (b"Linux", b"node", release, b"#1", b"x86_64", b""))
     header = header.ljust(408, b"\0") + struct.pack(
-        "<QQIiiIIIIIIi", 1700000000, 0, status | (1 if compress else 0), PAGE, _SUB_HEADER_BLOCKS, 2 * bitmap_blocks,
-        kernel.max_pfn, 0, 0, 0, 0, len(kernel.registers),
+        "<QQIiiIIIIIIi", kernel.crash_time, 0, status | (1 if compress else 0), PAGE, sub_header_blocks,
+        2 * bitmap_blocks, kernel.max_pfn, 0, 0, 0, 0, len(kernel.registers),
     )  # fmt: skip
     notes_at = PAGE + 128
     sub_header = struct.pack(
@@ -133,16 +148,21 @@ def write_kdump(path: Path, kernel: Kernel, *, compress: bool = False, status: i
         len(notes), 0, 0, 0, 0, kernel.max_pfn,
     )  # fmt: skip
     head = header.ljust(PAGE, b"\0") + sub_header.ljust(128, b"\0") + notes
-    assert len(head) <= (1 + _SUB_HEADER_BLOCKS) * PAGE
-    head = head.ljust((1 + _SUB_HEADER_BLOCKS) * PAGE, b"\0")
-    pages = [kernel.pages[pfn] for pfn in sorted(kernel.pages) if pfn not in kernel.excluded]
-    stored = [(zlib.compress(page), 1) if compress else (page, 0) for page in pages]
-    at = len(head) + 2 * bitmap_blocks * PAGE + 24 * len(pages)
-    descriptors, data = b"", b""
-    for body, flags in stored:
-        descriptors += struct.pack("<QIIQ", at + len(data), len(body), flags, 0)
-        data += body
-    path.write_bytes(head + present + dumped + descriptors + data)
+    head = head.ljust((1 + sub_header_blocks) * PAGE, b"\0")
+    pfns = [pfn for pfn in sorted(kernel.pages) if pfn not in kernel.excluded]
+    at = len(head) + 2 * bitmap_blocks * PAGE + 24 * len(pfns)
+    with path.open("wb") as file:
+        file.write(head + present + dumped)
+        file.seek(at)
+        descriptors = bytearray()
+        for pfn in pfns:
+            page = kernel.pages[pfn]
+            body, flags = (zlib.compress(page, 1), 1) if compress else (page, 0)
+            descriptors += struct.pack("<QIIQ", at, len(body), flags, 0)
+            file.write(body)
+            at += len(body)
+        file.seek(len(head) + 2 * bitmap_blocks * PAGE)
+        file.write(descriptors)
 
 
 def write_elf(path: Path, kernel: Kernel) -> None:
