@@ -12,6 +12,7 @@ from gdb_kdump import session
 from gdb_kdump.commands.arguments import Arguments, Option, parse
 from gdb_kdump.errors import KdumpError
 from gdb_kdump.session import Session
+from gdb_kdump.text import escape
 
 R = TypeVar("R")
 
@@ -54,9 +55,9 @@ class Command(gdb.Command, Generic[R]):
                 gdb.write(json.dumps(self.json(result)) + "\n")
                 return
             for line in self.text(result):
-                gdb.write(line + "\n")
+                gdb.write(escape(line) + "\n")  # last line of defence: what comes from a dump must not rule a terminal
         except KdumpError as error:
-            raise gdb.GdbError(f"{self.name}: {error}") from None
+            raise gdb.GdbError(escape(f"{self.name}: {error}")) from None
 
     def complete(self, text: str, word: str) -> Any:
         """Complete an option, or what the command completes."""

@@ -13,6 +13,7 @@ from gdb_kdump.kernel.skbuff import Skbs
 from gdb_kdump.kernel.tasks import Tasks
 from gdb_kdump.layout import find_path
 from gdb_kdump.session import Session
+from gdb_kdump.text import escape
 
 
 class Function(gdb.Function):
@@ -28,7 +29,7 @@ class Function(gdb.Function):
         try:
             return self._body(session.current(), *values)
         except KdumpError as error:
-            raise gdb.GdbError(f"${self._name}: {error}") from None
+            raise gdb.GdbError(escape(f"${self._name}: {error}")) from None
 
 
 def skb_shinfo(session: Session, skb: gdb.Value) -> gdb.Value:

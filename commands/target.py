@@ -15,6 +15,7 @@ from gdb_kdump.kernel.source import Source
 from gdb_kdump.kernel.system import read_system
 from gdb_kdump.kernel.tasks import Tasks
 from gdb_kdump.kernel.threads import all_threads, thread_id
+from gdb_kdump.text import escape
 
 
 class TargetKdump(gdb.Command):
@@ -34,7 +35,7 @@ class TargetKdump(gdb.Command):
         try:
             _open(gdb.string_to_argv(argument))
         except KdumpError as error:
-            raise gdb.GdbError(f"target kdump: {error}") from None
+            raise gdb.GdbError(escape(f"target kdump: {error}")) from None
 
 
 def _open(words: list[str]) -> None:
@@ -64,7 +65,7 @@ def _open(words: list[str]) -> None:
     # Connecting prints the selected frame, as a core file's opening does: the summary belongs above it.
     gdb.write("\n".join(lines) + "\n")
     for problem in opened.once(Tasks).all().problems:
-        gdb.write(f"warning: there may be more tasks: {problem}\n", gdb.STDERR)
+        gdb.write(escape(f"warning: there may be more tasks: {problem}") + "\n", gdb.STDERR)
     session.connect(opened, threads, thread_id(system.panic_task), frame)
 
 
@@ -76,7 +77,10 @@ class _Progress:
 
     def show(self, vmlinux: Path, seconds: float | None) -> None:
         if seconds is None:
-            gdb.write(f"Reading {vmlinux}: 10 to 20 s, because no index of it can be kept in {indexcache.folder()}\n")
+            gdb.write(
+                f"Reading {vmlinux}: 10 to 20 s, because no index of it can be kept in {indexcache.folder()}, "
+                "which must be a folder of your own\n"
+            )
             gdb.flush()
         elif not self._told:
             gdb.write(f"Indexing {vmlinux}: 10 to 20 s this once, then kept for every later start ...")

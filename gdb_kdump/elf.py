@@ -6,7 +6,10 @@ the ELF symbol table answers both within milliseconds.
 
 from __future__ import annotations
 
+import stat
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -36,19 +39,32 @@ class ElfFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
+            if not stat.S_ISREG(path.stat().st_mode):  # opening a fifo would wait for somebody to write
+                raise DumpError(f"{path} is not a file: name the vmlinux with debug information")
             self._file = path.open("rb")
-            self._elf = ELFFile(self._file)
         except OSError as error:
             raise DumpError(f"cannot read {path}: {error.strerror}") from error
+        try:
+            self._elf = ELFFile(self._file)
         except ELFError as error:
+            self._file.close()
             raise DumpError(f"{path} is not an ELF file: name the vmlinux with debug information") from error
-        self._sections: dict[str, Any] = {section.name: section for section in self._elf.iter_sections()}
-        self.build_id = self._read_build_id()
+        with self._reading():
+            self._sections: dict[str, Any] = {section.name: section for section in self._elf.iter_sections()}
+            self.build_id = self._read_build_id()
         """The build-id in hex, or None."""
 
     def close(self) -> None:
         """Close the file: its build-id and whether it has debug information stay known."""
         self._file.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (ELFError, OSError, ValueError, TypeError, MemoryError) as error:  # what pyelftools says of wild numbers
+            self._file.close()
+            raise DumpError(f"{self.path} is damaged ({error}): copy it again, or name another file") from error
 
     def _read_build_id(self) -> str | None:
         for section in self._sections.values():
@@ -68,7 +84,8 @@ class ElfFile:
     def section(self, name: str) -> bytes:
         """The contents of a section, decompressed; empty where the file has none."""
         found = self._sections.get(name)
-        return b"" if found is None or found["sh_type"] == "SHT_NOBITS" else bytes(found.data())
+        with self._reading():
+            return b"" if found is None or found["sh_type"] == "SHT_NOBITS" else bytes(found.data())
 
     @cached_property
     def _symbols(self) -> tuple[bytes, bytes, dict[int, int]]:
@@ -76,9 +93,11 @@ class ElfFile:
         table = self._sections.get(".symtab")
         if table is None or table["sh_type"] == "SHT_NOBITS":
             return b"", b"", {}
-        data = bytes(table.data())
-        offsets = memoryview(data).cast("I")[:: _SYMBOL_SIZE // 4].tolist()
-        return data, bytes(self._elf.get_section(table["sh_link"]).data()), dict(zip(offsets, range(len(offsets))))
+        with self._reading():
+            data = bytes(table.data())
+            offsets = memoryview(data).cast("I")[:: _SYMBOL_SIZE // 4].tolist()
+            names = bytes(self._elf.get_section(table["sh_link"]).data())
+        return data, names, dict(zip(offsets, range(len(offsets))))
 
     def find_symbol(self, name: str) -> ElfSymbol | None:
         """The symbol of that name, or None."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import gdb
 
 from gdb_kdump.symbolfile import elf_image, no_caller
+from gdb_kdump.text import is_plain_name
 
 _KERNEL_HALF = (0xFF00000000000000, 0x00FFFFFFFFFFF000)  # start, size: of 4- and 5-level paging alike
 _TEXT = 0x0000800000000000  # a place that no kernel and no process has
@@ -42,6 +43,6 @@ def in_memory(name: str, image: bytes) -> Path:
 
     It stays open on purpose: GDB comes back to a file as long as it has its symbols.
     """
-    descriptor = os.memfd_create(f"gdb-kdump-{name}", os.MFD_CLOEXEC)
+    descriptor = os.memfd_create(f"gdb-kdump-{name if is_plain_name(name) else 'module'}", os.MFD_CLOEXEC)
     os.write(descriptor, image)
     return Path(f"/proc/self/fd/{descriptor}")

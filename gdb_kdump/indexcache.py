@@ -7,6 +7,7 @@ GDB 13.1 crashes on a damaged index: a checksum beside each index is compared be
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import time
 import zlib
@@ -26,13 +27,18 @@ def folder() -> Path:
 def prepare(vmlinux: Path, build_id: str | None, progress: Callable[[float], None]) -> Path | None:
     """Make sure that a sound index of `vmlinux` is in the cache; None where there can be none.
 
+    A folder that others can write to is not used: who plants an index there takes over the GDB that reads it.
+
     `progress` is called about four times a second with the seconds passed, while the index is being made.
     """
     cache = folder()
     if build_id is None:
         return None  # GDB names its index files after the build-id
     try:
-        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for place in (cache.parent, cache):
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not _made_private(place):
+                return None
         if _is_sound(cache, build_id):
             return cache
         for stale in cache.glob(f"{build_id}*"):
@@ -49,6 +55,8 @@ def _make(vmlinux: Path, cache: Path, progress: Callable[[float], None]) -> None
         os.readlink("/proc/self/exe"), "-nx", "-batch",
         "-iex", f"set index-cache directory {cache}",
         "-iex", "set index-cache enabled on",
+        "-iex", "set auto-load off",
+        "-iex", "set debuginfod enabled off",
         str(vmlinux),
     ]  # fmt: skip
     started = time.monotonic()
@@ -62,6 +70,19 @@ def _make(vmlinux: Path, cache: Path, progress: Callable[[float], None]) -> None
         except BaseException:  # Ctrl-C included: the indexer must not outlive our interest in it
             indexer.kill()
             raise
+
+
+def _made_private(place: Path) -> bool:
+    """Whether a folder, and not a link to one, is the user's own; what others could put there is thrown away."""
+    found = place.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        return False
+    if found.st_mode & 0o022:
+        place.chmod(0o700)
+        for path in place.iterdir():
+            if not path.is_dir():
+                path.unlink()
+    return True
 
 
 def _indexes(cache: Path, build_id: str) -> list[Path]:

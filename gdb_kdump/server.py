@@ -13,6 +13,7 @@ import resource
 import select
 import signal
 import socket
+import struct
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -39,6 +40,9 @@ from gdb_kdump.wire import (
 )
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_PR_SET_NO_NEW_PRIVS = 38
+_PEER = struct.Struct("iII")  # struct ucred of <sys/socket.h>: pid, uid, gid
 _RECEIVE = 1 << 16
 _ADDRESS_SPACE = 4 << 30
 _STDERR_LIMIT = 1 << 20
@@ -48,7 +52,8 @@ _TOP = 1 << 64
 class DumpServer:
     """The two sockets and what is said on them; also the Target of the RSP stub."""
 
-    def __init__(self, channel: socket.socket, listener: socket.socket) -> None:
+    def __init__(self, channel: socket.socket, listener: socket.socket, parent: int) -> None:
+        self._parent = parent
         self._channel = channel
         self._channel.setblocking(False)
         self._listener = listener
@@ -108,10 +113,19 @@ class DumpServer:
                 elif self._gdb and descriptor == self._gdb.fileno():
                     self._serve_gdb()
                 elif descriptor == self._listener.fileno():
-                    self._gdb, _ = self._listener.accept()
-                    self._gdb.setblocking(False)
-                    poll.unregister(self._listener)
-                    self._listener.close()
+                    self._accept(poll)
+
+    def _accept(self, poll: select.poll) -> None:
+        """Take the connection of the process that started us, and no other before or after it."""
+        caller, _ = self._listener.accept()
+        pid, _, _ = _PEER.unpack(caller.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+        if pid != self._parent:
+            caller.close()
+            return
+        self._gdb = caller
+        self._gdb.setblocking(False)
+        poll.unregister(self._listener)
+        self._listener.close()
 
     def _serve_client(self) -> None:
         if self._to_client:
@@ -220,11 +234,19 @@ def _die_with(parent: int) -> None:
         os._exit(1)
 
 
-def _restrain(bitmap_bytes: int) -> None:
-    """Bound what a damaged dump can make libkdumpfile do."""
+def _keep_secrets() -> None:
+    """Leave no copy of the dump's memory behind, and gain no rights by anything that is executed."""
     os.umask(0o077)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, _STDERR_LIMIT)
+    libc = ctypes.CDLL(None)
+    # The limit does not bind a core_pattern that is a pipe; this does, and keeps other processes of the user out.
+    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def _restrain(bitmap_bytes: int) -> None:
+    """Bound what a damaged dump can make libkdumpfile do."""
     _limit(resource.RLIMIT_AS, _ADDRESS_SPACE + 4 * bitmap_bytes)
 
 
@@ -236,9 +258,10 @@ def _limit(what: int, value: int) -> None:
 
 def main(channel_fd: str, listener_fd: str, parent: str, vmcore: str) -> int:
     _die_with(int(parent))
+    _keep_secrets()
     for descriptor in (channel_fd, listener_fd):
         os.set_inheritable(int(descriptor), False)
-    server = DumpServer(socket.socket(fileno=int(channel_fd)), socket.socket(fileno=int(listener_fd)))
+    server = DumpServer(socket.socket(fileno=int(channel_fd)), socket.socket(fileno=int(listener_fd)), int(parent))
     try:
         server.open(vmcore)
     except ImportError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gdb_kdump.elf import ElfFile
 from gdb_kdump.errors import DumpError, UsageError
+from gdb_kdump.text import is_plain_name
 
 SEARCH_PATH_VARIABLE = "KDUMP_VMLINUX_PATH"
 
@@ -26,7 +27,11 @@ def find_vmlinux(
     for path in _candidates(vmcore, release, build_id, loaded):
         if not path.is_file():
             continue
-        elf = ElfFile(path)
+        try:
+            elf = ElfFile(path)
+        except DumpError as error:  # something of that name lies beside the dump: the right file may be elsewhere
+            wrong.append(str(error))
+            continue
         if (build_id is None and path == loaded) or (build_id is not None and elf.build_id == build_id):
             return _accept(elf, build_id)
         wrong.append(f"{path} has {elf.build_id or 'none'}")
@@ -53,7 +58,13 @@ def _accept(elf: ElfFile, build_id: str | None) -> ElfFile:
     return elf
 
 
+def in_paths(name: str | None) -> str | None:
+    """A release or build-id of a dump if it may become part of a path, else None: a dump must not say where to look."""
+    return name if name is not None and is_plain_name(name) else None
+
+
 def _candidates(vmcore: Path, release: str | None, build_id: str | None, loaded: Path | None) -> Iterator[Path]:
+    release, build_id = in_paths(release), in_paths(build_id)
     if loaded is not None:
         yield loaded
     if build_id:

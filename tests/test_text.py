@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gdb_kdump.text import escape, hex16, is_kernel_address
+from gdb_kdump.text import escape, hex16, is_kernel_address, is_plain_name
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,11 @@ from gdb_kdump.text import escape, hex16, is_kernel_address
         ("c1 \x9b31m", r"c1 \x9b31m"),
         ("line\u2028separator", r"line\u2028separator"),
         ("no-break\xa0space", r"no-break\xa0space"),
+        (b"c1 \xc2\x9b31m, raw \x9b31m", r"c1 \x9b31m, raw \x9b31m"),
+        (b"\x1b]52;c;aWQ=\x07 \x1b]8;;http://x\x1b\\", r"\x1b]52;c;aWQ=\x07 \x1b]8;;http://x\x1b" "\\"),
+        ("zero\u200bwidth\ufeff \u2066isolate\u2069", r"zero\u200bwidth\ufeff \u2066isolate\u2069"),
+        ("filler\u3164 selector\ufe0f tag\U000e0041", r"filler\u3164 selector\ufe0f tag\U000e0041"),
+        (b"`id` $(id) ; shell id %s%n", "`id` $(id) ; shell id %s%n"),
         ("", ""),
     ],
 )
@@ -30,6 +35,16 @@ def test_escape(raw: bytes | str, shown: str) -> None:
 def test_whatever_is_escaped_stays_printable() -> None:
     everything = "".join(chr(code) for code in range(0x3000)) + "\ue000\U000e0001\U0010ffff"
     assert all(char == " " or char.isprintable() for char in escape(everything))
+
+
+@pytest.mark.parametrize("name", ["6.1.0-56-cloud-amd64", "5.14.0-70.el9.x86_64", "6.8.0+1~rc1", "lab_divide.cold"])
+def test_plain_names(name: str) -> None:
+    assert is_plain_name(name)
+
+
+@pytest.mark.parametrize("name", ["", "..", "../x", "/etc", "a/b", "-s", "a b", "a\n", "a;b", "\x1b[m", "é", "$(id)"])
+def test_names_that_are_none(name: str) -> None:
+    assert not is_plain_name(name)
 
 
 def test_hex16_has_16_digits() -> None:

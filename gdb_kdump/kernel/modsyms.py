@@ -19,7 +19,8 @@ from gdb_kdump.kernel.modules import Module, Modules
 from gdb_kdump.layout import module_section
 from gdb_kdump.session import Session, quoted
 from gdb_kdump.symbolfile import elf_image
-from gdb_kdump.vmlinux import search_path
+from gdb_kdump.text import is_plain_name
+from gdb_kdump.vmlinux import in_paths, search_path
 
 _SUFFIXES = (".ko.debug", ".ko")
 _NT_GNU_BUILD_ID = 3
@@ -61,13 +62,11 @@ class ModuleSymbols:
     def _find_and_load(self, module: Module) -> Symbols:
         try:
             wanted = self.build_id(module)
-            for candidate in self._candidates(module):
-                elf = ElfFile(candidate)
-                elf.close()
-                if elf.has_debug_info and wanted is not None and elf.build_id == wanted:
-                    return self._load(module, candidate)
-        except (DumpError, Unreadable, MissingDebugInfo) as error:
+        except (Unreadable, MissingDebugInfo) as error:
             return Symbols(None, str(error))
+        for candidate in self._candidates(module):
+            if wanted is not None and _is_file_of(candidate, wanted):
+                return self._load(module, candidate)
         self._load_kallsyms(module)
         return Symbols(None, f"no file with build-id {wanted} found" if wanted else "the module has no build-id")
 
@@ -76,7 +75,8 @@ class ModuleSymbols:
         try:
             symbols = self._session.once(Modules).symbols_of(module)
             low, size = module.ranges[0]
-            inside = [(name, addr, 0) for name, addr in symbols if low <= addr < low + size]
+            # GDB prints a symbol's name as it stands, and demangles it: none but plain ones come from a dump.
+            inside = [(name, addr, 0) for name, addr in symbols if low <= addr < low + size and is_plain_name(name)]
             path = in_memory(module.name, elf_image((low, size), inside))
             with gdb.with_parameter("confirm", False):
                 gdb.execute(f"add-symbol-file {path}", to_string=True)
@@ -151,7 +151,7 @@ class ModuleSymbols:
     def _candidates(self, module: Module) -> list[Path]:
         if self._files is None:
             self._files = {}
-            release = self._session.vmcoreinfo.get("OSRELEASE", "")
+            release = in_paths(self._session.vmcoreinfo.get("OSRELEASE")) or ""
             folders = [Path("/usr/lib/debug/lib/modules") / release, Path("/lib/modules") / release]
             for folder in (*search_path(), self._session.vmcore.parent, *(folders if release else ())):
                 self._note_files(folder, folder in folders)
@@ -168,6 +168,16 @@ class ModuleSymbols:
                     # The kernel writes _ where a file name may have -.
                     module = name.removesuffix(suffix).replace("-", "_")
                     self._files.setdefault(module, []).append(Path(place) / name)
+
+
+def _is_file_of(file: Path, build_id: str) -> bool:
+    """Whether a file has that build-id and debug information."""
+    try:
+        elf = ElfFile(file)
+    except DumpError:  # a file of another kind with the name of a module
+        return False
+    elf.close()
+    return elf.build_id == build_id and elf.has_debug_info
 
 
 def _build_id(note: bytes) -> str | None:

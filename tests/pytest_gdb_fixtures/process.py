@@ -133,13 +133,13 @@ def _run(command: list[str], env: dict[str, str], cwd: Path, temporary: Path, ti
     try:
         stdout, stderr = process.communicate(timeout=timeout)
     except BaseException as error:
-        _kill(marked(env[_MARK]))
+        _kill(descendants(env[_MARK], process.pid))
         process.wait()
         if isinstance(error, subprocess.TimeoutExpired):
             pytest.fail(f"gdb did not end within {timeout:g} s: {' '.join(command)}", pytrace=False)
         raise
     run = Run(stdout, stderr, process.returncode, time.monotonic() - started)
-    left = _wait_for_end(env[_MARK])
+    left = _wait_for_end(env[_MARK], process.pid)
     _kill(left)
     assert not left, f"processes outlived gdb: {left}\n{run.output}"
     files = sorted(path.name for path in temporary.iterdir())
@@ -147,24 +147,29 @@ def _run(command: list[str], env: dict[str, str], cwd: Path, temporary: Path, ti
     return run
 
 
-def marked(mark: str) -> dict[int, str]:
-    """The running processes that descend from the run with that mark, by its name in their environment."""
+def descendants(mark: str, gdb: int) -> dict[int, str]:
+    """The running processes of the run with that mark in its environment, whose gdb has or had that PID."""
     found = {}
-    wanted = f"{_MARK}={mark}".encode()
     for folder in Path("/proc").iterdir():
         if not folder.name.isdecimal():
             continue
         try:
-            if wanted in (folder / "environ").read_bytes().split(b"\0"):
-                found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            # A dump server shows its environment to nobody, but its arguments name the gdb that it belongs to.
+            if (b"%d" % gdb in words and any(word.endswith(b"/server.py") for word in words)) or _has(folder, mark):
+                found[int(folder.name)] = b" ".join(words).decode(errors="backslashreplace")
         except OSError:  # it has ended, or is somebody else's
             continue
     return found
 
 
-def _wait_for_end(mark: str) -> dict[int, str]:
+def _has(process: Path, mark: str) -> bool:
+    return f"{_MARK}={mark}".encode() in (process / "environ").read_bytes().split(b"\0")
+
+
+def _wait_for_end(mark: str, gdb: int) -> dict[int, str]:
     deadline = time.monotonic() + _PATIENCE
-    while (left := marked(mark)) and time.monotonic() < deadline:
+    while (left := descendants(mark, gdb)) and time.monotonic() < deadline:
         time.sleep(0.02)
     return left
 
