@@ -14,6 +14,7 @@ from gdb_kdump.preflight import Examined
 from gdb_kdump.wire import Hole, Run
 
 _PAGE = 4096
+_MOST_FOUND = 1 << 16
 _TOP = 1 << 64
 _GDB_NAMES = {"rflags": "eflags"}
 _TOP_TABLES = ("init_top_pgt", "init_level4_pgt", "swapper_pg_dir")
@@ -68,6 +69,7 @@ class Dump:
         self._path = examined.path
         self._examined = examined
         self._absent = examined.absent
+        self._found: dict[int, int | Why] = {}  # by page: what _present() said of it
         try:
             # With mmap a file that is too short means SIGBUS; without, an error.
             self._file = _open(examined.path)
@@ -121,12 +123,18 @@ class Dump:
         while at < end:
             length = min(_PAGE - at % _PAGE, end - at)
             if at >= _TOP:
-                run: Run | Why = Why.UNMAPPED
+                _append(runs, Hole(length, Why.UNMAPPED))
             elif self._tables is None:
                 run = self._read_in_page(_KVADDR, at, length)
+                _append(runs, Hole(length, run) if isinstance(run, Why) else run)
             else:
-                run = self._read_checked(self._tables, at, length)
-            _append(runs, Hole(length, run) if isinstance(run, Why) else run)
+                physical = self._present(self._tables, at)
+                if isinstance(physical, Why):
+                    _append(runs, Hole(length, physical))
+                else:
+                    while at + length < end and self._present(self._tables, at + length) == physical + length:
+                        length += min(_PAGE, end - at - length)
+                    self._read_present(runs, physical, length)
             at += length
         return runs
 
@@ -137,10 +145,40 @@ class Dump:
         """
         if self._tables is not None:
             self._tables.linear.append((base, (self._number("max_pfn") or 0) * _PAGE, 0))
+            self._found.clear()
 
-    def _read_checked(self, tables: PageTables, addr: int, size: int) -> bytes | Why:
-        physical = tables.physical(addr)
-        return physical if isinstance(physical, Why) else self._read_physical(physical, size)
+    def _present(self, tables: PageTables, addr: int) -> int | Why:
+        """The physical address of a virtual one, or why the file has no data for it."""
+        page = addr & -_PAGE
+        found = self._found.get(page)
+        if found is None:
+            if len(self._found) >= _MOST_FOUND:
+                self._found.clear()
+            physical = tables.physical(page)
+            found = physical if isinstance(physical, Why) else self._absent(physical) or physical
+            self._found[page] = found
+        return found if isinstance(found, Why) else found + addr - page
+
+    def _read_present(self, runs: list[Run], physical: int, size: int) -> None:
+        """Append what is at a physical address that the file should have."""
+        try:
+            _append(runs, bytes(self._file.read(_MACHPHYSADDR, physical, size)))
+            return
+        except _KdumpfileError:
+            pass  # one of its pages is damaged
+        at, end = physical, physical + size
+        while at < end:
+            length = min(_PAGE - at % _PAGE, end - at)
+            run = self._read_in_page(_MACHPHYSADDR, at, length)
+            _append(runs, Hole(length, run) if isinstance(run, Why) else run)
+            at += length
+        self._renew_cache()
+
+    def _renew_cache(self) -> None:
+        """Have libkdumpfile begin with an empty cache: a failed read has left it a hole to fall into; see preflight."""
+        size = self._number("cache.size")
+        if size is not None:
+            self._file.attr["cache.size"] = size ^ 1  # it does nothing about the number that it has already
 
     def _read_physical(self, physical: int, size: int) -> bytes | Why:
         return self._absent(physical) or self._read_in_page(_MACHPHYSADDR, physical, size)

@@ -21,6 +21,7 @@ _DESCRIPTOR = "QII8x"  # makedumpfile's struct page_desc {off_t offset; u32 size
 _DESCRIPTORS_PER_READ = 1 << 16
 _SAMPLE_ABOVE = 10_000_000
 _BITMAP_STEP = 4096  # bytes of bitmap between two remembered page counts
+_STEPS_KEPT = 256  # a MiB of bitmap, which tells of 32 GiB of memory
 _STATUS_INCOMPLETE = 0x8  # makedumpfile's DUMP_DH_COMPRESSED_INCOMPLETE
 _ELF_PAGE = 4096
 _NO_ADDRESS = (1 << 64) - 1
@@ -52,7 +53,7 @@ class Examined:
     bitmap_bytes: int
     """The size of the page bitmaps: what the library's memory grows with."""
     must_check: bool
-    """Whether libkdumpfile reads something of this file as zeros that is not there."""
+    """Whether `absent` has to be asked before libkdumpfile reads a page of this file."""
     absent: Callable[[int], Why | None] = field(repr=False)
     """Why the file has no data for a physical address, or None when it has, or when libkdumpfile says so itself."""
 
@@ -169,6 +170,7 @@ class _Kdump:
         one_bitmap = -(-max(max_pfn, self.end) // (8 * self.block)) * self.block
         self.dumped_at = bitmap_at + (self.bitmap_bytes // 2 if self.bitmap_bytes >= 2 * one_bitmap else 0)
         self.dumped_bytes = min(-(-self.end // 8), self.descriptors_at - self.dumped_at)
+        self._steps: dict[int, bytes] = {}
         self.counts = self._count()
         self.pages = self.counts[-1]
         self.data_at = self.descriptors_at + 24 * self.pages
@@ -223,15 +225,30 @@ class _Kdump:
         """The size in a descriptor's second word, where it shares a word with the flags."""
         return both >> 32 if self.swap else both & 0xFFFFFFFF
 
-    def absent(self, physical: int) -> Why | None:
-        """TRUNCATED when the page was dumped and its data is not in the file."""
-        pfn = physical // self.block
+    def filtered(self, physical: int) -> Why | None:
+        """FILTERED when the page was not dumped."""
+        return None if self._is_dumped(physical // self.block) else Why.FILTERED
+
+    def _is_dumped(self, pfn: int) -> bool:
         step, rest = divmod(pfn, 8 * _BITMAP_STEP)
-        if pfn < self.first or pfn >= self.end or step >= len(self.counts) - 1:
-            return None
+        if not self.first <= pfn < self.end or step >= len(self.counts) - 1:
+            return False
+        if step not in self._steps:
+            if len(self._steps) >= _STEPS_KEPT:
+                self._steps.clear()
+            start = step * _BITMAP_STEP
+            size = min(_BITMAP_STEP, self.dumped_bytes - start)
+            self._steps[step] = _at(self.file, self.dumped_at + start, size)
+        bits = self._steps[step]
+        return rest >> 3 < len(bits) and bool(bits[rest >> 3] >> (rest & 7) & 1)
+
+    def absent(self, physical: int) -> Why | None:
+        """FILTERED when the page was not dumped, TRUNCATED when it was and its data is not in the file."""
+        pfn = physical // self.block
+        if not self._is_dumped(pfn):
+            return Why.FILTERED
+        step, rest = divmod(pfn, 8 * _BITMAP_STEP)
         bits = self._bits(step * _BITMAP_STEP, min((step + 1) * _BITMAP_STEP, self.dumped_bytes))
-        if not bits >> rest & 1:
-            return None
         index = self.counts[step] + (bits & (1 << rest) - 1).bit_count()
         raw = _at(self.file, self.descriptors_at + 24 * index, 24)
         if len(raw) < 24:
@@ -248,7 +265,11 @@ def _examine_kdump(path: str, file: BinaryIO, size: int, head: bytes) -> Examine
     size_missing = _in_bytes(bytes_missing, at_least=kdump.data_at > size)
     sentence = _sentence(lost, kdump.pages, size_missing, exact, incomplete)
     report = Report(kdump.pages, lost, bytes_missing, fraction, exact, incomplete, sentence)
-    return Examined(path, size, report, kdump.bitmap_bytes, bool(lost) or incomplete, kdump.absent)
+    # libkdumpfile up to 0.5.4 must never be asked for a page that was not dumped: a failed read puts a hole into its
+    # page cache, and the server dies of it once the cache is full (e63dab40c8ce, "Get data buffer before adjusting
+    # ghost partition size").
+    absent = kdump.absent if lost or incomplete else kdump.filtered
+    return Examined(path, size, report, kdump.bitmap_bytes, True, absent)
 
 
 class _Segments:

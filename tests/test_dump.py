@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
 import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from gdb_kdump.errors import DumpError, Why
 from gdb_kdump.memory import Memory
 from gdb_kdump.paging import PageTables
 from gdb_kdump.preflight import examine
+from gdb_kdump.wire import Hole
 
 PAGE = writer.PAGE
 FORMATS: dict[str, Callable[[Path, writer.Kernel], None]] = {
@@ -141,6 +144,26 @@ def _before_tables(dump: Path) -> int:
     (first_data,) = struct.unpack_from("<Q", data, descriptors_at)
     (offset,) = struct.unpack_from("<Q", data, first_data - 2 * 24)
     return int(offset)
+
+
+def test_reading_at_random_does_not_end_the_server(tmp_path: Path) -> None:
+    """libkdumpfile 0.5.1 dies (SIGSEGV) of failed reads once its page cache is full: more than 1024 pages."""
+    kernel, source = writer.small_kernel(data_pages=3000), random.Random(1)
+    kernel.excluded = set(source.sample(range(0x200, 0x100 + 3000), 500))
+    path = tmp_path / "vmcore"
+    writer.write_kdump(path, kernel, compress=True)
+    data = bytearray(path.read_bytes())
+    at = data.index(zlib.compress(kernel.pages[0x123], 1))
+    data[at : at + 8] = bytes(8)
+    path.write_bytes(data)
+    with Server.start(str(path)) as server:
+        for _ in range(20000):
+            pfn = source.randrange(0x100, 0x100 + 3000)
+            (found,) = server.read(writer.DIRECT_MAP + pfn * PAGE + 8, 8)
+            if pfn == 0x123:
+                assert found == Hole(8, Why.CORRUPT)
+            else:
+                assert found == (Hole(8, Why.FILTERED) if pfn in kernel.excluded else kernel.pages[pfn][8:16])
 
 
 def test_damaged_data_is_corrupt(tmp_path: Path, kernel: writer.Kernel) -> None:
