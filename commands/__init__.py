@@ -6,6 +6,7 @@ import gdb
 from gdb.unwinder import register_unwinder
 
 from gdb_kdump import session
+from gdb_kdump.commands import refusals
 from gdb_kdump.commands.functions import FUNCTIONS, Function
 from gdb_kdump.commands.kbt import Kbt
 from gdb_kdump.commands.kinfo import Kinfo
@@ -37,6 +38,7 @@ def register() -> None:
         command()
     for name, help, body in FUNCTIONS:
         Function(name, help, body)
+    refusals.register()
     ModuleFrameFilter()
     register_unwinder(None, KernelUnwinder(), replace=True)  # type: ignore[arg-type]  # the stubs want a function
     gdb.events.connection_removed.connect(lambda event: session.forget(event.connection))

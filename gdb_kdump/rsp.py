@@ -232,8 +232,8 @@ class Stub:
     def _is_alive(self, rest: bytes) -> bytes:
         return b"OK" if _hex(rest) in self._target.threads.by_id else _REFUSED
 
-    def _current_thread(self, _: bytes) -> bytes:
-        return b"QC%x" % self._current().id
+    def _current_thread(self, rest: bytes) -> bytes:
+        return b"" if rest else b"QC%x" % self._current().id  # qCRC is another packet
 
     def _first_threads(self, _: bytes) -> bytes:
         self._to_list = list(self._target.threads.by_id)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import gdb
 
-from gdb_kdump import endframe, indexcache
+from gdb_kdump import endframe, indexcache, permissions
 from gdb_kdump.channel import SavedFrame, Server, Thread
 from gdb_kdump.debuginfo import DebugInfo
 from gdb_kdump.elf import ElfFile
@@ -76,6 +76,11 @@ def find_current() -> Session | None:
     return _current
 
 
+def is_selected() -> bool:
+    """Whether a dump is open, and the selected inferior is the one that has it."""
+    return _connection is not None and gdb.selected_inferior().connection == _connection
+
+
 def open_dump(vmcore: Path, vmlinux: Path | None, progress: Progress) -> Session:
     """Start the server, load the vmlinux at the dump's KASLR offset; no GDB target yet: see connect().
 
@@ -117,6 +122,7 @@ def connect(session: Session, threads: list[Thread], selected: int, frame: Saved
     server = session.server
     try:
         server.set_threads(threads, selected, frame)
+        permissions.withdraw()
         # GDB 13 dies over the shared libraries that a program run before has left, once the osabi changes.
         gdb.execute("nosharedlibrary", to_string=True)
         with (
@@ -126,9 +132,11 @@ def connect(session: Session, threads: list[Thread], selected: int, frame: Saved
         ):
             gdb.execute(f"target remote {server.socket_path}", to_string=True)
     except gdb.error as error:
+        permissions.restore()
         server.close()
         raise DumpError(f"GDB could not connect to the dump server: {error}") from error
     except BaseException:
+        permissions.restore()
         server.close()
         raise
     server.drop_socket()
@@ -150,6 +158,7 @@ def close() -> None:
             except gdb.error:  # the server has died, and GDB found that out just now
                 pass
     session.server.close()
+    permissions.restore()
     _change(_CACHE_LINE, *reversed(_CACHE_LINE_BYTES))
 
 
@@ -158,6 +167,7 @@ def forget(connection: gdb.TargetConnection) -> None:
     global _current, _connection
     if _current is None or connection != _connection:
         return
+    permissions.restore()
     if _current.server.crashed:
         return  # the next command shall say what happened
     session, _current, _connection = _current, None, None

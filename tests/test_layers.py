@@ -44,6 +44,7 @@ MODULES = {
     "gdb_kdump.indexcache": "access",
     "gdb_kdump.memory": "access",
     "gdb_kdump.objects": "access",
+    "gdb_kdump.permissions": "access",
     "gdb_kdump.session": "access",
     "gdb_kdump.vmlinux": "access",
     "gdb_kdump.init": "init",
@@ -58,6 +59,7 @@ FOREIGN = {
         "gdb_kdump.debuginfo",
         "gdb_kdump.endframe",
         "gdb_kdump.objects",
+        "gdb_kdump.permissions",
         "gdb_kdump.session",
         "gdb_kdump.init",
         "gdb_kdump.kernel.*",
@@ -166,7 +168,9 @@ def test_no_error_is_swallowed_unseen(module: str) -> None:
 def test_only_the_command_base_turns_errors_into_words() -> None:
     """gdb.GdbError prints without a traceback: only those that GDB itself calls may raise it."""
     raising = {module for module in NAMES if "gdb.GdbError" in called(parse(module))}
-    assert raising <= {f"gdb_kdump.commands.{name}" for name in ("base", "target", "functions")} | {"gdb_kdump.init"}
+    assert raising <= {f"gdb_kdump.commands.{name}" for name in ("base", "target", "functions", "refusals")} | {
+        "gdb_kdump.init"
+    }
 
 
 def test_no_old_member_name_outside_the_layout() -> None:

@@ -1,0 +1,25 @@
+"""GDB's own permissions: as long as a dump is open GDB says itself that nothing can be written, in clear words."""
+
+from __future__ import annotations
+
+import gdb
+
+_WRITING = ("may-write-memory", "may-write-registers")
+
+_withdrawn: list[str] = []
+
+
+def withdraw() -> None:
+    """Take GDB's permission to write; not where it debugs a process besides, since they are the same for all."""
+    if any(inferior.pid for inferior in gdb.inferiors()):
+        return
+    for permission in _WRITING:
+        if gdb.parameter(permission):
+            gdb.execute(f"set {permission} off", to_string=True)
+            _withdrawn.append(permission)
+
+
+def restore() -> None:
+    """Give back what withdraw() took."""
+    while _withdrawn:
+        gdb.execute(f"set {_withdrawn.pop()} on", to_string=True)
