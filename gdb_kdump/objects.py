@@ -90,7 +90,7 @@ def _members(thing: Object, value: gdb.Value, struct: gdb.Type, offset: int) -> 
 
 
 def _array(thing: Object, value: gdb.Value, array: gdb.Type, offset: int) -> Any:
-    low, high = array.range()
+    low, _ = array.range()
     target = array.target().strip_typedefs()
     size = target.sizeof
     # `unsigned char` and u8 are numbers; char alone is text.
@@ -98,7 +98,9 @@ def _array(thing: Object, value: gdb.Value, array: gdb.Type, offset: int) -> Any
         why = thing.hole_in(offset, array.sizeof)
         text = thing.data[offset : offset + array.sizeof]
         return {"unreadable": why.name} if why else text.rstrip(b"\0").decode("utf-8", "backslashreplace")
-    return [_json(thing, value[low + index], offset + index * size) for index in range(high - low + 1)]
+    # By size, not by range: GDB gives a flexible array one element, and then says that there is none.
+    count = array.sizeof // size if size else 0
+    return [_json(thing, value[low + index], offset + index * size) for index in range(count)]
 
 
 def _scalar(value: gdb.Value, stripped: gdb.Type) -> Any:
