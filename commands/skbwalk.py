@@ -101,7 +101,7 @@ def walk_sock(session: Session, sock: int, wanted: str | None = None, children: 
     if wanted is not None and wanted not in names:
         raise UsageError(f"that socket has no queue {wanted}; it has: {', '.join(names) or 'none'}")
     found = []
-    for walked in (socks.walked(sock, name) for name in names if wanted in (None, name)):
+    for walked in (socks.walked(sock, name, nr_frags=True) for name in names if wanted in (None, name)):
         below = [_walk_child(session, child) for child in socks.children(walked.queue)] if children else []
         findings = tuple(judge_queue(walked.queue))
         found.append(WalkedQueue(walked.queue, walked.figures, queues.nr_frags(walked), findings, tuple(below)))

@@ -13,18 +13,23 @@ import select
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+from weakref import WeakValueDictionary
 
-from gdb_kdump.errors import DumpError
+from gdb_kdump.errors import DumpError, Why
 from gdb_kdump.wire import (
     ADDRESS,
+    FOLLOW,
+    GATHER,
     HELLO,
     MAX_BODY,
     MAX_MESSAGE,
@@ -35,6 +40,7 @@ from gdb_kdump.wire import (
     Op,
     Run,
     Status,
+    unpack_pieces,
     unpack_runs,
 )
 
@@ -72,6 +78,14 @@ class SavedFrame:
     offsets: dict[str, int]
 
 
+class Answer:
+    """What a request will be answered with: who drops this does not want it any more."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.messages: deque[bytes] = deque()  # those that came while another answer was waited for
+
+
 class NoLibrary(DumpError):
     """This interpreter cannot import kdumpfile."""
 
@@ -85,6 +99,7 @@ class Server:
         self._sequence = HELLO
         self._doing = f"opening {vmcore}"
         self._obituary: str | None = None
+        self._awaited: WeakValueDictionary[int, Answer] = WeakValueDictionary()
         self._stderr = _memory_file()
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         listener, self._socket_fd = _listen()
@@ -101,7 +116,7 @@ class Server:
         self._poll = select.poll()
         self._poll.register(self._channel, select.POLLIN)
         try:
-            self._info = json.loads(self._receive(HELLO, open_timeout))
+            self._info = json.loads(self._receive(self._await(HELLO), open_timeout))
         except BaseException:  # Ctrl-C too: nobody else could close what nobody holds
             self.close()
             raise
@@ -162,6 +177,30 @@ class Server:
         self._doing = f"reading 0x{addr:016x}"
         return unpack_runs(self._ask(Op.READ, READ.pack(addr, size)))
 
+    def begin_follow(self, first: int, stop: int, next_offset: int, size: int, limit: int) -> Answer:
+        """Ask for the nodes of a list, as bulk.follow gives them; `blocks` takes the answer.  Raises DumpError."""
+        self._doing = f"following a list from 0x{first:016x}"
+        return self._begin(Op.FOLLOW, FOLLOW.pack(first, stop, next_offset, size, limit))
+
+    def blocks(self, answer: Answer) -> Iterator[bytes]:
+        """The answer to `begin_follow`, as it comes.  Raises DumpError as `read` does."""
+        return self._bodies(answer, self._read_timeout)
+
+    def begin_gather(self, objects: Sequence[int], offset: int, size: int) -> Answer:
+        """Ask for the `size` bytes at `offset` of each of some objects (addresses); `pieces` takes the answer.
+
+        Raises DumpError as `read` does.
+        """
+        self._doing = f"reading of {len(objects)} objects from 0x{objects[0]:016x} on"
+        return self._begin(Op.GATHER, GATHER.pack(offset, size) + struct.pack(f"<{len(objects)}Q", *objects))
+
+    def pieces(self, answer: Answer) -> tuple[bytes, dict[int, Why]]:
+        """The answer to `begin_gather`: the bytes one behind the other, and by index why some are zeros instead.
+
+        Raises DumpError as `read` does.
+        """
+        return unpack_pieces(b"".join(self._bodies(answer, self._read_timeout)))
+
     def set_threads(self, threads: Iterable[Thread], selected: int, frame: SavedFrame | None = None) -> None:
         """Replace the threads that GDB will see; `selected` is the id of the one that it will select on connecting.
 
@@ -207,6 +246,9 @@ class Server:
         self.close()
 
     def _ask(self, op: Op, body: bytes) -> bytes:
+        return self._receive(self._begin(op, body), self._read_timeout)
+
+    def _begin(self, op: Op, body: bytes) -> Answer:
         if self._obituary is not None:
             self.check()
         self._sequence = self._sequence % _SEQUENCE_MASK + 1
@@ -214,31 +256,45 @@ class Server:
             self._channel.send(REQUEST.pack(self._sequence, op) + body)
         except OSError:
             raise self._died() from None
-        return self._receive(self._sequence, self._read_timeout)
+        return self._await(self._sequence)
 
-    def _receive(self, sequence: int, timeout: float) -> bytes:
-        """The body of the answer to `sequence`; answers to requests that Ctrl-C cut short are thrown away."""
-        parts: list[bytes] = []
-        deadline = time.monotonic() + timeout
+    def _await(self, number: int) -> Answer:
+        answer = self._awaited[number] = Answer(number)
+        return answer
+
+    def _receive(self, answer: Answer, timeout: float) -> bytes:
+        return b"".join(self._bodies(answer, timeout))
+
+    def _bodies(self, answer: Answer, timeout: float) -> Iterator[bytes]:
+        """The bodies of the messages that answer a request, as they come."""
         while True:
-            while not self._poll.poll(_SLICE_MS):
-                if time.monotonic() > deadline:
-                    raise self._hung(timeout)
-            try:
-                message = self._channel.recv(MAX_MESSAGE)
-            except OSError:
-                message = b""
-            if not message:
-                raise self._died()
+            message = answer.messages.popleft() if answer.messages else self._message(timeout)
             number, status = REPLY.unpack_from(message)
-            if number != sequence:
+            if number != answer.number:
+                other = self._awaited.get(number)
+                if other is not None:  # else it answers a request that Ctrl-C cut short
+                    other.messages.append(message)
                 continue
-            parts.append(message[REPLY.size :])
-            if status == Status.OK:
-                return b"".join(parts) if len(parts) > 1 else parts[0]
-            if status != Status.MORE:
-                sentence = parts[-1].decode(errors="replace")
+            body = message[REPLY.size :]
+            if status not in (Status.OK, Status.MORE):
+                sentence = body.decode(errors="replace")
                 raise (NoLibrary if status == Status.NO_LIBRARY else DumpError)(sentence)
+            yield body
+            if status == Status.OK:
+                return
+
+    def _message(self, timeout: float) -> bytes:
+        deadline = time.monotonic() + timeout
+        while not self._poll.poll(_SLICE_MS):
+            if time.monotonic() > deadline:
+                raise self._hung(timeout)
+        try:
+            message = self._channel.recv(MAX_MESSAGE)
+        except OSError:
+            message = b""
+        if not message:
+            raise self._died()
+        return message
 
     def _hung(self, timeout: float) -> DumpError:
         self._obituary = f"did not answer for {timeout:g} s while {self._doing}, and was stopped"

@@ -16,6 +16,7 @@ from gdb_kdump.wire import Hole, Run
 _PAGE = 4096
 _MOST_FOUND = 1 << 16
 _TOP = 1 << 64
+_CACHED_PAGES = 64  # libkdumpfile looks through all of them for every page: its own 1024 make a page cost 5 µs, not 2
 _GDB_NAMES = {"rflags": "eflags"}
 _TOP_TABLES = ("init_top_pgt", "init_level4_pgt", "swapper_pg_dir")
 
@@ -79,12 +80,15 @@ class Dump:
         if arch != "x86_64":
             machine = arch or "an unknown machine"
             raise DumpError(f"{self._path} is a dump of {machine}: only x86_64 dumps can be opened")
+        self._file.attr["cache.size"] = _CACHED_PAGES
+        # 0.5.1's get_addrxlat_ctx() would break every later read, so its translation cannot be watched from here.
+        self._tables = self._page_tables() if examined.must_check else None
+        if self._tables is not None:
+            return  # and libkdumpfile's translation never begins: it would hold pages of a cache that we renew
         try:
             self._file.attr["addrxlat.ostype"] = "linux"
         except _KdumpfileError as error:
             raise self._cannot("read through the kernel's page tables", error) from None
-        # 0.5.1's get_addrxlat_ctx() would break every later read, so its translation cannot be watched from here.
-        self._tables = self._page_tables() if examined.must_check else None
 
     def info(self) -> dict[str, Any]:
         """What the dump is, ready for JSON.

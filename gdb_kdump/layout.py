@@ -10,7 +10,7 @@ Types are taken as gdb.Type objects but only through their own methods, so this 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,7 +185,8 @@ class Unpacker:
 
     `unpack_from(buffer, offset)` returns the members as ints in the order asked for.  `size` is that of the whole
     struct, `span` how many of its first bytes the members need: the rest may be missing, or not even exist, as the end
-    of a task_struct (arch_task_struct_size).
+    of a task_struct (arch_task_struct_size).  `iter_unpack(buffer)` decodes many that stand one behind the other,
+    `span` bytes of each.
     """
 
     def __init__(self, members: Sequence[Member], size: int) -> None:
@@ -196,9 +197,12 @@ class Unpacker:
         index = [next(i for i, run in enumerate(runs) if run.offset <= m.offset < run.end) for m in members]
         shapes = [_shape(member, runs[i]) for member, i in zip(members, index)]
         plain = index == list(range(len(members))) and not any(shapes)
-        self.unpack_from: Callable[..., tuple[int, ...]] = (
-            packed.unpack_from if plain else _reordered(packed, index, shapes)
-        )
+        self.unpack_from: Callable[..., tuple[int, ...]] = packed.unpack_from
+        self.iter_unpack: Callable[[bytes], Iterator[tuple[int, ...]]] = packed.iter_unpack
+        if not plain:
+            take = _reordered(index, shapes)
+            self.unpack_from = lambda buffer, offset=0: take(packed.unpack_from(buffer, offset))
+            self.iter_unpack = lambda buffer: map(take, packed.iter_unpack(buffer))
 
 
 @dataclass
@@ -255,14 +259,11 @@ def _is_signed(member_type: Any) -> bool:
     return bool(stripped.is_scalar and stripped.is_signed)
 
 
-def _reordered(
-    packed: struct.Struct, index: Sequence[int], shapes: Sequence[_Shape | None]
-) -> Callable[..., tuple[int, ...]]:
-    def unpack_from(buffer: Any, offset: int = 0) -> tuple[int, ...]:
-        values = packed.unpack_from(buffer, offset)
+def _reordered(index: Sequence[int], shapes: Sequence[_Shape | None]) -> Callable[[Sequence[Any]], tuple[int, ...]]:
+    def take(values: Sequence[Any]) -> tuple[int, ...]:
         return tuple([_extract(values[i], shape) if shape else values[i] for i, shape in zip(index, shapes)])
 
-    return unpack_from
+    return take
 
 
 def _extract(run: int | bytes, shape: _Shape) -> int:

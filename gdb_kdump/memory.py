@@ -7,10 +7,14 @@ Two pages are fetched when one is touched out of the blue, because the server mu
 from __future__ import annotations
 
 import struct
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from typing import Generic, TypeVar
 
-from gdb_kdump.channel import Server
+from gdb_kdump.channel import Answer, Server
 from gdb_kdump.errors import Unreadable, Why
-from gdb_kdump.wire import MAX_READ, Hole
+from gdb_kdump.wire import ADDRESS, MAX_NODES, MAX_READ, Hole
 
 _SHIFT = 12
 _PAGE = 1 << _SHIFT
@@ -18,12 +22,62 @@ _TOP = 1 << 64
 _FIRST_TOUCH = 2 * _PAGE  # one page costs a round trip's worth of decompression; most objects have a neighbour
 _MAX_HOLES = 1 << 18
 _CACHE_BYTES = 96 << 20
+_SHORT = 32  # nodes of a list
+_AHEAD = 2  # requests that the server has while we look at an answer
 
 _U16 = struct.Struct("<H").unpack_from
 _U32 = struct.Struct("<I").unpack_from
 _U64 = struct.Struct("<Q").unpack_from
 _S32 = struct.Struct("<i").unpack_from
 _S64 = struct.Struct("<q").unpack_from
+
+T = TypeVar("T")
+
+
+class Gather(Generic[T]):
+    """One member of many objects, read by the server while the caller still looks for the next objects."""
+
+    def __init__(self, server: Server, offset: int, size: int, decode: Callable[[bytes], list[T]]) -> None:
+        self._server = server
+        self._offset = offset
+        self._size = size
+        self._decode = decode
+        self._new: list[int] = []
+        self._asked: deque[tuple[list[int], Answer]] = deque()
+        self._found: dict[int, T | Why] = {}
+
+    def add(self, objects: Iterable[int]) -> None:
+        """Ask for that of some more objects (addresses); raises DumpError when the server is gone."""
+        self._new += objects
+        while len(self._new) >= MAX_NODES:
+            self._ask()
+
+    def found(self) -> dict[int, T | Why]:
+        """The member by the address of its object, or why there is none; raises DumpError when the server is gone."""
+        while self._new:
+            self._ask()
+        while self._asked:
+            self._take()
+        return self._found
+
+    def _ask(self) -> None:
+        objects = sorted(self._new[:MAX_NODES])  # the dump's pages then come in large pieces
+        del self._new[:MAX_NODES]
+        below, beyond = bisect_left(objects, 0), bisect_left(objects, _TOP - self._offset - self._size + 1)
+        self._found.update(dict.fromkeys(objects[:below] + objects[beyond:], Why.UNMAPPED))
+        objects = objects[below:beyond]
+        if objects:
+            self._asked.append((objects, self._server.begin_gather(objects, self._offset, self._size)))
+        if len(self._asked) > _AHEAD:  # a server that nobody listens to stops listening itself
+            self._take()
+
+    def _take(self) -> None:
+        objects, answer = self._asked.popleft()
+        data, holes = self._server.pieces(answer)
+        members: list[T | Why] = [*self._decode(data)]
+        for index, why in holes.items():
+            members[index] = why
+        self._found.update(zip(objects, members))
 
 
 class Memory:
@@ -90,6 +144,44 @@ class Memory:
         if addr - base + size <= len(buffer):
             return buffer, addr - base
         return self.read(addr, size), 0
+
+    def follow(self, first: int, stop: int, next_offset: int, size: int) -> Generator[bytes, None, None]:
+        """The nodes of a list from `first` to the one before `stop`, `size` bytes of each, in blocks of whole nodes.
+
+        `next_offset` is where in a node the pointer to the next one stands.  It ends without a word before a node that
+        cannot be read, and never where the list runs in a circle.  Raises DumpError when the server is gone.
+        """
+        nodes: list[bytes] = []
+        node = first
+        # Most lists are short, and in pages that are here already: only a long one is the server's to follow.
+        while node != stop and len(nodes) < _SHORT:
+            try:
+                data, at = self.block(node, size)
+            except Unreadable:
+                break
+            nodes.append(data[at : at + size])
+            (node,) = ADDRESS.unpack_from(data, at + next_offset)
+        yield b"".join(nodes)
+        if len(nodes) < _SHORT:
+            return
+        server = self._server
+        answer = server.begin_follow(node, stop, next_offset, size, MAX_NODES)
+        count = MAX_NODES
+        while count == MAX_NODES:
+            count = 0
+            for block in server.blocks(answer):
+                count += len(block) // size
+                if count == MAX_NODES:  # the server goes on while the caller looks at this block
+                    (node,) = ADDRESS.unpack_from(block, len(block) - size + next_offset)
+                    answer = server.begin_follow(node, stop, next_offset, size, MAX_NODES)
+                yield block
+
+    def gather(self, offset: int, size: int, decode: Callable[[bytes], list[T]]) -> Gather[T]:
+        """Somebody to ask for the `size` bytes at `offset` of many objects.
+
+        `decode` makes a list of members of the bytes of several, which stand one behind the other.
+        """
+        return Gather(self._server, offset, size, decode)
 
     def why(self, addr: int) -> Why | None:
         """Why the byte at `addr` cannot be read, or None when it can."""

@@ -22,20 +22,26 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # -I leaves nothing of ours on the path
 
+from gdb_kdump.bulk import follow, gather
 from gdb_kdump.errors import DumpError
 from gdb_kdump.preflight import examine
 from gdb_kdump.rsp import Stub, Thread, ThreadTable
 from gdb_kdump.wire import (
     ADDRESS,
+    FOLLOW,
+    GATHER,
     HELLO,
     MAX_BODY,
     MAX_MESSAGE,
+    MAX_NODE,
+    MAX_NODES,
     MAX_READ,
     READ,
     REPLY,
     REQUEST,
     Op,
     Status,
+    pack_pieces,
     pack_runs,
 )
 
@@ -152,10 +158,28 @@ class DumpServer:
             elif op == Op.DIRECT_MAP:
                 self._dump.set_direct_map(*ADDRESS.unpack(body))
                 self.reply(number, b"")
+            elif op == Op.FOLLOW:
+                self._follow(number, *FOLLOW.unpack(body))
+            elif op == Op.GATHER:
+                offset, size = GATHER.unpack_from(body)
+                addrs = [addr + offset for (addr,) in ADDRESS.iter_unpack(body[GATHER.size :])]
+                _check_many(size, len(addrs))
+                self.reply(number, pack_pieces(*gather(self._dump.read, addrs, size)))
             else:
                 raise DumpError(f"request {op} is unknown to this dump server")
         except DumpError as error:
             self.reply(number, str(error).encode(errors="backslashreplace"), Status.ERROR)
+
+    def _follow(self, number: int, first: int, stop: int, next_offset: int, size: int, limit: int) -> None:
+        _check_many(size, limit)
+        if next_offset + ADDRESS.size > size:
+            raise DumpError(f"{size} bytes of a node have no pointer at {next_offset}")
+        last = b""
+        for block in follow(self._dump.read, first, stop, next_offset, size, limit):
+            if last:
+                self.reply(number, last, Status.MORE)  # the client looks at these while the next are read
+            last = block
+        self.reply(number, last)
 
     def _take_threads(self, request: dict[str, Any]) -> None:
         if request["first"]:
@@ -225,6 +249,11 @@ def _cpu_threads(registers: list[dict[str, int]]) -> ThreadTable:
     """One thread per CPU: what GDB sees until the client knows better."""
     threads = [Thread(cpu + 1, f"CPU {cpu}", cpu, known) for cpu, known in enumerate(registers)]
     return ThreadTable(threads or [Thread(1, "no registers", None, {})], 1)
+
+
+def _check_many(size: int, count: int) -> None:
+    if not 0 < size <= MAX_NODE or count > MAX_NODES:
+        raise DumpError(f"{count} pieces of {size} bytes cannot be asked for at once")
 
 
 def _die_with(parent: int) -> None:

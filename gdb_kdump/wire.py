@@ -8,7 +8,7 @@ a body. A body too large for one message comes as several replies, all but the l
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -23,6 +23,12 @@ MAX_BODY = MAX_READ + 0x1000
 MAX_MESSAGE = MAX_BODY + 0x100
 """A buffer of this size receives any message."""
 
+MAX_NODES = 4096
+"""The most nodes that one FOLLOW, and the most addresses that one GATHER may ask for."""
+
+MAX_NODE = 0x1000
+"""The most bytes of each of them."""
+
 HELLO = 0
 """The number of the reply that nobody asked for: the server's first message, which says what the dump is."""
 
@@ -35,6 +41,10 @@ class Op(IntEnum):
     a thread is [id, name, core, registers or the address of its saved frame]; answered with nothing."""
     DIRECT_MAP = 3
     """Body ADDRESS; answered with nothing."""
+    FOLLOW = 4
+    """Body FOLLOW; answered with nodes, in messages of whole nodes."""
+    GATHER = 5
+    """Body GATHER and the objects (each ADDRESS); answered with packed pieces."""
 
 
 class Status(IntEnum):
@@ -48,10 +58,12 @@ class Status(IntEnum):
 
 REQUEST = struct.Struct("<II")  # number, Op
 REPLY = struct.Struct("<II")  # number, Status
+GATHER = struct.Struct("<II")  # offset of the bytes in each object, how many
 READ = struct.Struct("<QI")  # address, size
 ADDRESS = struct.Struct("<Q")
+FOLLOW = struct.Struct("<QQIII")  # first node, the node to stop before, offset of next, bytes of each node, most nodes
 _COUNT = struct.Struct("<I")
-_RUN = struct.Struct("<II")  # length, 0 for bytes or a code of _WHY_CODES
+_RUN = struct.Struct("<II")  # length, or the index of a piece; 0 for bytes or a code of _WHY_CODES
 
 _WHYS = dict(enumerate(Why, start=1))
 _WHY_CODES = {why: code for code, why in _WHYS.items()}
@@ -79,6 +91,18 @@ def pack_runs(runs: Iterable[Run]) -> bytes:
             table.append(_RUN.pack(len(run), 0))
             data.append(run)
     return b"".join([_COUNT.pack(len(table)), *table, *data])
+
+
+def pack_pieces(data: bytes, holes: Sequence[tuple[int, Why]]) -> bytes:
+    """The body of the answer to a GATHER: the pieces one behind the other, and which of them are holes."""
+    return b"".join([_COUNT.pack(len(holes)), *(_RUN.pack(index, _WHY_CODES[why]) for index, why in holes), data])
+
+
+def unpack_pieces(body: bytes) -> tuple[bytes, dict[int, Why]]:
+    """The pieces in the answer to a GATHER, and by index why one that could not be read is zeros."""
+    (count,) = _COUNT.unpack_from(body)
+    end = _COUNT.size + count * _RUN.size
+    return body[end:], {index: _WHYS[code] for index, code in _RUN.iter_unpack(body[_COUNT.size : end])}
 
 
 def unpack_runs(body: bytes) -> list[Run]:

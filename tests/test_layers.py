@@ -36,6 +36,7 @@ MODULES = {
     "gdb_kdump.text": "pure",
     "gdb_kdump.wire": "pure",
     "gdb_kdump.dump": "server",
+    "gdb_kdump.bulk": "pure",
     "gdb_kdump.server": "server",
     "gdb_kdump.channel": "access",
     "gdb_kdump.debuginfo": "access",

@@ -84,8 +84,10 @@ def test_the_text_has_every_sk_buff(gdb_run: Gdb, dump: LabDump) -> None:
 def damaged(sock: str, name: str, cases: list[list[tuple[str, str, int]]]) -> Any:
     """Judge a queue of a dump in which words were overwritten: (address, logical member, value), case by case."""
     import dataclasses
+    from collections.abc import Iterator
 
     from gdb_kdump import session
+    from gdb_kdump.bulk import follow
     from gdb_kdump.kernel.sock import Socks
     from gdb_kdump.memory import Memory
     from gdb_kdump.rules import judge_queue
@@ -112,6 +114,12 @@ def damaged(sock: str, name: str, cases: list[list[tuple[str, str, int]]]) -> An
                 runs.append(run)
                 at += len(run) if isinstance(run, bytes) else run.size
             return runs
+
+        def begin_follow(self, *question: int) -> tuple[int, ...]:
+            return question
+
+        def blocks(self, question: tuple[int, ...]) -> Iterator[bytes]:
+            return follow(self.read, *question)
 
     results = []
     for writes in cases:

@@ -125,15 +125,18 @@ class Socks:
         """Every queue of a socket with the figures of its sk_buffs; raises Unreadable."""
         return [self.walked(sock.sock, name) for name in self.names(sock)]
 
-    def walked(self, sock: int, name: str) -> Walked:
-        """One queue (a key of QUEUES) of a `struct sock *` that has it, with its figures; raises Unreadable."""
+    def walked(self, sock: int, name: str, nr_frags: bool = False) -> Walked:
+        """One queue (a key of QUEUES) of a `struct sock *` that has it, with its figures; raises Unreadable.
+
+        With `nr_frags` SkbQueues.nr_frags has them sooner.
+        """
         if name == "backlog":
             return self._queues.backlog(name, sock)
         if name == "accept":
             return self._queues.accept(name, sock)
         member = self._layout.member(QUEUES[name])
         if not skb_queue_is_tree(member):
-            return self._queues.linked(name, sock + member.offset, sock)
+            return self._queues.linked(name, sock + member.offset, sock, nr_frags)
         last = None
         if name == "ofo":
             last = "ooo_last_skb", self._memory.ptr(sock + self._layout.offset("tcp_sock.ooo_last_skb"))

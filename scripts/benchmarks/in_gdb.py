@@ -33,9 +33,9 @@ def measure_reading(sock: int) -> None:
         started = time.monotonic()
         current().once(Socks).read(sock)
         _write("types", time.monotonic() - started)  # what GDB takes to find them in the debug information
-        walked = current().once(Socks).walked(sock, "receive")
+        walked = current().once(Socks).walked(sock, "receive", nr_frags=True)
         numbers = current().once(SkbQueues).nr_frags(walked)
-        lengths = sum(figures[0] for figures in walked.figures.values())
+        lengths = walked.queue.bytes
         frags = sum(number for number in numbers.values() if not isinstance(number, Why))
         _write("skbs", len(walked.figures))
 
