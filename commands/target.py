@@ -15,16 +15,24 @@ from gdb_kdump.kernel.source import Source
 from gdb_kdump.kernel.system import read_system
 from gdb_kdump.kernel.tasks import Tasks
 from gdb_kdump.kernel.threads import all_threads, thread_id
+from gdb_kdump.preflight import looks_like_dump
 from gdb_kdump.text import escape
+
+_USAGE = "target kdump [--kaslr OFFSET] [--vmcoreinfo FILE] VMCORE... [VMLINUX]"
 
 
 class TargetKdump(gdb.Command):
     """Open a Linux kernel dump (kdump, ELF vmcore) as the target.
     Usage: target kdump VMCORE [VMLINUX]
+           target kdump [--kaslr OFFSET] [--vmcoreinfo FILE] VMCORE... [VMLINUX]
 
     VMLINUX is found by the dump's build-id when it is not named: the file loaded in GDB, $KDUMP_VMLINUX_PATH,
     the dump's folder, /usr/lib/debug, /lib/modules.  Nothing can be written and nothing runs: `kill`, `disconnect`
-    or another `target kdump` end it."""
+    or another `target kdump` end it.
+
+    Several VMCOREs are the files of one dump that `makedumpfile --split` wrote.  For a dump that does not say where
+    its kernel is: --vmcoreinfo names a file with its VMCOREINFO, --kaslr gives the KASLR offset, as in 0x1c000000;
+    without both the kernel is looked for, by its vmlinux."""
 
     def __init__(self) -> None:
         super().__init__("target kdump", gdb.COMMAND_FILES, gdb.COMPLETE_FILENAME)
@@ -39,11 +47,11 @@ class TargetKdump(gdb.Command):
 
 
 def _open(words: list[str]) -> None:
-    if not 1 <= len(words) <= 2:
-        raise UsageError("name the dump: target kdump VMCORE [VMLINUX]")
-    vmcore, *rest = (Path(word).expanduser().absolute() for word in words)
+    hints, files = _parse(words)
+    vmcores, vmlinux = _sort(files)
+    vmcore = vmcores[0]
     progress = _Progress()
-    opened = session.open_dump(vmcore, rest[0] if rest else None, progress.show)
+    opened = session.open_dump(vmcores, vmlinux, progress.show, hints)
     progress.end()
     try:
         system = read_system(opened)
@@ -56,8 +64,10 @@ def _open(words: list[str]) -> None:
             opened.once(Source).load_symbols(stopped.registers["rip"])
     except Unreadable as error:
         opened.server.close()
-        missing = opened.dump["preflight"]["sentence"]
-        reason = f"{missing}; copy it again from where it was made" if missing else "it lacks the kernel's own data"
+        report = opened.dump["preflight"]
+        reason = "it lacks the kernel's own data"
+        if report["sentence"]:
+            reason = f"{report['sentence']}; {report['remedy']}"
         raise DumpError(f"{vmcore} cannot be opened: {reason} ({error})") from error
     except BaseException:  # Ctrl-C too: nobody else could close what nobody holds
         opened.server.close()
@@ -67,6 +77,39 @@ def _open(words: list[str]) -> None:
     for problem in opened.once(Tasks).all().problems:
         gdb.write(escape(f"warning: there may be more tasks: {problem}") + "\n", gdb.STDERR)
     session.connect(opened, threads, thread_id(system.panic_task), frame)
+
+
+def _parse(words: list[str]) -> tuple[session.Hints, list[Path]]:
+    """The options and the files of the command line; raises UsageError."""
+    given: dict[str, str] = {}
+    rest = list(words)
+    while rest and rest[0].startswith("--"):
+        option, equals, value = rest.pop(0).partition("=")
+        if option == "--":
+            break
+        if option not in ("--kaslr", "--vmcoreinfo"):
+            raise UsageError(f"{option} is no option of it: {_USAGE}")
+        if not equals and not rest:
+            raise UsageError(f"{option} needs a value: {_USAGE}")
+        given[option] = value if equals else rest.pop(0)
+    if not rest:
+        raise UsageError(f"name the dump: {_USAGE}")
+    try:
+        offset = int(given["--kaslr"], 0) if "--kaslr" in given else None
+    except ValueError:
+        raise UsageError(f"--kaslr wants the offset in bytes, as in 0x1c000000, not {given['--kaslr']}") from None
+    vmcoreinfo = _path(given["--vmcoreinfo"]) if "--vmcoreinfo" in given else None
+    return session.Hints(offset, vmcoreinfo), [_path(word) for word in rest]
+
+
+def _sort(files: list[Path]) -> tuple[list[Path], Path | None]:
+    """The files of the dump, and the vmlinux when the last one is no dump; the others have to be one."""
+    *others, last = files
+    return (files, None) if not others or looks_like_dump(last) else (others, last)
+
+
+def _path(word: str) -> Path:
+    return Path(word).expanduser().absolute()
 
 
 class _Progress:

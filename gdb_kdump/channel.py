@@ -93,18 +93,17 @@ class NoLibrary(DumpError):
 class Server:
     """One dump server process and the bulk channel to it."""
 
-    def __init__(self, vmcore: str, interpreter: str, open_timeout: float, read_timeout: float) -> None:
-        self.vmcore = vmcore
+    def __init__(self, vmcores: Sequence[str], interpreter: str, open_timeout: float, read_timeout: float) -> None:
         self._read_timeout = read_timeout
         self._sequence = HELLO
-        self._doing = f"opening {vmcore}"
+        self._doing = f"opening {' '.join(vmcores)}"
         self._obituary: str | None = None
         self._awaited: WeakValueDictionary[int, Answer] = WeakValueDictionary()
         self._stderr = _memory_file()
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         listener, self._socket_fd = _listen()
         try:
-            self._process = _spawn(interpreter, vmcore, theirs, listener, self._stderr)
+            self._process = _spawn(interpreter, vmcores, theirs, listener, self._stderr)
         except OSError as error:
             self._channel.close()
             self._stderr.close()
@@ -122,8 +121,8 @@ class Server:
             raise
 
     @classmethod
-    def start(cls, vmcore: str, *, open_timeout: float = 60.0, read_timeout: float = 60.0) -> Server:
-        """Start a server for the dump at `vmcore`; timeouts in seconds.
+    def start(cls, *vmcores: str, open_timeout: float = 60.0, read_timeout: float = 60.0) -> Server:
+        """Start a server for the dump in the files `vmcores`; timeouts in seconds, without a word from the server.
 
         The interpreter is $KDUMP_PYTHON, or the first of several that can import kdumpfile.
         Raises DumpError when the dump cannot be opened, or when no interpreter has libkdumpfile.
@@ -131,7 +130,7 @@ class Server:
         refusals = []
         for interpreter in _interpreters():
             try:
-                return cls(os.path.abspath(vmcore), interpreter, open_timeout, read_timeout)
+                return cls([os.path.abspath(path) for path in vmcores], interpreter, open_timeout, read_timeout)
             except NoLibrary as refusal:
                 refusals.append(str(refusal))
         raise DumpError(
@@ -219,6 +218,30 @@ class Server:
         """
         self._doing = "taking the direct map's address"
         self._ask(Op.DIRECT_MAP, ADDRESS.pack(base))
+
+    def use_vmcoreinfo(self, text: str) -> bool:
+        """Have virtual addresses translated by this VMCOREINFO; whether it says enough for that.
+
+        Raises DumpError as `read` does.
+        """
+        self._doing = "taking a VMCOREINFO"
+        return bool(json.loads(self._ask(Op.VMCOREINFO, text.encode()[:MAX_BODY])))
+
+    def find_kernel(
+        self, banner: bytes, banner_at: int, top_table: int, encryption_at: int | None, kaslr_offset: int | None
+    ) -> int:
+        """Have the kernel looked for in physical memory, to translate by its own page tables; its KASLR offset.
+
+        Of a vmlinux: the text of linux_banner, the link-time addresses of that, of the topmost page table and of
+        sme_me_mask (or None); and the KASLR offset in bytes where the user knows it.
+        Raises DumpError when the kernel is not found, and as `read` does.
+        """
+        self._doing = "looking for the kernel"
+        request = {
+            "banner": banner.hex(), "banner_at": banner_at, "top_table": top_table, "encryption_at": encryption_at,
+            "kaslr_offset": kaslr_offset,
+        }  # fmt: skip
+        return int(json.loads(self._ask(Op.FIND_KERNEL, json.dumps(request).encode())))
 
     def close(self) -> None:
         """End the server and leave nothing behind; harmless when repeated."""
@@ -371,9 +394,9 @@ def _memory_file() -> BinaryIO:
 
 
 def _spawn(
-    interpreter: str, vmcore: str, channel: socket.socket, listener: socket.socket, stderr: BinaryIO
+    interpreter: str, vmcores: Sequence[str], channel: socket.socket, listener: socket.socket, stderr: BinaryIO
 ) -> subprocess.Popen[bytes]:
-    arguments = [str(channel.fileno()), str(listener.fileno()), str(os.getpid()), vmcore]
+    arguments = [str(channel.fileno()), str(listener.fileno()), str(os.getpid()), *vmcores]
     return subprocess.Popen(
         [interpreter, "-I", str(_SERVER), *arguments],
         stdin=subprocess.DEVNULL,

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import kdumpfile  # type: ignore[import-untyped]
 
+from gdb_kdump.dumpfile import DumpFile
 from gdb_kdump.errors import DumpError, Why
+from gdb_kdump.kdumpformat import Kdump
+from gdb_kdump.locate import Vmlinux, locate
 from gdb_kdump.paging import IMAGE_MAP, IMAGE_SIZE, PageTables
 from gdb_kdump.preflight import Examined
+from gdb_kdump.vmcoreinfo import TOP_TABLES, number, parse_vmcoreinfo, symbol
+from gdb_kdump.window import Window
 from gdb_kdump.wire import Hole, Run
 
 _PAGE = 4096
@@ -18,7 +24,6 @@ _MOST_FOUND = 1 << 16
 _TOP = 1 << 64
 _CACHED_PAGES = 64  # libkdumpfile looks through all of them for every page: its own 1024 make a page cost 5 µs, not 2
 _GDB_NAMES = {"rflags": "eflags"}
-_TOP_TABLES = ("init_top_pgt", "init_level4_pgt", "swapper_pg_dir")
 
 if hasattr(kdumpfile, "Context"):  # pykdumpfile, the bindings since libkdumpfile 0.5.4
     _KVADDR, _MACHPHYSADDR = kdumpfile.KVADDR, kdumpfile.MACHPHYSADDR
@@ -29,10 +34,11 @@ if hasattr(kdumpfile, "Context"):  # pykdumpfile, the bindings since libkdumpfil
     _Damaged = kdumpfile.CorruptError
     _NotImplemented = kdumpfile.NotImplementedError
 
-    def _open(path: str) -> Any:
+    def _open(descriptor: int) -> Any:
         file = kdumpfile.Context()
+        # With mmap a file that is too short means SIGBUS; without, an error.
         file.attr["file.mmap_policy"] = 0
-        file.open(path)
+        file.open_fd(descriptor)
         return file
 
     def _blob(value: Any) -> bytes:
@@ -49,17 +55,83 @@ else:  # the bindings in libkdumpfile's own tree: Debian 12's python3-libkdumpfi
     _Damaged = exceptions.CorruptException
     _NotImplemented = exceptions.NotImplementedException
 
-    def _open(path: str) -> Any:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            file = kdumpfile.kdumpfile(file=f"/proc/self/fd/{descriptor}")  # it takes no path that is not UTF-8
-        finally:
-            os.close(descriptor)
+    def _open(descriptor: int) -> Any:
+        file = kdumpfile.kdumpfile(file=f"/proc/self/fd/{descriptor}")  # it takes no path that is not UTF-8
         file.attr["file.mmap_policy"] = 0  # here it can be said only when the headers were mapped already
         return file
 
     def _blob(value: Any) -> bytes:
         return bytes(value)
+
+
+class _File:
+    """One file of a dump in libkdumpfile's hands; raises what libkdumpfile and the system raise."""
+
+    def __init__(self, source: DumpFile, kdump: Kdump | None, heads: Sequence[tuple[int, int]]) -> None:
+        """`heads` are what libkdumpfile reads on opening it: offsets and sizes."""
+        self._kdump = kdump
+        self._window = Window(source, heads) if source.form else None
+        self._descriptor = self._window.descriptor if self._window else os.open(source.path, os.O_RDONLY)
+        self._path = source.path
+        self.library = _open(self._descriptor)
+        self.library.attr["cache.size"] = _CACHED_PAGES
+        self.end = kdump.end * kdump.block if kdump else _TOP
+        """The end of the physical memory that this file is for."""
+
+    def absent(self, physical: int) -> Why | None:
+        """Why the file has no data for a physical address, or None when it has.
+
+        libkdumpfile up to 0.5.4 must never be asked for a page that was not dumped: a failed read puts a hole into its
+        page cache, and the server dies of it once the cache is full (e63dab40c8ce, "Get data buffer before adjusting
+        ghost partition size").
+        """
+        return self._kdump.absent(physical) if self._kdump else None
+
+    def read_physical(self, runs: list[Run], physical: int, size: int) -> None:
+        """Append what is at a physical address that the file should have."""
+        if self._window and self._kdump:
+            pages = [self._kdump.places(page) for page in range(physical & -_PAGE, physical + size, _PAGE)]
+            self._window.show(place for places in pages if isinstance(places, tuple) for place in places)
+        try:
+            _append(runs, bytes(self.library.read(_MACHPHYSADDR, physical, size)))
+            return
+        except _KdumpfileError:
+            pass  # one of its pages is damaged
+        at, end = physical, physical + size
+        while at < end:
+            length = min(_PAGE - at % _PAGE, end - at)
+            _append(runs, self.read(_MACHPHYSADDR, at, length))
+            at += length
+
+    def read(self, space: int, addr: int, size: int) -> Run:
+        """What libkdumpfile has at an address of a space, within one page, or why it has nothing."""
+        try:
+            return bytes(self.library.read(space, addr, size))  # 0.5.1 gives a bytearray
+        except _NoData:
+            why = Why.FILTERED
+        except _NotTranslated:
+            why = Why.UNMAPPED
+        except _EndOfFile:
+            why = Why.TRUNCATED
+        except _Damaged:
+            why = Why.CORRUPT
+        except _NotImplemented as error:
+            raise DumpError(
+                f"{self._path} need not be damaged, but has what this libkdumpfile was built without: {error}; "
+                "install one that has it"
+            ) from None
+        except _KdumpfileError:
+            why = Why.UNKNOWN
+        self._renew_cache()
+        return Hole(size, why)
+
+    def _renew_cache(self) -> None:
+        """Have libkdumpfile begin with an empty cache: a failed read has left it a hole to fall into; see absent()."""
+        try:
+            size = self.library.attr["cache.size"]
+        except KeyError:
+            return
+        self.library.attr["cache.size"] = size ^ 1  # it does nothing about the number that it has already
 
 
 class Dump:
@@ -69,24 +141,26 @@ class Dump:
         """Open it; raises DumpError when libkdumpfile cannot."""
         self._path = examined.path
         self._examined = examined
-        self._absent = examined.absent
+        self._elf = examined.elf if examined.elf and examined.elf.by_address else None
         self._found: dict[int, int | Why] = {}  # by page: what _present() said of it
         try:
-            # With mmap a file that is too short means SIGBUS; without, an error.
-            self._file = _open(examined.path)
+            self._files = _open_files(examined)
         except (_KdumpfileError, OSError) as error:
             raise self._cannot("opened", error) from None
+        self._library = self._files[0].library
         arch = self._text("arch.name")
         if arch != "x86_64":
             machine = arch or "an unknown machine"
             raise DumpError(f"{self._path} is a dump of {machine}: only x86_64 dumps can be opened")
-        self._file.attr["cache.size"] = _CACHED_PAGES
-        # 0.5.1's get_addrxlat_ctx() would break every later read, so its translation cannot be watched from here.
-        self._tables = self._page_tables() if examined.must_check else None
-        if self._tables is not None:
+        self._vmcoreinfo = self._read_vmcoreinfo()
+        # Of formats other than kdump's and ELF only libkdumpfile knows anything: it translates and reads on its own.
+        self._by_library = not examined.kdumps and self._elf is None
+        self._tables: PageTables | None = None
+        if not self._by_library:
+            self._tables = self._known_tables(parse_vmcoreinfo(self._vmcoreinfo or ""))
             return  # and libkdumpfile's translation never begins: it would hold pages of a cache that we renew
         try:
-            self._file.attr["addrxlat.ostype"] = "linux"
+            self._library.attr["addrxlat.ostype"] = "linux"
         except _KdumpfileError as error:
             raise self._cannot("read through the kernel's page tables", error) from None
 
@@ -94,49 +168,44 @@ class Dump:
         """What the dump is, ready for JSON.
 
         format, arch, release, nodename, page_size, max_pfn, phys_base, cpus (how many), registers (by CPU: those known,
-        by GDB's names), pids (by CPU), vmcoreinfo (its raw text, or None), files [{path, size}], preflight (a Report).
+        by GDB's names), pids (by CPU), vmcoreinfo (its raw text, or None), translates (whether virtual addresses can be
+        read: otherwise `use_vmcoreinfo` or `find_kernel` comes first), files [{path, size}], preflight (a Report).
         """
         cpus = self._number("cpu.number") or 0
+        release = self._text("linux.uts.release") or parse_vmcoreinfo(self._vmcoreinfo or "").get("OSRELEASE")
         return {
-            "format": self._text("file.description") or self._text("file.format") or "unknown",
+            "format": self._format(),
             "arch": self._text("arch.name"),
-            "release": self._text("linux.uts.release"),
+            "release": release,
             "nodename": self._text("linux.uts.nodename"),
             "page_size": self._number("arch.page_size"),
-            "max_pfn": self._number("max_pfn"),
+            "max_pfn": self._max_pfn(),
             "phys_base": self._number("linux.phys_base"),
             "cpus": cpus,
             "registers": [self._registers(cpu) for cpu in range(cpus)],
             "pids": [self._number(f"cpu.{cpu}.pid") for cpu in range(cpus)],
-            "vmcoreinfo": self._vmcoreinfo(),
-            "files": [{"path": self._path, "size": self._examined.size}],
+            "vmcoreinfo": self._vmcoreinfo,
+            "translates": self._by_library or self._tables is not None,
+            "files": [{"path": file.path, "size": os.stat(file.path).st_size} for file in self._examined.files],
             "preflight": asdict(self._examined.report),
         }
 
     def read(self, addr: int, size: int) -> list[Run]:
         """The bytes and holes at kernel virtual address `addr`, in order, `size` bytes in all."""
-        if not size:
-            return []
-        if self._tables is None:
-            try:
-                return [bytes(self._file.read(_KVADDR, addr, size))]
-            except _KdumpfileError:
-                pass  # somewhere in it is a hole
         runs: list[Run] = []
         at, end = addr, addr + size
         while at < end:
             length = min(_PAGE - at % _PAGE, end - at)
             if at >= _TOP:
                 _append(runs, Hole(length, Why.UNMAPPED))
-            elif self._tables is None:
-                run = self._read_in_page(_KVADDR, at, length)
-                _append(runs, Hole(length, run) if isinstance(run, Why) else run)
+            elif self._by_library:
+                _append(runs, self._files[0].read(_KVADDR, at, length))
             else:
-                physical = self._present(self._tables, at)
+                physical = self._present(at)
                 if isinstance(physical, Why):
                     _append(runs, Hole(length, physical))
                 else:
-                    while at + length < end and self._present(self._tables, at + length) == physical + length:
+                    while at + length < end and self._present(at + length) == physical + length:
                         length += min(_PAGE, end - at - length)
                     self._read_present(runs, physical, length)
             at += length
@@ -148,88 +217,124 @@ class Dump:
         Where a truncated dump has lost page tables, this still finds the pages that it has.
         """
         if self._tables is not None:
-            self._tables.linear.append((base, (self._number("max_pfn") or 0) * _PAGE, 0))
+            self._tables.linear.append((base, self._max_pfn() * _PAGE, 0))
             self._found.clear()
 
-    def _present(self, tables: PageTables, addr: int) -> int | Why:
-        """The physical address of a virtual one, or why the file has no data for it."""
+    def use_vmcoreinfo(self, text: str) -> bool:
+        """Translate by a VMCOREINFO that the dump does not have; whether it says enough for that."""
+        self._tables = self._known_tables(parse_vmcoreinfo(text))
+        self._found.clear()
+        return self._tables is not None
+
+    def find_kernel(self, vmlinux: Vmlinux, kaslr_offset: int | None) -> int:
+        """Look for the kernel in physical memory, to translate by its page tables; its KASLR offset.
+
+        `kaslr_offset` is what the user knows of it, or None. Raises DumpError when it is not there.
+        """
+        found = locate(vmlinux, self._read_physical, self._max_pfn())
+        offsets = " and ".join(f"{one.kaslr_offset:#x}" for one in found)
+        if kaslr_offset is not None:
+            right = [one for one in found if one.kaslr_offset == kaslr_offset]
+            if found and not right:
+                raise DumpError(f"{self._path} has its kernel at the KASLR offset {offsets}, not at {kaslr_offset:#x}")
+            found = right
+        if len(found) > 1:
+            raise DumpError(f"{self._path} has several kernels of this vmlinux: choose one with --kaslr, of {offsets}")
+        if not found:
+            raise DumpError(self._no_kernel())
+        self._tables = found[0].tables
+        self._found.clear()
+        return found[0].kaslr_offset
+
+    def _no_kernel(self) -> str:
+        missing = self._examined.report.sentence
+        reason = f" ({missing})" if missing else ""
+        return (
+            f"{self._path} has no VMCOREINFO that says where the kernel is, and this vmlinux was not found in its "
+            f"memory{reason}: name the vmlinux of the kernel that crashed, or its VMCOREINFO with --vmcoreinfo FILE"
+        )
+
+    def _present(self, addr: int) -> int | Why:
+        """The physical address of a virtual one, or why the dump has no data for it."""
+        if self._tables is None:
+            raise DumpError(f"{self._path} does not say where the kernel's page tables are")
         page = addr & -_PAGE
         found = self._found.get(page)
         if found is None:
             if len(self._found) >= _MOST_FOUND:
                 self._found.clear()
-            physical = tables.physical(page)
+            physical = self._tables.physical(page)
             found = physical if isinstance(physical, Why) else self._absent(physical) or physical
             self._found[page] = found
         return found if isinstance(found, Why) else found + addr - page
 
-    def _read_present(self, runs: list[Run], physical: int, size: int) -> None:
-        """Append what is at a physical address that the file should have."""
-        try:
-            _append(runs, bytes(self._file.read(_MACHPHYSADDR, physical, size)))
-            return
-        except _KdumpfileError:
-            pass  # one of its pages is damaged
-        at, end = physical, physical + size
-        while at < end:
-            length = min(_PAGE - at % _PAGE, end - at)
-            run = self._read_in_page(_MACHPHYSADDR, at, length)
-            _append(runs, Hole(length, run) if isinstance(run, Why) else run)
-            at += length
-        self._renew_cache()
+    def _absent(self, physical: int) -> Why | None:
+        """Why no file has data for a physical address, or None; an ELF dump's segments say it when they are read."""
+        if self._elf:
+            return None
+        if any(start * _PAGE <= physical < end * _PAGE for start, end in self._examined.gaps):
+            return Why.TRUNCATED
+        return self._file_of(physical).absent(physical)
 
-    def _renew_cache(self) -> None:
-        """Have libkdumpfile begin with an empty cache: a failed read has left it a hole to fall into; see preflight."""
-        size = self._number("cache.size")
-        if size is not None:
-            self._file.attr["cache.size"] = size ^ 1  # it does nothing about the number that it has already
+    def _read_present(self, runs: list[Run], physical: int, size: int) -> None:
+        """Append what is at a physical address that the dump should have."""
+        if self._elf:
+            for run in self._elf.read(physical, size):
+                _append(runs, run)
+            return
+        while size:
+            file = self._file_of(physical)
+            length = min(size, file.end - physical)
+            file.read_physical(runs, physical, length)
+            physical += length
+            size -= length
 
     def _read_physical(self, physical: int, size: int) -> bytes | Why:
-        return self._absent(physical) or self._read_in_page(_MACHPHYSADDR, physical, size)
+        """What is at a physical address, within one page, in one piece, or why it is not."""
+        absent = self._absent(physical)
+        if absent:
+            return absent
+        runs: list[Run] = []
+        self._read_present(runs, physical, size)
+        hole = next((run for run in runs if isinstance(run, Hole)), None)
+        return hole.why if hole else b"".join(run for run in runs if isinstance(run, bytes))
 
-    def _read_in_page(self, space: int, addr: int, size: int) -> bytes | Why:
-        try:
-            return bytes(self._file.read(space, addr, size))  # 0.5.1 gives a bytearray
-        except _NoData:
-            return Why.FILTERED
-        except _NotTranslated:
-            return Why.UNMAPPED
-        except _EndOfFile:
-            return Why.TRUNCATED
-        except _Damaged:
-            return Why.CORRUPT
-        except _NotImplemented as error:
-            raise DumpError(f"{self._path} needs what this libkdumpfile was built without: {error}") from None
-        except _KdumpfileError:
-            return Why.UNKNOWN
+    def _file_of(self, physical: int) -> _File:
+        """The file that is for a physical address; the last, when none is."""
+        return next((file for file in self._files if physical < file.end), self._files[-1])
 
-    def _page_tables(self) -> PageTables | None:
-        """Our own walk, or None when VMCOREINFO does not say where the tables are and every page is in the file."""
-        symbols = (self._number(f"linux.vmcoreinfo.SYMBOL.{name}") for name in _TOP_TABLES)
-        top = next((symbol for symbol in symbols if symbol), None)
-        image_base = self._number("linux.phys_base")
-        # phys_base may be negative, as an unsigned number: the image was loaded below where it was linked for.
-        root = None if top is None or image_base is None else (top - IMAGE_MAP + image_base) % _TOP
-        if root is None:
-            root = self._number("cpu.0.reg.cr3")  # QEMU's dump-guest-memory notes it
-        if root is None:
-            if self._examined.report.sentence:
-                raise self._cannot("read", KeyError("it has no VMCOREINFO"))
+    def _known_tables(self, vmcoreinfo: dict[str, str]) -> PageTables | None:
+        """Our own walk, or None where VMCOREINFO does not say where the tables are."""
+        top = next((found for found in (symbol(vmcoreinfo, name) for name in TOP_TABLES) if found), None)
+        phys_base = number(vmcoreinfo, "phys_base")
+        if phys_base is None and top is not None:  # kernels before 4.10: makedumpfile or a segment says it
+            phys_base = self._examined.phys_base if self._examined.elf else self._number("linux.phys_base")
+        if top is None or phys_base is None:
             return None
-        levels = 5 if self._number("linux.vmcoreinfo.NUMBER.pgtable_l5_enabled") else 4
-        encryption = self._number("linux.vmcoreinfo.NUMBER.sme_mask") or 0
-
-        def read_page(physical: int) -> bytes | Why:
-            return self._read_physical(physical, _PAGE)
-
-        tables = PageTables(root & -_PAGE, levels, read_page, encryption)
-        if image_base is not None:
-            tables.linear.append((IMAGE_MAP, IMAGE_SIZE, image_base))
+        levels = 5 if number(vmcoreinfo, "pgtable_l5_enabled") else 4
+        # phys_base may be negative, as an unsigned number too: the image was loaded below where it was linked for.
+        root = (top - IMAGE_MAP + phys_base) % _TOP
+        tables = PageTables(
+            root & -_PAGE,
+            levels,
+            lambda physical: self._read_physical(physical, _PAGE),
+            number(vmcoreinfo, "sme_mask") or 0,
+        )
+        tables.linear.append((IMAGE_MAP, IMAGE_SIZE, phys_base))
         return tables
+
+    def _format(self) -> str:
+        name = self._text("file.description") or self._text("file.format") or "unknown"
+        files = self._examined.files
+        parts = f"split into {len(files)} files" if len(files) > 1 else ""
+        return ", ".join(word for word in (name, parts, *sorted({file.form for file in files})) if word)
+
+    def _max_pfn(self) -> int:
+        return self._examined.max_pfn or self._number("max_pfn") or 0
 
     def _attribute(self, name: str) -> Any:
         try:
-            return self._file.attr[name]
+            return self._library.attr[name]
         except (KeyError, UnicodeDecodeError, _KdumpfileError):  # a damaged header has what text it has
             return None
 
@@ -241,7 +346,7 @@ class Dump:
         value = self._attribute(name)
         return value if isinstance(value, int) else None
 
-    def _vmcoreinfo(self) -> str | None:
+    def _read_vmcoreinfo(self) -> str | None:
         raw = self._attribute("linux.vmcoreinfo.raw")
         return None if raw is None else _blob(raw).decode(errors="backslashreplace")
 
@@ -254,9 +359,22 @@ class Dump:
     def _cannot(self, what: str, error: Exception) -> DumpError:
         if "Unknown file format" in str(error):
             return DumpError(f"{self._path} is no kernel dump that libkdumpfile knows: name the vmcore itself")
+        if isinstance(error, _NotImplemented) and not self._examined.kdumps:  # of a kdump header: that it is damaged
+            return DumpError(
+                f"{self._path} cannot be {what}: this libkdumpfile does not know how, but the dump need not be "
+                f"damaged: {error}"
+            )
         damage = self._examined.report.sentence
         because = damage if damage else f"libkdumpfile says: {error}"
         return DumpError(f"{self._path} cannot be {what}: {because}")
+
+
+def _open_files(examined: Examined) -> list[_File]:
+    if examined.elf:
+        return [_File(examined.files[0], None, examined.elf.heads)]
+    if not examined.kdumps:
+        return [_File(examined.files[0], None, [])]
+    return [_File(kdump.file, kdump, [(0, kdump.descriptors_at)]) for kdump in examined.kdumps]
 
 
 def _append(runs: list[Run], run: Run) -> None:

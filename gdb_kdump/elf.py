@@ -87,6 +87,16 @@ class ElfFile:
         with self._reading():
             return b"" if found is None or found["sh_type"] == "SHT_NOBITS" else bytes(found.data())
 
+    def read(self, addr: int, size: int) -> bytes:
+        """The file's bytes at a link-time address, as many as its section has; empty where no section is there."""
+        for section in self._sections.values():
+            start = section["sh_addr"]
+            if start and start <= addr < start + section["sh_size"] and section["sh_type"] != "SHT_NOBITS":
+                with self._reading():
+                    self._file.seek(section["sh_offset"] + addr - start)
+                    return self._file.read(min(size, start + section["sh_size"] - addr))
+        return b""
+
     @cached_property
     def _symbols(self) -> tuple[bytes, bytes, dict[int, int]]:
         """The symbol table, its names, and which entry has its name at which offset."""

@@ -1,6 +1,6 @@
 """The dump server: a child process of GDB that alone holds libkdumpfile, and answers on two sockets.
 
-Run as `python3 -I server.py CHANNEL_FD LISTENER_FD PARENT_PID VMCORE` by channel.py. It ends when its parent does,
+Run as `python3 -I server.py CHANNEL_FD LISTENER_FD PARENT_PID VMCORE...` by channel.py. It ends when its parent does,
 when the parent closes the channel, or when GDB's connection ends.
 """
 
@@ -15,6 +15,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # -I leaves not
 
 from gdb_kdump.bulk import follow, gather
 from gdb_kdump.errors import DumpError
+from gdb_kdump.locate import Vmlinux
 from gdb_kdump.preflight import examine
 from gdb_kdump.rsp import Stub, Thread, ThreadTable
 from gdb_kdump.wire import (
@@ -53,6 +55,7 @@ _RECEIVE = 1 << 16
 _ADDRESS_SPACE = 4 << 30
 _STDERR_LIMIT = 1 << 20
 _TOP = 1 << 64
+_SIGN_SECONDS = 5
 
 
 class DumpServer:
@@ -69,17 +72,27 @@ class DumpServer:
         self._to_gdb = b""
         self._arriving: list[Thread] = []
         self._over = False
+        self._sign = time.monotonic()
 
-    def open(self, path: str) -> None:
-        """Open the dump and say hello; raises DumpError, and ImportError when there is no kdumpfile."""
+    def open(self, paths: list[str]) -> None:
+        """Open the dump's files and say hello; raises DumpError, and ImportError when there is no kdumpfile."""
         from gdb_kdump.dump import Dump  # imports kdumpfile
 
-        examined = examine(path)
-        _restrain(examined.bitmap_bytes)
+        examined = examine(paths, self._show_life)
+        # A flattened dump's window is a file as large as the dump, though with next to nothing in it.
+        _restrain(examined.bitmap_bytes, max((file.size for file in examined.files if file.form), default=0))
         self._dump = Dump(examined)
         info = self._dump.info()
         self.threads = _cpu_threads(info["registers"])
         self.reply(HELLO, json.dumps(info).encode())
+
+    def _show_life(self) -> None:
+        """Tell the client that opening goes on: it does not wait forever for one that says nothing."""
+        now = time.monotonic()
+        if now - self._sign > _SIGN_SECONDS:
+            self._sign = now
+            self._to_client.append(REPLY.pack(HELLO, Status.MORE))
+            self._send_to_client()
 
     def read_memory(self, addr: int, size: int) -> bytes:
         """The bytes at `addr` up to the first hole: rsp.Target."""
@@ -165,6 +178,10 @@ class DumpServer:
                 addrs = [addr + offset for (addr,) in ADDRESS.iter_unpack(body[GATHER.size :])]
                 _check_many(size, len(addrs))
                 self.reply(number, pack_pieces(*gather(self._dump.read, addrs, size)))
+            elif op == Op.VMCOREINFO:
+                self.reply(number, json.dumps(self._dump.use_vmcoreinfo(body.decode(errors="replace"))).encode())
+            elif op == Op.FIND_KERNEL:
+                self.reply(number, json.dumps(self._find_kernel(json.loads(body))).encode())
             else:
                 raise DumpError(f"request {op} is unknown to this dump server")
         except DumpError as error:
@@ -180,6 +197,12 @@ class DumpServer:
                 self.reply(number, last, Status.MORE)  # the client looks at these while the next are read
             last = block
         self.reply(number, last)
+
+    def _find_kernel(self, request: dict[str, Any]) -> int:
+        vmlinux = Vmlinux(
+            bytes.fromhex(request["banner"]), request["banner_at"], request["top_table"], request["encryption_at"]
+        )
+        return self._dump.find_kernel(vmlinux, request["kaslr_offset"])
 
     def _take_threads(self, request: dict[str, Any]) -> None:
         if request["first"]:
@@ -267,15 +290,15 @@ def _keep_secrets() -> None:
     """Leave no copy of the dump's memory behind, and gain no rights by anything that is executed."""
     os.umask(0o077)
     _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_FSIZE, _STDERR_LIMIT)
     libc = ctypes.CDLL(None)
     # The limit does not bind a core_pattern that is a pipe; this does, and keeps other processes of the user out.
     libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
-def _restrain(bitmap_bytes: int) -> None:
+def _restrain(bitmap_bytes: int, window_bytes: int) -> None:
     """Bound what a damaged dump can make libkdumpfile do."""
+    _limit(resource.RLIMIT_FSIZE, max(_STDERR_LIMIT, window_bytes))
     _limit(resource.RLIMIT_AS, _ADDRESS_SPACE + 4 * bitmap_bytes)
 
 
@@ -285,14 +308,14 @@ def _limit(what: int, value: int) -> None:
     resource.setrlimit(what, (bound, bound))
 
 
-def main(channel_fd: str, listener_fd: str, parent: str, vmcore: str) -> int:
+def main(channel_fd: str, listener_fd: str, parent: str, *vmcores: str) -> int:
     _die_with(int(parent))
     _keep_secrets()
     for descriptor in (channel_fd, listener_fd):
         os.set_inheritable(int(descriptor), False)
     server = DumpServer(socket.socket(fileno=int(channel_fd)), socket.socket(fileno=int(listener_fd)), int(parent))
     try:
-        server.open(vmcore)
+        server.open(list(vmcores))
     except ImportError as error:
         server.reply(HELLO, f"{sys.executable}: {error}".encode(), Status.NO_LIBRARY)
         server.drain()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from gdb_kdump.debuginfo import DebugInfo
 from gdb_kdump.elf import ElfFile
 from gdb_kdump.errors import DumpError, Unreadable, UsageError
 from gdb_kdump.memory import Memory
+from gdb_kdump.vmcoreinfo import KNOWN_SYMBOLS, TOP_TABLES, offset_of, parse_vmcoreinfo
 from gdb_kdump.vmlinux import find_vmlinux
 
 T = TypeVar("T")
@@ -27,6 +28,8 @@ REMOTE_TIMEOUT_SECONDS = 60
 # GDB reads stacks through its cache: with its default line of 64 bytes `thread apply all bt` takes 1.4 times as long.
 _CACHE_LINE = "dcache line-size"
 _CACHE_LINE_BYTES = (64, 512)
+_BANNER_BYTES = 512
+_MOST_VMCOREINFO = 1 << 16
 PAGE_OFFSET = 0xFFFF888000000000  # where the kernel does not randomize it; Documentation/arch/x86/x86_64/mm.rst
 
 
@@ -81,21 +84,31 @@ def is_selected() -> bool:
     return _connection is not None and gdb.selected_inferior().connection == _connection
 
 
-def open_dump(vmcore: Path, vmlinux: Path | None, progress: Progress) -> Session:
+@dataclass(frozen=True)
+class Hints:
+    """What the user knows and the dump does not say: the KASLR offset in bytes, a file with the VMCOREINFO."""
+
+    kaslr_offset: int | None = None
+    vmcoreinfo: Path | None = None
+
+
+def open_dump(vmcores: Sequence[Path], vmlinux: Path | None, progress: Progress, hints: Hints) -> Session:
     """Start the server, load the vmlinux at the dump's KASLR offset; no GDB target yet: see connect().
 
-    `progress` is called while the user has to wait for the symbols.
+    `vmcores` are the files of one dump; `progress` is called while the user has to wait for the symbols.
     Raises DumpError, UsageError; whatever was open before is closed first.
     """
     _refuse_foreign_process()
     close()
-    server = Server.start(str(vmcore))
+    vmcore = vmcores[0]
+    server = Server.start(*map(str, vmcores))
     try:
         dump = server.info()
-        vmcoreinfo = parse_vmcoreinfo(dump.get("vmcoreinfo") or "")
+        text = _vmcoreinfo_file(hints.vmcoreinfo) if hints.vmcoreinfo else dump.get("vmcoreinfo") or ""
+        vmcoreinfo = parse_vmcoreinfo(text)
         build_id = vmcoreinfo.get("BUILD-ID")
-        elf = find_vmlinux(vmcore, vmcoreinfo.get("OSRELEASE"), build_id, vmlinux, _loaded_file())
-        kaslr_offset = int(vmcoreinfo.get("KERNELOFFSET", "0"), 16)
+        elf = find_vmlinux(vmcore, dump["release"] or vmcoreinfo.get("OSRELEASE"), build_id, vmlinux, _loaded_file())
+        kaslr_offset = _place(server, elf, vmcoreinfo, text if hints.vmcoreinfo else None, hints.kaslr_offset)
         _load_symbols(elf, kaslr_offset, progress)
     except BaseException:  # Ctrl-C too: no half-open dump stays behind
         server.close()
@@ -181,9 +194,32 @@ def _change(parameter: str, expected: int, wanted: int) -> None:
         gdb.execute(f"set {parameter} {wanted}", to_string=True)
 
 
-def parse_vmcoreinfo(text: str) -> dict[str, str]:
-    """The KEY=VALUE lines of VMCOREINFO; kernel/crash_core.c: vmcoreinfo_append_str."""
-    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+def _vmcoreinfo_file(path: Path) -> str:
+    """The text in a file that holds a VMCOREINFO; raises UsageError."""
+    try:
+        text = path.read_bytes()[:_MOST_VMCOREINFO].decode(errors="backslashreplace")
+    except OSError as error:
+        raise UsageError(f"cannot read the VMCOREINFO {path}: {error.strerror}") from error
+    if not parse_vmcoreinfo(text).get("OSRELEASE"):
+        raise UsageError(f"{path} is no VMCOREINFO: it has no line OSRELEASE=...")
+    return text
+
+
+def _place(server: Server, elf: ElfFile, vmcoreinfo: dict[str, str], given: str | None, asked: int | None) -> int:
+    """Have the server translate the kernel's addresses; the KASLR offset.
+
+    `given` is the text of a VMCOREINFO that is not the dump's own, `asked` the KASLR offset that the user gave.
+    """
+    translates = server.use_vmcoreinfo(given) if given is not None else server.info()["translates"]
+    if translates:
+        told = offset_of(vmcoreinfo, {name: found.value for name in KNOWN_SYMBOLS if (found := elf.find_symbol(name))})
+        return asked if asked is not None else told
+    banner, top = elf.find_symbol("linux_banner"), next(filter(None, map(elf.find_symbol, TOP_TABLES)), None)
+    if banner is None or top is None:
+        raise UsageError(f"{elf.path} has no symbols to find the kernel by (linux_banner, init_top_pgt): name another")
+    text = elf.read(banner.value, _BANNER_BYTES).partition(b"\0")[0]
+    encryption = elf.find_symbol("sme_me_mask")
+    return server.find_kernel(text, banner.value, top.value, encryption.value if encryption else None, asked)
 
 
 def _refuse_foreign_process() -> None:

@@ -45,11 +45,17 @@ class Op(IntEnum):
     """Body FOLLOW; answered with nodes, in messages of whole nodes."""
     GATHER = 5
     """Body GATHER and the objects (each ADDRESS); answered with packed pieces."""
+    VMCOREINFO = 6
+    """Body the text of a VMCOREINFO; answered with JSON: whether virtual addresses can be read by it."""
+    FIND_KERNEL = 7
+    """Body JSON {"banner": hex, "banner_at", "top_table", "encryption_at": address or null, "kaslr_offset": or null},
+    addresses being link-time ones of a vmlinux; answered with JSON: the KASLR offset."""
 
 
 class Status(IntEnum):
     OK = 0
     MORE = 1
+    """More of the body follows. An empty one only says that the work goes on."""
     ERROR = 2
     """The body is one sentence for the user."""
     NO_LIBRARY = 3

@@ -7,9 +7,13 @@ page table entries, so that a test can take a page table away.
 from __future__ import annotations
 
 import struct
-import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise, zip_longest
 from pathlib import Path
+
+import page_compression
+from page_compression import METHODS
 
 PAGE = 4096
 DIRECT_MAP = 0xFFFF888000000000
@@ -123,8 +127,15 @@ def _notes(kernel: Kernel) -> tuple[bytes, int]:
     return notes + _note(b"VMCOREINFO", 0, text), offset
 
 
-def write_kdump(path: Path, kernel: Kernel, *, compress: bool = False, status: int = 0) -> None:
-    """Write `kernel` as makedumpfile would, header version 6."""
+def write_kdump(
+    path: Path, kernel: Kernel, *, compress: bool = False, method: str | None = None, status: int = 0, version: int = 6,
+    span: tuple[int, int] | None = None,
+) -> None:  # fmt: skip
+    """Write `kernel` as makedumpfile would; `method` is one of page_compression.METHODS, `compress` means zlib.
+
+    `version` is the header's, 3 to 6. With `span`, page frame numbers from and to before, it is a file of a split set.
+    """
+    method = method or ("zlib" if compress else "raw")
     bitmap_bytes = (kernel.max_pfn + 7) // 8
     release = kernel.release.encode()
     bitmap_blocks = (bitmap_bytes + PAGE - 1) // PAGE
@@ -136,33 +147,67 @@ def write_kdump(path: Path, kernel: Kernel, *, compress: bool = False, status: i
             dumped[pfn // 8] |= 1 << pfn % 8
     notes, text_offset = _notes(kernel)
     sub_header_blocks = (128 + len(notes) + PAGE - 1) // PAGE
-    header = struct.pack("<8si", b"KDUMP   ", 6)
+    header = struct.pack("<8si", b"KDUMP   ", version)
     header += b"".join(part.ljust(65, b"\0") for part in (b"Linux", b"node", release, b"#1", b"x86_64", b""))
     header = header.ljust(408, b"\0") + struct.pack(
-        "<QQIiiIIIIIIi", kernel.crash_time, 0, status | (1 if compress else 0), PAGE, sub_header_blocks,
+        "<QQIiiIIIIIIi", kernel.crash_time, 0, status | METHODS[method][0], PAGE, sub_header_blocks,
         2 * bitmap_blocks, kernel.max_pfn, 0, 0, 0, 0, len(kernel.registers),
     )  # fmt: skip
     notes_at = PAGE + 128
-    sub_header = struct.pack(
-        "<qiiQQQQQQQQQQQ", kernel.phys_base, 31, 0, 0, 0, notes_at + text_offset, len(kernel.vmcoreinfo), notes_at,
-        len(notes), 0, 0, 0, 0, kernel.max_pfn,
-    )  # fmt: skip
+    first, end = span or (0, 0)
+    sub_header = struct.pack("<qiiQQ", kernel.phys_base, 31, span is not None, first, end)
+    sub_header += struct.pack("<QQ", notes_at + text_offset, len(kernel.vmcoreinfo))
+    if version >= 4:
+        sub_header += struct.pack("<QQ", notes_at, len(notes))
+    if version >= 5:
+        sub_header += struct.pack("<QQ", 0, 0)  # eraseinfo
+    if version >= 6:
+        sub_header += struct.pack("<QQQ", first, end, kernel.max_pfn)
     head = header.ljust(PAGE, b"\0") + sub_header.ljust(128, b"\0") + notes
     head = head.ljust((1 + sub_header_blocks) * PAGE, b"\0")
-    pfns = [pfn for pfn in sorted(kernel.pages) if pfn not in kernel.excluded]
+    pfns = [pfn for pfn in sorted(kernel.pages) if pfn not in kernel.excluded and (not span or first <= pfn < end)]
     at = len(head) + 2 * bitmap_blocks * PAGE + 24 * len(pfns)
     with path.open("wb") as file:
         file.write(head + present + dumped)
         file.seek(at)
         descriptors = bytearray()
         for pfn in pfns:
-            page = kernel.pages[pfn]
-            body, flags = (zlib.compress(page, 1), 1) if compress else (page, 0)
+            body, flags = page_compression.compress(bytes(kernel.pages[pfn]), method)
             descriptors += struct.pack("<QIIQ", at, len(body), flags, 0)
             file.write(body)
             at += len(body)
         file.seek(len(head) + 2 * bitmap_blocks * PAGE)
         file.write(descriptors)
+
+
+def write_split(path: Path, kernel: Kernel, ends: Sequence[int]) -> list[Path]:
+    """Write `kernel` as `makedumpfile --split` would; `ends` are the page frame numbers before which the files end."""
+    paths = []
+    for number, (first, end) in enumerate(pairwise([0, *ends]), 1):
+        paths.append(path.with_name(f"{path.name}.{number}"))
+        write_kdump(paths[-1], kernel, method="zlib", span=(first, end))
+    return paths
+
+
+def flatten(plain: Path, flattened: Path, *, piece: int = 0x3000) -> None:
+    """Write a dump in makedumpfile's flattened form: two places of it in turn, as descriptors and data are written.
+
+    The first bytes are written twice: the last ones count.
+    """
+    data = plain.read_bytes()
+    pieces = [(at, data[at : at + piece]) for at in range(0, len(data), piece)]
+    near = max(1, min(len(pieces) - 1, 0x8000 // piece + 1))  # the headers come first, in order
+    middle = (len(pieces) + near) // 2
+    order = [
+        *pieces[:near],
+        *(one for pair in zip_longest(pieces[near:middle], pieces[middle:]) for one in pair if one),
+    ]
+    with flattened.open("wb") as file:
+        file.write((b"makedumpfile".ljust(16, b"\0") + struct.pack(">qq", 1, 1)).ljust(4096, b"\0"))
+        file.write(struct.pack(">qq", 0, 8) + bytes(8))
+        for at, content in order:
+            file.write(struct.pack(">qq", at, len(content)) + content)
+        file.write(struct.pack(">qq", -1, -1))
 
 
 def write_elf(path: Path, kernel: Kernel) -> None:

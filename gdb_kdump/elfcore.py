@@ -1,0 +1,130 @@
+"""ELF dumps: /proc/vmcore, makedumpfile -E, QEMU's dump-guest-memory; their memory is read by physical address.
+
+Not through libkdumpfile: 0.5.1 reads zeros wherever a segment has no data, or the file has none for it.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+
+from gdb_kdump.dumpfile import DumpFile
+from gdb_kdump.errors import DumpError, Why
+from gdb_kdump.kdumpformat import cut_off
+from gdb_kdump.paging import IMAGE_MAP, IMAGE_SIZE
+from gdb_kdump.wire import Hole, Run
+
+SIGNATURE = b"\x7fELF"
+
+_NO_ADDRESS = (1 << 64) - 1
+_ELF_MANY = 0xFFFF  # PN_XNUM: the number of program headers is in the first section header
+_CORE, _LOAD, _NOTE = 4, 1, 4
+_FLAG_INCOMPLETE = 0x1  # makedumpfile's DUMP_ELF_INCOMPLETE in e_flags
+_PAGE = 4096
+
+
+class ElfCore:
+    """One 64-bit ELF core; raises DumpError when it is something else, or cut off before its memory begins."""
+
+    def __init__(self, file: DumpFile) -> None:
+        self.file = file
+        path = file.path
+        head = file.read(0, 64)
+        if len(head) < 64:
+            raise cut_off(file, 64, "header")
+        order = ">" if head[5] == 2 else "<"
+        kind, self._machine = struct.unpack_from(order + "HH", head, 16)
+        if kind != _CORE:
+            raise DumpError(f"{path} is an ELF program or object (the vmlinux?), not a dump: name the vmcore first")
+        if head[4] != 2:
+            raise DumpError(f"{path} is a 32-bit dump: only x86_64 dumps can be opened")
+        table_at, sections_at = struct.unpack_from(order + "QQ", head, 32)
+        flags, _, entry_size, count = struct.unpack_from(order + "IHHH", head, 48)
+        if count == _ELF_MANY:
+            section = file.read(sections_at, 64)
+            if len(section) < 64:
+                raise cut_off(file, sections_at + 64, "program headers")
+            (count,) = struct.unpack_from(order + "I", section, 44)
+        if entry_size != 56 or not count:
+            raise DumpError(f"{path} has a damaged ELF header: it describes no memory")
+        self.incomplete = bool(flags & _FLAG_INCOMPLETE)
+        """makedumpfile marked the file: it ran out of space, or reached the size that it was given (-L)."""
+        table = file.read(table_at, 56 * count)
+        if len(table) < 56 * count:
+            raise cut_off(file, table_at + 56 * count, "program headers")
+        self.heads: list[tuple[int, int]] = [(0, 64), (table_at, len(table))]
+        """Offsets and sizes of the headers and the notes."""
+        self.phys_base: int | None = None
+        """Where the kernel's image is, as far as a segment says that it is one of the image."""
+        lowest = IMAGE_MAP + IMAGE_SIZE
+        segments = []
+        self.by_address = True
+        """Whether the segments say where in physical memory they are (/proc/kcore's do not)."""
+        described = lost = missing = 0
+        for kind, _, offset, virtual, physical, length, _, _ in struct.iter_unpack(order + "IIQQQQQQ", table):
+            if kind == _NOTE:
+                if not file.has(offset, length):
+                    raise cut_off(file, offset + length, "notes")
+                self.heads.append((offset, length))
+            if kind == _LOAD and length:
+                segments.append((physical, offset, length))
+                self.by_address &= physical != _NO_ADDRESS
+                described += length
+                gone = file.missing(offset, offset + length)
+                lost += -(-gone // _PAGE)
+                missing += gone
+                if IMAGE_MAP <= virtual < lowest and physical != _NO_ADDRESS:
+                    lowest, self.phys_base = virtual, physical - (virtual - IMAGE_MAP)
+        self.pages, self.pages_lost = -(-described // _PAGE), lost
+        self.bytes_missing = missing
+        self._segments = sorted(segments)
+        self._starts = [physical for physical, _, _ in self._segments]
+        # Segments may overlap (the kernel image has one of its own): how far back can one reach?
+        self._reach: list[int] = []
+        furthest = 0
+        for physical, _, length in self._segments:
+            furthest = max(furthest, physical + length)
+            self._reach.append(furthest)
+        self.max_pfn = -(-furthest // _PAGE)
+
+    def read(self, physical: int, size: int) -> list[Run]:
+        """The bytes and holes at a physical address: TRUNCATED where the file ends, FILTERED where no segment is."""
+        runs: list[Run] = []
+        while size:
+            found, length = self._find(physical, size)
+            if isinstance(found, Why):
+                runs.append(Hole(length, found))
+            else:
+                runs.append(self.file.read(found, length))
+            physical += length
+            size -= length
+        return runs
+
+    def _find(self, physical: int, size: int) -> tuple[int | Why, int]:
+        """Where in the file the byte at `physical` is, or why it is not, and how far that goes."""
+        index = bisect_right(self._starts, physical) - 1
+        # What begins later may end a hole, or hold what another segment has lost.
+        following = self._starts[index + 1] - physical if index + 1 < len(self._starts) else size
+        cut: int | None = None
+        while index >= 0 and self._reach[index] > physical:
+            start, offset, length = self._segments[index]
+            within = start + length - physical
+            if within > 0:
+                at, within = offset + physical - start, min(size, within)
+                if self.file.has(at, within):
+                    return at, within
+                if within > 1 and self.file.has(at, 1):
+                    return at, self._available(at, within)
+                cut = min(within, cut or within)
+            index -= 1
+        if cut is not None:
+            return Why.TRUNCATED, min(cut, following) if following > 0 else cut
+        return Why.FILTERED, min(size, following) if following > 0 else size
+
+    def _available(self, at: int, size: int) -> int:
+        """How many of `size` bytes at `at` the file has, the first of which it has."""
+        low, high = 1, size
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if self.file.has(at, middle) else (low, middle - 1)
+        return low

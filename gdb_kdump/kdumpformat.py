@@ -1,0 +1,197 @@
+"""The kdump-compressed format: header, sub header, two bitmaps, page descriptors, page data; as in makedumpfile.
+
+Read here for what libkdumpfile does not say: how many pages the file should have and has not, and which.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from dataclasses import dataclass
+
+from gdb_kdump.dumpfile import DumpFile
+from gdb_kdump.errors import DumpError, Why
+
+SIGNATURES = (b"KDUMP   ", b"DISKDUMP")
+
+_DESCRIPTOR = "QII8x"  # makedumpfile's struct page_desc {off_t offset; u32 size; u32 flags; u64 page_flags}
+_DESCRIPTOR_BYTES = 24
+_DESCRIPTORS_PER_READ = 1 << 16
+_SAMPLE_ABOVE = 10_000_000
+_BITMAP_STEP = 4096  # bytes of bitmap between two remembered page counts
+_STEPS_KEPT = 256  # a MiB of bitmap, which tells of 32 GiB of memory
+_STATUS_INCOMPLETE = 0x8  # makedumpfile's DUMP_DH_COMPRESSED_INCOMPLETE
+_BLOCK_SIZES = (4096, 8192, 16384, 32768, 65536)
+_HEADER_BYTES = 464  # struct disk_dump_header of a 64-bit kernel
+_UTSNAME = slice(12, 12 + 6 * 65)
+
+Places = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Pages whose data is not in the file, and the bytes it lacks; `exact` is false when only a sample was counted."""
+
+    pages: int
+    bytes: int
+    exact: bool
+    at_least: bool
+    """Whether more bytes are missing than can be told, because the descriptors that would tell are missing too."""
+
+
+class Kdump:
+    """One kdump-compressed file; raises DumpError when it is damaged, or cut off before its pages begin."""
+
+    def __init__(self, file: DumpFile) -> None:
+        self.file = file
+        head = file.read(0, 4096)
+        if len(head) < _HEADER_BYTES:
+            raise cut_off(file, 4096, "header")
+        order = "<"
+        if struct.unpack_from("<i", head, 428)[0] not in _BLOCK_SIZES:
+            order = ">"
+        status, self.block, sub_blocks, bitmap_blocks, max_pfn = struct.unpack_from(order + "IiiII", head, 424)
+        if self.block not in _BLOCK_SIZES or sub_blocks < 0:
+            raise DumpError(f"{file.path} has a damaged header: a block size of {self.block} bytes is impossible")
+        self.incomplete = bool(status & _STATUS_INCOMPLETE)
+        """makedumpfile marked the file: it ran out of space, or reached the size that it was given (-L)."""
+        (version,) = struct.unpack_from(order + "i", head, 8)
+        sub = file.read(self.block, 104).ljust(104, b"\0")
+        (split,) = struct.unpack_from(order + "i", sub, 12)
+        self.max_pfn = max_pfn
+        first, end = struct.unpack_from(order + "QQ", sub, 16)
+        if version >= 6:
+            first, end, max_64 = struct.unpack_from(order + "QQQ", sub, 80)
+            self.max_pfn = max_64 or max_pfn
+        self.split = version >= 2 and bool(split)
+        """Whether this is one file of a set that `makedumpfile --split` wrote."""
+        self.first: int = first if self.split else 0
+        self.end: int = min(end, self.max_pfn) if self.split else self.max_pfn
+        """The pages that this file is for: page frame numbers from `first` to before `end`."""
+        # A dump's own name, the same in all files of a set: machine, kernel, memory, and when it crashed.
+        self.identity = head[_UTSNAME] + head[408:424] + struct.pack("<QQ", self.block, self.max_pfn)
+        self._descriptor = struct.Struct(order + _DESCRIPTOR)
+        self._swap = order == ">"
+        bitmap_at = (1 + sub_blocks) * self.block
+        self.bitmap_bytes = bitmap_blocks * self.block
+        self.descriptors_at = bitmap_at + self.bitmap_bytes
+        where = "header" if file.size < bitmap_at else "page bitmaps"
+        if self.descriptors_at > file.size or not (file.whole or file.has(bitmap_at, self.bitmap_bytes)):
+            raise cut_off(file, self.descriptors_at, where)
+        # Diskdump wrote one bitmap of the memory and one of what was dumped; the second tells the descriptors.
+        one_bitmap = -(-max(max_pfn, self.max_pfn) // (8 * self.block)) * self.block
+        self._dumped_at = bitmap_at + (self.bitmap_bytes // 2 if self.bitmap_bytes >= 2 * one_bitmap else 0)
+        self._dumped_bytes = min(-(-self.max_pfn // 8), self.descriptors_at - self._dumped_at)
+        self._steps: dict[int, bytes] = {}
+        self._counts = self._count()
+        self.pages = self._counts[-1]
+        """How many pages were dumped into this file."""
+        self.data_at = self.descriptors_at + _DESCRIPTOR_BYTES * self.pages
+        self.holey = True
+        """Whether data of pages that were dumped may be missing; `lost` finds it out."""
+
+    def dumped_between(self, first: int, end: int) -> int:
+        """How many pages were dumped, into whichever file, with page frame numbers from `first` to before `end`."""
+        steps = range(first // (8 * _BITMAP_STEP), -(-end // (8 * _BITMAP_STEP)))
+        return sum(self._read_bits(step, first, end).bit_count() for step in steps)
+
+    def _count(self) -> list[int]:
+        """How many pages were dumped into this file before each step of the bitmap, and in all."""
+        counts, total = [0], 0
+        for step in range(-(-self._dumped_bytes // _BITMAP_STEP)):
+            total += self._read_bits(step, self.first, self.end).bit_count()
+            counts.append(total)
+        return counts
+
+    def _read_bits(self, step: int, first: int, end: int) -> int:
+        """A step of the bitmap as a number, bit 0 for its first page; only pages from `first` to before `end`."""
+        start = step * _BITMAP_STEP
+        stop = min(start + _BITMAP_STEP, self._dumped_bytes)
+        if stop <= start:
+            return 0
+        bits = int.from_bytes(self.file.read(self._dumped_at + start, stop - start), "little")
+        if start * 8 < first:
+            skip = first - start * 8
+            bits = bits >> skip << skip
+        if stop * 8 > end:
+            bits &= (1 << max(0, end - start * 8)) - 1
+        return bits
+
+    def lost(self) -> Lost:
+        """What of this file's pages is not there."""
+        sampling = -(-self.pages // _SAMPLE_ABOVE)
+        starts = list(range(0, self.pages, _DESCRIPTORS_PER_READ * max(sampling, 1)))
+        if sampling > 1:
+            starts.append(self.pages - _DESCRIPTORS_PER_READ)  # the last are the first to go
+        seen = lost = 0
+        end = self.data_at
+        for start in starts:
+            count = min(_DESCRIPTORS_PER_READ, self.pages - start)
+            at = self.descriptors_at + _DESCRIPTOR_BYTES * start
+            raw = self.file.read(at, _DESCRIPTOR_BYTES * count)
+            words = array("Q", raw[: len(raw) // _DESCRIPTOR_BYTES * _DESCRIPTOR_BYTES])
+            if self._swap:
+                words.byteswap()
+            offsets, sizes = words[0::3], words[1::3]
+            seen += count
+            lost += count - len(offsets)
+            if not offsets:
+                continue
+            largest = max(offsets) + self.block
+            if largest > self.file.size or not min(offsets) or not self.file.whole:
+                for offset, both in zip(offsets, sizes, strict=True):
+                    size = both >> 32 if self._swap else both & 0xFFFFFFFF  # the flags share its word
+                    if not offset or not self.file.has(offset, size):
+                        lost += 1
+                    end = max(end, offset + size)
+        if sampling > 1:
+            lost = lost * self.pages // seen
+        self.holey = bool(lost) or self.incomplete
+        at_least = self.file.missing(self.descriptors_at, self.data_at) > 0
+        return Lost(lost, self.file.missing(self.descriptors_at, end), sampling <= 1, at_least)
+
+    def absent(self, physical: int) -> Why | None:
+        """FILTERED when a page was not dumped, TRUNCATED when it was and its data is not in the file."""
+        places = (
+            self.places(physical) if self.holey else () if self._is_dumped(physical // self.block) else Why.FILTERED
+        )
+        return places if isinstance(places, Why) else None
+
+    def places(self, physical: int) -> Places | Why:
+        """Where the file has what is needed to read a page, offsets and sizes, or why it has not."""
+        pfn = physical // self.block
+        if not self._is_dumped(pfn):
+            return Why.FILTERED
+        step, rest = divmod(pfn, 8 * _BITMAP_STEP)
+        bits = self._read_bits(step, self.first, self.end)
+        index = self._counts[step] + (bits & (1 << rest) - 1).bit_count()
+        descriptor_at = self.descriptors_at + _DESCRIPTOR_BYTES * index
+        if not self.file.has(descriptor_at, _DESCRIPTOR_BYTES):
+            return Why.TRUNCATED
+        offset, size, _ = self._descriptor.unpack(self.file.read(descriptor_at, _DESCRIPTOR_BYTES))
+        if not offset or not self.file.has(offset, size):
+            return Why.TRUNCATED
+        return (descriptor_at, _DESCRIPTOR_BYTES), (offset, size)
+
+    def _is_dumped(self, pfn: int) -> bool:
+        """Whether a page was dumped into this file."""
+        step, rest = divmod(pfn, 8 * _BITMAP_STEP)
+        if not self.first <= pfn < self.end or step >= len(self._counts) - 1:
+            return False
+        if step not in self._steps:
+            if len(self._steps) >= _STEPS_KEPT:
+                self._steps.clear()
+            start = step * _BITMAP_STEP
+            size = min(_BITMAP_STEP, self._dumped_bytes - start)
+            self._steps[step] = self.file.read(self._dumped_at + start, size)
+        bits = self._steps[step]
+        return rest >> 3 < len(bits) and bool(bits[rest >> 3] >> (rest & 7) & 1)
+
+
+def cut_off(file: DumpFile, needed: int, where: str) -> DumpError:
+    """What is said of a file that ends before its first page, in its `where`; it needs `needed` bytes for that."""
+    lacks = file.missing(0, needed)
+    return DumpError(
+        f"{file.path} is truncated: it ends after {file.size:,} bytes, in its {where}, "
+        f"so all of its pages are missing and {lacks:,} bytes of headers; copy it again from where it was made"
+    )
