@@ -55,6 +55,13 @@ class DebugInfo:
             raise MissingDebugInfo(f"symbol {symbol}")
         return found
 
+    def size(self, symbol: str) -> int:
+        """The size of a symbol's object in bytes, as the symbol table has it; raises MissingDebugInfo."""
+        found = self._elf.find_symbol(symbol)
+        if found is None:
+            raise MissingDebugInfo(f"symbol {symbol}")
+        return found.size
+
     def enum_bits(self, enumerator: str) -> int:
         """All bits that the enum with that enumerator defines, or 0 where there is none."""
         symbol = gdb.lookup_static_symbol(enumerator)

@@ -22,11 +22,13 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "sk_buff.users": ("users.refs.counter", "users.counter"),
     # 41c6d650f653 (v4.13) net: convert sock.sk_refcnt from atomic_t to refcount_t
     "sock.refcnt": ("__sk_common.skc_refcnt.refs.counter", "__sk_common.skc_refcnt.counter"),
-    # 14afee4b6092 (v4.13) net: convert sock.sk_wmem_alloc from atomic_t to refcount_t
-    # bdeab9919819 (v2.6.39) inet: Add cork.base
+    # bdc712b4c2ba (v3.0) inet: Decrease overhead of on-stack inet_cork
     "inet_sock.cork_length": ("cork.base.length", "cork.length"),
+    # net: convert sk_buff_fclones.fclone_ref from atomic_t to refcount_t (v4.13)
     "sk_buff_fclones.fclone_ref": ("fclone_ref.refs.counter", "fclone_ref.counter"),
+    # 14afee4b6092 (v4.13) net: convert sock.sk_wmem_alloc from atomic_t to refcount_t
     "sock.wmem_alloc": ("sk_wmem_alloc.refs.counter", "sk_wmem_alloc.counter"),
+    # b178bb3dfc30 (v2.6.38) net: reorder struct sock fields
     "sock.rmem_alloc": ("sk_backlog.rmem_alloc.counter", "sk_rmem_alloc.counter"),
     "sock.lock_owned": ("sk_lock.owned",),
     "sock.family": ("__sk_common.skc_family",),
@@ -49,7 +51,7 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "sk_buff.rb_node": ("rbnode",),
     "sk_buff.rb_parent_color": ("rbnode.__rb_parent_color",),
     "sk_buff.rb_left": ("rbnode.rb_left",),
-    # proc_inum moved into struct ns_common
+    # 435d5f4bb2cc (v3.19) common object embedded into various struct ....ns
     "net.inum": ("ns.inum", "proc_inum"),
     "net.packet_list": ("packet.sklist.first",),
     "net.xdp_list": ("xdp.list.first",),
@@ -57,7 +59,17 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "net.udp_table": ("ipv4.udp_table",),
     "net.unix_buckets": ("unx.table.buckets",),
     "inet_ehash_bucket.first": ("chain.first",),
+    # 05dbc7b59481 (v3.13) tcp/dccp: remove twchain: sockets in TIME_WAIT had a chain of their own
+    "inet_ehash_bucket.tw_first": ("twchain.first",),
+    # 8dbd76e79a16 (v5.5) tcp/dccp: fix possible race __inet_lookup_established()
     "inet_listen_hashbucket.first": ("nulls_head.first", "head.first"),
+    # e341694e3eb5 (v3.17) netlink: Convert netlink_lookup() to use RCU protected hash table
+    "netlink_table.hash_chains": ("hash.table",),
+    "netlink_table.hash_mask": ("hash.mask",),
+    # 15e473046cb6 (v3.7) netlink: Rename pid to portid to avoid confusion
+    "netlink_sock.portid": ("portid", "pid"),
+    "netlink_sock.dst_portid": ("dst_portid", "dst_pid"),
+    "inet_sock.pinet6": ("pinet6",),
     "udp_hslot.first": ("head.first",),
     "inet_connection_sock.accept_head": ("icsk_accept_queue.rskq_accept_head",),
     "inet_connection_sock.accept_tail": ("icsk_accept_queue.rskq_accept_tail",),
@@ -81,7 +93,10 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "prb_desc.state_var": ("state_var.counter",),
     "prb_desc.begin": ("text_blk_lpos.begin",),
     "prb_desc.next": ("text_blk_lpos.next",),
-    "timekeeper.offs_real": ("offs_real", "offs_real.tv64"),
+    # 2456e8553544 (v4.10) ktime: Get rid of the union
+    "timekeeper.offs_real": ("offs_real.tv64", "offs_real"),
+    "timekeeper.monotonic_sec": ("wall_to_monotonic.tv_sec",),
+    # f2485a2dc9f0 (v5.12) elf_prstatus: collect the common part (everything before pr_reg) into a struct
     "elf_prstatus.pid": ("common.pr_pid", "pr_pid"),
     "uts_namespace.release": ("name.release",),
     "uts_namespace.nodename": ("name.nodename",),
@@ -89,7 +104,11 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "uts_namespace.machine": ("name.machine",),
     # 53fbef56e07d (v6.18) mm: introduce memdesc_flags_t
     "page.flags": ("flags.f", "flags"),
+    # 0139aa7b7fa1 (v4.7) mm: rename _count, field of the struct page, to _refcount
     "page.refcount": ("_refcount.counter", "_count.counter"),
+    # 1d798ca3f164 (v4.4) mm: make compound_head() robust
+    "page.compound_head": ("compound_head", "first_page"),
+    "page.lru_prev": ("lru.prev",),
     # 6e292b9be7f4 (v4.18) mm: split page_type out from _mapcount
     "page.page_type": ("page_type", "_mapcount.counter"),
     # 916ac0527837 (v5.2) slub: use slab_list instead of lru
@@ -99,7 +118,8 @@ MEMBERS: dict[str, tuple[str, ...]] = {
 }
 
 # The per-CPU variable that holds the running task, and the member path in it, newest first: current_task moved into
-# pcpu_hot in v6.2 (e57ef2ed97c1 x86: Put hot per CPU variables into a struct) and back out in v6.15.
+# pcpu_hot in v6.2 (e57ef2ed97c1 x86: Put hot per CPU variables into a struct) and back out in v6.15 (a1e4cc0155ad
+# x86/percpu: Move current_task to percpu hot section).
 CURRENT_TASK: tuple[tuple[str, str], ...] = (("current_task", ""), ("pcpu_hot", "current_task"))
 
 # The int that names the CPU that panicked, best first: panic() sets panic_cpu, an oops alone only crashing_cpu.
@@ -115,20 +135,31 @@ SKB_CACHES: tuple[tuple[str, str], ...] = (
     ("skbuff_fclone_cache", ""),
 )
 
-# A static struct timekeeper, newest first: kernel/time/timekeeping.c.
-TIMEKEEPER = ("shadow_timekeeper", "timekeeper")
+# Where the kernel's struct timekeeper is: a static variable, or a member of a static struct tk_data or of the first of
+# several, newest first; kernel/time/timekeeping.c.
+# 22c62b9a84b8 (v6.17) timekeeping: Introduce auxiliary timekeepers
+# 20c7b582e88b (v6.13) timekeeping: Move shadow_timekeeper into tk_core
+TIMEKEEPER: tuple[tuple[str, str], ...] = (
+    ("timekeeper_data", "timekeeper"),
+    ("tk_core", "timekeeper"),
+    ("shadow_timekeeper", ""),
+    ("timekeeper", ""),
+)
 
 # The array of the stack depot's memory, newest first: 961c949b012f (v6.3) lib/stackdepot: rename slab to pool.
 STACK_POOLS = ("stack_pools", "stack_slabs")
 
-# Struct tags that were renamed, newest first: skb_frag_t was an anonymous or `skb_frag_struct` type before bio_vec.
-STRUCTS: dict[str, tuple[str, ...]] = {
+# Struct tags that were renamed, newest first, and a member that tells such a struct from another one of that name.
+STRUCTS: dict[str, tuple[tuple[str, ...], str]] = {
     # 62e32ac3505a (v3.11) printk: rename struct log to struct printk_log
-    "printk_log": ("printk_log", "log"),
-    "skb_frag": ("skb_frag", "bio_vec", "skb_frag_struct"),
-    # d122019bf061 (v5.17) mm: Split slab into its own type
-    "slab": ("slab", "page"),
+    "printk_log": (("printk_log", "log"), "ts_nsec"),
+    # d122019bf061 (v5.17) mm: Split slab into its own type; the allocator SLAB has always had one that is another.
+    "slab": (("slab", "page"), "slab_cache"),
 }
+
+# Structs that are known as the elements of an array: struct bio_vec was the type of fragments from v5.4
+# (8842d285bafa) to v6.8, and is no fragment in the kernels before and after, which have it too.
+ELEMENTS = {"skb_frag": "skb_shared_info.frags"}
 
 
 @dataclass(frozen=True)
@@ -287,9 +318,13 @@ class Layout:
 
     def find_struct(self, tag: str) -> Any:
         """The type of a logical struct tag, or None where no candidate exists."""
-        for candidate in STRUCTS.get(tag, (tag,)):
+        if tag in ELEMENTS:
+            array = self.find_member(ELEMENTS[tag])
+            return None if array is None else array.type.strip_typedefs().target().strip_typedefs()
+        candidates, sign = STRUCTS.get(tag, ((tag,), ""))
+        for candidate in candidates:
             found = self._find_type(f"struct {candidate}")
-            if found is not None:
+            if found is not None and (not sign or find_path(found, sign) is not None):
                 return found
         return None
 
@@ -297,8 +332,16 @@ class Layout:
         """The type of a logical struct tag; raises MissingDebugInfo."""
         found = self.find_struct(tag)
         if found is None:
-            raise MissingDebugInfo(f"struct {tag}", [f"struct {name}" for name in STRUCTS.get(tag, ())])
+            raise MissingDebugInfo(f"struct {tag}", self._struct_names(tag))
         return found
+
+    @staticmethod
+    def _struct_names(tag: str) -> list[str]:
+        """What was looked for where a struct is missing."""
+        if tag in ELEMENTS:
+            return [f"the elements of {ELEMENTS[tag]}"]
+        candidates, sign = STRUCTS.get(tag, ((), ""))
+        return [f"struct {name} with a member {sign}" for name in candidates]
 
     def size(self, tag: str) -> int:
         """sizeof(struct TAG) in bytes; raises MissingDebugInfo."""
@@ -370,12 +413,23 @@ def listening_hash(layout: Layout) -> tuple[int, int | None]:
 
 
 def unix_hash(layout: Layout) -> tuple[Member | None, int]:
-    """The pointer to a network namespace's table of UNIX sockets, None where one table serves all; and its length.
+    """The pointer to a network namespace's table of UNIX sockets, None where one variable serves all; and its length.
 
-    cf2f225e2653 (v6.0) af_unix: Put a socket into a per-netns hash table.  Both tables have 2 * 256 buckets, which
-    include/net/af_unix.h calls UNIX_HASH_SIZE now and 2 * UNIX_HASH_SIZE then.
+    cf2f225e2653 (v6.0) af_unix: Put a socket into a per-netns hash table; include/net/af_unix.h: UNIX_HASH_SIZE.  The
+    variable is an array, of 257 buckets once: 7123aaa3a141 (v3.6) af_unix: speedup /proc/net/unix.
     """
     return layout.find_member("net.unix_buckets"), 512
+
+
+def skb_fclones(layout: Layout) -> tuple[int, int, bool]:
+    """An sk_buff and its fast clone: the offsets of the clone and of their count of references (int) from the first.
+
+    And whether a clone that was freed says so itself, by its `fclone` of 0 (SKB_FCLONE_UNAVAILABLE).
+    d0bf4a9e92b9 (v3.18) net: cleanup and document skb fclone layout: before, they were three objects in a row.
+    """
+    if layout.find_struct("sk_buff_fclones") is not None:
+        return layout.offset("sk_buff_fclones.skb2"), layout.offset("sk_buff_fclones.fclone_ref"), False
+    return layout.size("sk_buff"), 2 * layout.size("sk_buff"), True
 
 
 def orc_types_renumbered(layout: Layout) -> bool:
@@ -420,7 +474,8 @@ def module_regions(layout: Layout) -> list[tuple[int, int]]:
 def module_section(layout: Layout) -> tuple[int, int, int]:
     """An element of module_sect_attrs.attrs: its size, and the offsets of its name (char *) and of its address.
 
-    4b2c11e4aaf7 (v6.14) module: sysfs: Drop 'struct module_sect_attr' put the address into bin_attribute.private.
+    4b2c11e4aaf7 (v6.14) module: sysfs: Drop member 'module_sect_attr::address' put it into bin_attribute.private;
+    34f5ec0f8252 (v6.14) module: sysfs: Drop 'struct module_sect_attr' made it an array of bin_attributes.
     """
     element = layout.member("module_sect_attrs.attrs").type.strip_typedefs().target()
     found = []
@@ -451,14 +506,26 @@ def page_flags(layout: Layout) -> dict[str, int]:
     return {name: 1 << number for number, name in names.items()}
 
 
+def tail_page_flag(layout: Layout) -> int:
+    """The bit of page.flags that says that page.compound_head leads to the head of a compound page.
+
+    0 where page.compound_head says it itself, by its bit 0: 1d798ca3f164 (v4.4) mm: make compound_head() robust.
+    """
+    is_marked = layout.member("page.compound_head").path == "compound_head"
+    return 0 if is_marked else page_flags(layout).get("tail", 0)
+
+
 def page_types(layout: Layout) -> dict[str, tuple[int, int]]:
     """The kinds of pages that page.page_type tells: name to (mask, value) with page_type & mask == value.
 
     4ffca5a96678 (v6.12) mm: support only one page_type per page: a number in the top byte;
     8db00ad56461 (v6.11) mm: allow reuse of the lower 16 bit: bits, each cleared where it holds, in an enum;
     46df8e73a4a3 (v6.10) mm: free up PG_slab: the same with macros, and no slab bit in page.flags any more;
-    6e292b9be7f4 (v4.18) mm: split page_type out from _mapcount.
+    6e292b9be7f4 (v4.18) mm: split page_type out from _mapcount: before, a free page had the _mapcount
+    PAGE_BUDDY_MAPCOUNT_VALUE, which is -128 since ef2b4b95a63a (v2.6.38) mm: PageBuddy and mapcount robustness.
     """
+    if layout.member("page.page_type").path == "_mapcount.counter":
+        return {"buddy": (0xFFFFFFFF, -128 & 0xFFFFFFFF)}
     types = enumerators(layout, "pagetype")
     numbers = {name: number for name, number in types.items() if name.startswith("PGTY_")}
     if numbers:
@@ -474,12 +541,13 @@ def compound_order(layout: Layout) -> int | None:
     """The byte offset, from the head page, of the byte that has the order of a compound page; None where unknown.
 
     ebc1baf5c9b4 (v6.6) mm: free up a word in the first tail page: the low byte of the first tail page's flags;
-    1c5509be58f6 (v6.3) mm: remove 'First tail page' members from struct page.
+    1c5509be58f6 (v6.3) mm: remove 'First tail page' members from struct page;
+    mm: add fields for compound destructor and order into struct page (v4.0): page[1].lru.prev, before.
     """
     if layout.find_member("page.compound_order") is not None:
         return layout.size("page") + layout.offset("page.compound_order")
     if layout.find_struct("folio") is None:
-        return None
+        return layout.size("page") + layout.offset("page.lru_prev")
     candidates = (find_path(layout.struct("folio"), path) for path in ("_folio_order", "_flags_1.f", "_flags_1"))
     found = next((member for member in candidates if member is not None), None)
     return None if found is None else found.offset
@@ -488,7 +556,7 @@ def compound_order(layout: Layout) -> int | None:
 def slab_flags(layout: Layout) -> dict[str, int]:
     """The masks of kmem_cache.flags by their names without SLAB_; include/linux/slab.h, mm/slub.c.
 
-    cc61eb851acd (v6.9) mm, slab: use an enum to define SLAB_ cache creation flags: numbers of bits that depend on the
+    cc61eb851c9a (v6.9) mm, slab: use an enum to define SLAB_ cache creation flags: numbers of bits that depend on the
     configuration; before that the values were fixed.
     """
     numbers = enumerators(layout, "_slab_flag_bits")
@@ -520,7 +588,7 @@ _FIXED_SLAB_FLAGS = {
 def skb_zerocopy(layout: Layout) -> tuple[str, int]:
     """The member of skb_shared_info that says that the sk_buff is a zerocopy one, and the bit that does.
 
-    06b4feb37e64 (v5.12) net: group skb_shinfo zerocopy related bits together moved SKBTX_DEV_ZEROCOPY (bit 3 of
+    06b4feb37e64 (v5.12) net: group skb_shinfo zerocopy related bits together. moved SKBTX_DEV_ZEROCOPY (bit 3 of
     tx_flags) to SKBFL_ZEROCOPY_ENABLE (bit 0 of flags).
     """
     return ("flags", 1) if layout.find_member("skb_shared_info.flags") is not None else ("tx_flags", 8)

@@ -126,18 +126,24 @@ def test_a_member_that_moved_is_found_where_it_is(in_gdb: InGdb, compile_types: 
     assert in_gdb(unpack, "sk_buff", ["users"], data, 0, elf=compile_types(USERS[kernel])) == [-1]
 
 
+# Every kernel has a struct bio_vec, but in some it is no fragment, and its members stand in another order.
+BIO_VEC = "struct page; struct bio_vec { struct page *bv_page; unsigned bv_len, bv_offset; };"
 FRAGS = {
-    "v4": "struct page; struct skb_frag_struct { struct { struct page *p; } page; unsigned page_offset, size; };",
-    "v5.4": "struct page; struct bio_vec { struct page *bv_page; unsigned bv_len, bv_offset; };",
-    "v6.9": "typedef unsigned long netmem_ref; struct skb_frag { netmem_ref netmem; unsigned len, offset; };",
+    "v4": "struct skb_frag_struct { struct { struct page *p; } page; unsigned page_offset, size; };"
+    " typedef struct skb_frag_struct skb_frag_t;",
+    "v5.4": "typedef struct bio_vec skb_frag_t;",
+    "v6.9": "typedef unsigned long netmem_ref;"
+    " typedef struct skb_frag { netmem_ref netmem; unsigned len, offset; } skb_frag_t;",
 }
+SHINFO = "struct skb_shared_info { unsigned char nr_frags; skb_frag_t frags[17]; };"
 
 
 @pytest.mark.parametrize("kernel", FRAGS)
 def test_a_fragment_has_had_three_names(in_gdb: InGdb, compile_types: Compile, kernel: str) -> None:
     second, third = (100, 200) if kernel == "v4" else (200, 100)
     data = struct.pack("<QII", 0xFFFFEA0000001000, second, third).hex()
-    values = in_gdb(unpack, "skb_frag", ["page", "offset", "size"], data, 0, elf=compile_types(FRAGS[kernel]))
+    program = compile_types(f"{BIO_VEC} {FRAGS[kernel]} {SHINFO}")
+    values = in_gdb(unpack, "skb_frag", ["page", "offset", "size"], data, 0, elf=program)
     assert values == [0xFFFFEA0000001000, 100, 200]
 
 
@@ -164,7 +170,13 @@ def meaning(question: str, tag: str) -> Any:
 
     from gdb_kdump import layout
 
-    return getattr(layout, question)(layout.Layout(gdb.lookup_type))
+    def find_type(name: str) -> gdb.Type | None:
+        try:
+            return gdb.lookup_type(name)
+        except gdb.error:
+            return None
+
+    return getattr(layout, question)(layout.Layout(find_type))
 
 
 @pytest.mark.parametrize(("kernel", "renumbered"), [("2 bits", False), ("3 bits", True)])
@@ -199,7 +211,7 @@ def test_what_is_missing_is_named_with_what_was_tried(in_gdb: InGdb, compile_typ
             return gdb.lookup_type("struct sk_buff") if name == "struct sk_buff" else None
 
         said = []
-        for ask, name in ((Layout.member, "sk_buff.users"), (Layout.struct, "skb_frag")):
+        for ask, name in ((Layout.member, "sk_buff.users"), (Layout.struct, "slab")):
             try:
                 ask(Layout(find_type), name)
             except MissingDebugInfo as error:
@@ -208,7 +220,57 @@ def test_what_is_missing_is_named_with_what_was_tried(in_gdb: InGdb, compile_typ
 
     member, tag = in_gdb(missing, elf=compile_types("struct sk_buff { int len; };"))
     assert "sk_buff.users.refs.counter" in member and "sk_buff.users.counter" in member
-    assert "struct skb_frag" in tag and "struct bio_vec" in tag and "struct skb_frag_struct" in tag
+    assert "struct slab with a member slab_cache" in tag and "struct page with a member slab_cache" in tag
+
+
+SLABS = {
+    "SLUB before v5.17": ("struct page { void *slab_cache; struct slab *slab_page; };", "page"),
+    "SLUB today": ("struct page { long flags; }; struct slab { void *slab_cache; };", "slab"),
+    "SLAB": ("struct page { void *slab_cache; }; struct slab { void *s_mem; unsigned inuse; };", "page"),
+    "SLAB before v3.8": ("struct page { long flags; }; struct slab { void *s_mem; unsigned inuse; };", None),
+}
+
+
+@pytest.mark.parametrize("kernel", SLABS)
+def test_a_struct_slab_is_one_that_says_whose_it_is(in_gdb: InGdb, compile_types: Compile, kernel: str) -> None:
+    """The allocator SLAB has another struct of that name, and kernels without any have pointers to one."""
+
+    def tag() -> str | None:
+        import gdb
+
+        from gdb_kdump.layout import Layout
+
+        def find_type(name: str) -> gdb.Type | None:
+            try:
+                return gdb.lookup_type(name)
+            except gdb.error:
+                return None
+
+        found = Layout(find_type).find_struct("slab")
+        return None if found is None else found.tag
+
+    source, expected = SLABS[kernel]
+    assert in_gdb(tag, elf=compile_types(source)) == expected
+
+
+# A free page as each kernel marks it, and what the mark of the others is there: nothing.
+BUDDIES = {
+    "v3.10": ("struct page { union { struct { int counter; } _mapcount; }; };", -128, -129),
+    "v4.18": ("struct page { union { struct { int counter; } _mapcount; unsigned page_type; }; };", -129, -128),
+    "v6.12": (
+        "struct page { union { struct { int counter; } _mapcount; unsigned page_type; }; };"
+        "enum pagetype { PGTY_buddy = 0xf0, PGTY_slab = 0xf5 } kind;",
+        0xF0000000,
+        -129,
+    ),
+}
+
+
+@pytest.mark.parametrize("kernel", BUDDIES)
+def test_a_free_page_has_been_marked_in_three_ways(in_gdb: InGdb, compile_types: Compile, kernel: str) -> None:
+    source, right, wrong = BUDDIES[kernel]
+    mask, value = in_gdb(meaning, "page_types", "", elf=compile_types(source))["buddy"]
+    assert right & mask == value and wrong & mask != value and -1 & mask != value
 
 
 def test_chosen_names_the_row_that_won(in_gdb: InGdb, compile_types: Compile) -> None:

@@ -73,18 +73,20 @@ def rhashtable(session: Session, table: int, problems: list[str]) -> Iterator[in
     What is broken goes to `problems`.  Raises Unreadable for the struct itself.
     """
     memory, layout = session.memory, session.layout
-    buckets, nest = layout.offset("bucket_table.buckets"), layout.offset("bucket_table.nest")
+    buckets = layout.offset("bucket_table.buckets")
+    # 40137906c5f5 (v4.11) rhashtable: Add nested tables
+    nest, future = layout.find_member("bucket_table.nest"), layout.find_member("bucket_table.future_tbl")
     tables: list[int] = []
     current = memory.ptr(table + layout.offset("rhashtable.tbl"))
     while current and current not in tables and len(tables) < _MAX_TABLES:
         tables.append(current)
         try:
-            if memory.u32(current + nest):
+            if nest is not None and memory.u32(current + nest.offset):
                 problems.append(f"the hash table at 0x{current:016x} is nested (the kernel was short of memory)")
             else:
                 count = memory.u32(current + layout.offset("bucket_table.size"))
                 yield from _rhash_chains(session, current + buckets, count, problems)
-            current = memory.ptr(current + layout.offset("bucket_table.future_tbl"))
+            current = memory.ptr(current + future.offset) if future is not None else 0
         except (Unreadable, Corrupt) as error:
             problems.append(str(error))
             return

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gdb_kdump.errors import MissingDebugInfo, Unreadable, Why
-from gdb_kdump.layout import compound_order, page_flags, page_types
+from gdb_kdump.layout import compound_order, page_flags, page_types, tail_page_flag
 from gdb_kdump.paging import IMAGE_MAP, IMAGE_SIZE
 from gdb_kdump.session import Session, direct_map
 from gdb_kdump.wire import MAX_READ, Hole
@@ -16,7 +16,7 @@ PAGE_SIZE = 1 << PAGE_SHIFT
 _VMEMMAP = 0xFFFFEA0000000000  # where the kernel does not move it; Documentation/arch/x86/x86_64/mm.rst
 _SECTION_PAGES = 1 << 15  # arch/x86/include/asm/sparsemem.h: SECTION_SIZE_BITS is 27 on 64-bit
 _MAX_ORDER = 10
-_HEAD = 1  # the bit of compound_head that marks a tail page
+_TAIL = 1  # the bit of compound_head that marks a tail page
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class Pages:
         self._flags = page_flags(layout)
         self._types = page_types(layout)
         self._head_flag = self._flags.get("head", 0)
+        self._tail_flag = tail_page_flag(layout)
         self._reserved_flag = self._flags.get("reserved", 0)
         # Where a page type says so, no flag does: 46df8e73a4a3 (v6.10) mm: free up PG_slab.
         self._slab_flag = self._flags.get("slab", 0)
@@ -107,9 +108,9 @@ class Pages:
         page = self.page_of(addr)
         if page is None:
             return None
-        flags, page_type, compound, _ = self._read(page)
-        if compound & _HEAD:
-            page = compound - _HEAD
+        flags, page_type, head, _ = self._read(page)
+        if head:
+            page = head
             if not self.is_page(page):
                 return None
             flags, page_type, _, _ = self._read(page)
@@ -123,10 +124,11 @@ class Pages:
         page = self.page_of(addr)
         if page is None:
             return None
-        head, (flags, page_type, compound, refcount) = page, self._read(page)
-        if compound & _HEAD and self.is_page(compound - _HEAD):
-            head = compound - _HEAD
+        flags, page_type, head, refcount = self._read(page)
+        if head and self.is_page(head):
             flags, page_type, _, refcount = self._read(head)
+        else:
+            head = page
         order, kind = self._order_of(head, flags), self._kind(flags, page_type)
         if not kind and not refcount and head == page:
             head, order, kind = self._free_block(page)
@@ -134,8 +136,13 @@ class Pages:
         return Page(page, head, self.pfn_of(page), self.address_of(head), order, names, refcount, kind)
 
     def _read(self, page: int) -> tuple[int, int, int, int]:
+        """The flags, the page type, the head where it is a tail page (else 0), and the reference count."""
         flags, page_type, compound, refcount = self._page.unpack_from(*self._memory.block(page, self._page.span))
-        return flags, page_type & 0xFFFFFFFF, compound, refcount
+        if self._tail_flag:
+            head = compound if flags & self._tail_flag else 0
+        else:
+            head = compound - _TAIL if compound & _TAIL else 0
+        return flags, page_type & 0xFFFFFFFF, head, refcount
 
     def _is_slab(self, flags: int, page_type: int) -> bool:
         mask, value = self._slab_type

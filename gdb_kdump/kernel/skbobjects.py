@@ -8,12 +8,13 @@ from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.percpu import PerCpu
 from gdb_kdump.kernel.places import Places
 from gdb_kdump.kernel.slab import Slabs
+from gdb_kdump.layout import skb_fclones
 from gdb_kdump.rules.slabrecords import UNKNOWN
 from gdb_kdump.session import Session
 
 # What takes the truesize of an sk_buff back from its writer's sk_wmem_alloc when it is freed.
 _WRITERS = ("sock_wfree", "__sock_wfree", "tcp_wfree", "unix_wfree", "unix_destruct_scm", "tpacket_destruct_skb")
-_SKB_FCLONE_CLONE = 2  # include/linux/skbuff.h: the same number since v3.19
+_SKB_FCLONE_CLONE = 2  # include/linux/skbuff.h: always the same number
 
 
 class SkbObjects:
@@ -72,17 +73,20 @@ class SkbObjects:
         """The sk_buffs in one object that are in use; net/core/skbuff.c: skb_clone, kfree_skbmem.
 
         An fclone pair with one reference is the original alone, unless it was cloned: then nobody can tell which of
-        the two was freed.
+        the two was freed, but in kernels where a clone says that it was.
         """
         if not is_pair:
             yield start
             return
-        layout = self._layout
-        second = start + layout.offset("sk_buff_fclones.skb2")
-        if self._memory.s32(start + layout.offset("sk_buff_fclones.fclone_ref")) > 1:
+        clone_at, references_at, clone_tells = skb_fclones(self._layout)
+        second = start + clone_at
+        is_cloned = self._fclone.unpack_from(*self._memory.block(second, self._fclone.span)) == (_SKB_FCLONE_CLONE,)
+        if self._memory.s32(start + references_at) > 1:
             yield from (start, second)
-        elif self._fclone.unpack_from(*self._memory.block(second, self._fclone.span)) != (_SKB_FCLONE_CLONE,):
+        elif not is_cloned:
             yield start
+        elif clone_tells:
+            yield second
 
     def _waiting(self) -> set[int]:
         """The sk_buffs that NAPI keeps for its next packets; net/core/skbuff.c: napi_skb_cache_get."""

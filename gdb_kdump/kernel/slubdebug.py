@@ -97,7 +97,7 @@ class SlubDebug:
         return tuple(tracks)
 
     def _stack(self, track: int) -> tuple[int, ...]:
-        """The stack of a track: 788691464c29 (v5.19) mm/slub: use stackdepot to save stack trace in objects."""
+        """The stack of a track: 5cf909c553e9 (v5.19) mm/slub: use stackdepot to save stack trace in objects."""
         handle = self._layout.find_member("track.handle")
         if handle is not None:
             return self._session.once(StackDepot).find(self._memory.u32(track + handle.offset)) or ()

@@ -79,7 +79,9 @@ class SockNames:
             local: str = str(ipaddress.IPv4Address(local4.to_bytes(4, "little")))
             peer: str = str(ipaddress.IPv4Address(peer4.to_bytes(4, "little")))
         else:
-            local, peer = (self._ipv6(sock.sock, name) for name in ("sock.v6_rcv_saddr", "sock.v6_daddr"))
+            has_addresses = sock.is_full or self._layout.find_member("sock.v6_daddr") is not None
+            names = ("sock.v6_rcv_saddr", "sock.v6_daddr") if has_addresses else ()
+            local, peer = [self._ipv6(sock.sock, name) for name in names] or ("[?]", "[?]")
         peer_port = _swapped(peer_port)
         connected = peer_port or peer not in ("0.0.0.0", "[::]")
         return f"{local}:{port}", f"{peer}:{peer_port}" if connected else ""
@@ -87,7 +89,9 @@ class SockNames:
     def _ipv6(self, sock: int, name: str) -> str:
         member = self._layout.find_member(name)
         if member is None:
-            return "[?]"
+            # efe4208f47f9 (v3.13) ipv6: make lookups simpler and faster: the addresses were in struct ipv6_pinfo.
+            sock = self._memory.ptr(sock + self._layout.offset("inet_sock.pinet6"))
+            member = self._layout.member(f"ipv6_pinfo.{name.removeprefix('sock.v6_')}")
         address = ipaddress.IPv6Address(self._memory.read(sock + member.offset, 16))
         return f"[{address}]"
 

@@ -56,12 +56,15 @@ class SockTables:
         """Established, TIME_WAIT and half-open sockets (ehash) and listening ones; include/net/inet_hashtables.h."""
         tables = self._tables(symbol, "net.tcp_hashinfo", nets)
         memory, layout = self._memory, self._layout
-        bucket = layout.size("inet_ehash_bucket"), layout.offset("inet_ehash_bucket.first")
+        size = layout.size("inet_ehash_bucket")
+        heads = [layout.member("inet_ehash_bucket.first"), layout.find_member("inet_ehash_bucket.tw_first")]
+        buckets = [(size, head.offset) for head in heads if head is not None]
         for info in tables:
             table = memory.ptr(info + layout.offset("inet_hashinfo.ehash"))
             count = memory.u32(info + layout.offset("inet_hashinfo.ehash_mask")) + 1
             if table:
-                yield from self._socks(chained(self._session, table, count, *bucket, problems), self._nulls_node)
+                for chains in buckets:
+                    yield from self._socks(chained(self._session, table, count, *chains, problems), self._nulls_node)
             listening, slots = listening_hash(layout)
             if slots is None:
                 first = memory.ptr(info + listening)
@@ -103,6 +106,7 @@ class SockTables:
         buckets, count = unix_hash(self._layout)
         if buckets is None:
             tables = [self._session.debuginfo.address("unix_socket_table")]
+            count = self._session.debuginfo.size("unix_socket_table") // 8
         else:
             tables = [self._memory.ptr(net + buckets.offset) for net in nets]
         for table in filter(None, dict.fromkeys(tables)):
@@ -113,13 +117,24 @@ class SockTables:
         layout = self._layout
         table = self._memory.ptr(self._session.debuginfo.address("nl_table"))
         size, groups = layout.size("netlink_table"), layout.offset("netlink_table.mc_list")
-        node, bound = layout.offset("netlink_sock.node"), layout.offset("sock.bind_node")
+        bound = layout.offset("sock.bind_node")
         for family in range(_MAX_LINKS):
             entry = table + family * size
-            yield from self._socks(
-                rhashtable(self._session, entry + layout.offset("netlink_table.hash"), problems), node
-            )
+            yield from self._netlink_bound(entry, problems)
             yield from self._socks(chained(self._session, entry + groups, 1, 8, 0, problems), bound)
+
+    def _netlink_bound(self, entry: int, problems: list[str]) -> Iterator[int]:
+        """The bound sockets of one netlink family: an rhashtable, in older kernels an array of hlist heads."""
+        layout, memory = self._layout, self._memory
+        chains = layout.find_member("netlink_table.hash_chains")
+        if chains is None:
+            nodes = rhashtable(self._session, entry + layout.offset("netlink_table.hash"), problems)
+            yield from self._socks(nodes, layout.offset("netlink_sock.node"))
+            return
+        table = memory.ptr(entry + chains.offset)
+        if table:  # a family that nobody has registered has none
+            count = memory.u32(entry + layout.offset("netlink_table.hash_mask")) + 1
+            yield from self._socks(chained(self._session, table, count, 8, 0, problems), self._node)
 
     def _per_net(self, name: str, nets: list[int], problems: list[str]) -> Iterator[int]:
         """A list of sockets in each struct net: packet.sklist, xdp.list."""

@@ -9,8 +9,10 @@ from gdb_kdump.kernel.panic import Panic
 from gdb_kdump.kernel.percpu import PerCpu
 from gdb_kdump.kernel.registers import Registers
 from gdb_kdump.kernel.tasks import Task
-from gdb_kdump.layout import TIMEKEEPER
+from gdb_kdump.layout import TIMEKEEPER, find_path
 from gdb_kdump.session import Session
+
+_U64 = (1 << 64) - 1
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,12 @@ def _date(session: Session) -> int | None:
 
 def _uptime(session: Session) -> int | None:
     """Seconds since boot without suspend; kernel/time/timekeeping.c: ktime_get_seconds."""
-    return _timekeeper(session, "ktime_sec")
+    noted = _timekeeper(session, "ktime_sec")
+    if noted is not None:
+        return noted
+    # Kernels before v3.19 do not keep it.
+    wall, offset = _timekeeper(session, "xtime_sec"), _timekeeper(session, "monotonic_sec")
+    return None if wall is None or offset is None else (wall + offset) & _U64
 
 
 def wall_clock_offset(session: Session) -> int | None:
@@ -76,10 +83,20 @@ def wall_clock_offset(session: Session) -> int | None:
 
 
 def _timekeeper(session: Session, member: str) -> int | None:
-    layout, find = session.layout, session.debuginfo.find_address
     try:
-        offset = layout.offset(f"timekeeper.{member}")
-        keeper = next((found for found in map(find, TIMEKEEPER) if found is not None), None)
+        offset, keeper = session.layout.offset(f"timekeeper.{member}"), _find_timekeeper(session)
         return session.memory.u64(keeper + offset) if keeper is not None else None
     except (Unreadable, MissingDebugInfo):
         return None
+
+
+def _find_timekeeper(session: Session) -> int | None:
+    """The address of the kernel's struct timekeeper, or None."""
+    for symbol, path in TIMEKEEPER:
+        address = session.debuginfo.find_address(symbol)
+        holder = session.layout.find_struct("tk_data") if path else None
+        if address is None or (path and holder is None):
+            continue
+        member = find_path(holder, path) if path else None
+        return address + (member.offset if member is not None else 0)
+    return None
