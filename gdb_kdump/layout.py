@@ -524,9 +524,10 @@ def page_types(layout: Layout) -> dict[str, tuple[int, int]]:
     6e292b9be7f4 (v4.18) mm: split page_type out from _mapcount: before, a free page had the _mapcount
     PAGE_BUDDY_MAPCOUNT_VALUE, which is -128 since ef2b4b95a63a (v2.6.38) mm: PageBuddy and mapcount robustness.
     """
-    if layout.member("page.page_type").path == "_mapcount.counter":
-        return {"buddy": (0xFFFFFFFF, -128 & 0xFFFFFFFF)}
     types = enumerators(layout, "pagetype")
+    place = layout.find_member("page.page_type")
+    if not types and place is not None and place.path == "_mapcount.counter":
+        return {"buddy": (0xFFFFFFFF, -128 & 0xFFFFFFFF)}
     numbers = {name: number for name, number in types.items() if name.startswith("PGTY_")}
     if numbers:
         return {name.removeprefix("PGTY_"): (0xFF << 24, number << 24) for name, number in numbers.items()}
