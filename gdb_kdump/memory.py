@@ -1,7 +1,7 @@
 """The dump's memory as our own commands read it: a cache of pages over the bulk channel.
 
-Two pages are fetched when one is touched out of the blue, because the server must decompress every page that it sends
-(18 µs, as long as the round trip); after a page that we already have come up to 16, because then somebody is walking.
+Four pages are fetched when one is touched out of the blue: to decompress the others costs less than another round
+trip, and most objects have a neighbour. After a page that we already have come up to 16: somebody is walking then.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gdb_kdump.wire import ADDRESS, MAX_NODES, MAX_READ, Hole
 _SHIFT = 12
 _PAGE = 1 << _SHIFT
 _TOP = 1 << 64
-_FIRST_TOUCH = 2 * _PAGE  # one page costs a round trip's worth of decompression; most objects have a neighbour
+_FIRST_TOUCH = 4 * _PAGE
 _MAX_HOLES = 1 << 18
 _CACHE_BYTES = 96 << 20
 _SHORT = 32  # nodes of a list
