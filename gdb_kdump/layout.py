@@ -548,7 +548,8 @@ def compound_order(layout: Layout) -> int | None:
     if layout.find_member("page.compound_order") is not None:
         return layout.size("page") + layout.offset("page.compound_order")
     if layout.find_struct("folio") is None:
-        return layout.size("page") + layout.offset("page.lru_prev")
+        order = layout.find_member("page.lru_prev")
+        return None if order is None else layout.size("page") + order.offset
     candidates = (find_path(layout.struct("folio"), path) for path in ("_folio_order", "_flags_1.f", "_flags_1"))
     found = next((member for member in candidates if member is not None), None)
     return None if found is None else found.offset
