@@ -48,7 +48,7 @@ SKB is a GDB expression (in parentheses when it has spaces), or hex digits witho
 is neither, and is listed apart.  $_kfindings is set to the number of corrupt findings."""
     options = (
         Option("--sock", "every queue of that socket, and every sk_buff on it", "SOCK"),
-        Option("--all", "every socket, per-CPU backlog and allocated sk_buff of the system"),
+        Option("--all", "every socket, qdisc, backlog and allocated sk_buff of the system"),
     )
 
     def read(self, session: Session, arguments: Arguments) -> Judged:

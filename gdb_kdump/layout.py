@@ -73,6 +73,13 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "udp_hslot.first": ("head.first",),
     "inet_connection_sock.accept_head": ("icsk_accept_queue.rskq_accept_head",),
     "inet_connection_sock.accept_tail": ("icsk_accept_queue.rskq_accept_tail",),
+    # The chains of neighbours are hlists since v6.13.
+    "neighbour.node": ("hash", "next"),
+    "neigh_hash_table.buckets": ("hash_heads", "hash_buckets"),
+    # gro_node took GRO's members out of napi_struct in v6.15
+    "napi_struct.gro_hash": ("gro.hash", "gro_hash"),
+    "napi_struct.rx_list": ("gro.rx_list", "rx_list"),
+    "Qdisc.qlen": ("q.qlen",),
     "skb_shared_info.dataref": ("dataref.counter",),
     # 21d2e6737c97 (v6.9) net: add netmem to skb_frag_t; 8842d285bafa (v5.4) net: Convert skb_frag_t to bio_vec
     "skb_frag.page": ("netmem", "bv_page", "page.p", "page"),
@@ -387,6 +394,23 @@ def skb_end_is_offset(layout: Layout) -> bool:
     return member.size < layout.member("sk_buff.head").size
 
 
+def spinlock_word(layout: Layout) -> tuple[Member | None, bool]:
+    """What in a spinlock_t tells whether it is held, None where nothing does; and whether it is two tickets.
+
+    Tickets differ while it is held, all else is then not 0: cfd8983f03c7 (v4.16) locking: Remove ticket (spin)lock
+    implementation; on real-time kernels the word is the owner of an rt_mutex.
+    """
+    for path in ("rlock.raw_lock.val.counter", "lock.rtmutex.owner", "lock.owner"):
+        found = find_path(layout.struct("spinlock"), path)
+        if found is not None:
+            return found, False
+    for path in ("rlock.raw_lock.head_tail", "rlock.raw_lock.slock", "raw_lock.slock"):
+        found = find_path(layout.struct("spinlock"), path)
+        if found is not None:
+            return found, True
+    return None, False
+
+
 def skb_queue_is_tree(member: Member) -> bool:
     """Whether a queue of sk_buffs is a red-black tree, as tcp_sock.out_of_order_queue is, or a struct sk_buff_head.
 
@@ -438,6 +462,33 @@ def orc_types_renumbered(layout: Layout) -> bool:
     fb799447ae29 (v6.4) x86,objtool: Split UNWIND_HINT_EMPTY in two.
     """
     return layout.member("orc_entry.type").bit_size > 2
+
+
+def qdisc_private(layout: Layout) -> int:
+    """Where a qdisc's own data begin, as an offset from its struct Qdisc; include/net/pkt_sched.h: qdisc_priv.
+
+    Since v5.8 they have a member; before, they stood behind the struct, aligned to 64 bytes (QDISC_ALIGNTO).
+    """
+    member = layout.find_member("Qdisc.privdata")
+    return member.offset if member is not None else -(-layout.size("Qdisc") // 64) * 64
+
+
+def fragment_tables(layout: Layout) -> list[tuple[str, int, bool, int]]:
+    """Where a struct net keeps the fragments of IP packets: (family, offset in it, whether a pointer stands there,
+    offset of the rhashtable from there).
+
+    4907abc605e3 (v5.3) net: dynamically allocate fqdir structures; before, a struct netns_frags was embedded, which had
+    no rhashtable before 648700f76b03 (v4.17) inet: frags: use rhashtables for reassembly units.
+    """
+    found = []
+    for family, member in (("IPv4", "ipv4"), ("IPv6", "ipv6")):
+        pointer = find_path(layout.struct("net"), f"{member}.fqdir")
+        embedded = find_path(layout.struct("net"), f"{member}.frags")
+        if pointer is not None and layout.find_struct("fqdir") is not None:
+            found.append((family, pointer.offset, True, layout.offset("fqdir.rhashtable")))
+        elif embedded is not None and find_path(embedded.type, "rhashtable") is not None:
+            found.append((family, embedded.offset, False, layout.offset("netns_frags.rhashtable")))
+    return found
 
 
 def max_skb_frags(layout: Layout) -> int:

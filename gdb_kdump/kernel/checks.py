@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable, Why
 from gdb_kdump.kernel.pages import PAGE_SHIFT
@@ -11,6 +11,7 @@ from gdb_kdump.kernel.skbobjects import SkbObjects
 from gdb_kdump.kernel.skbuff import Skbs
 from gdb_kdump.kernel.slab import Slabs
 from gdb_kdump.kernel.sock import AF_NETLINK, AF_PACKET, AF_UNIX, Sock, Socks
+from gdb_kdump.kernel.spinlocks import Spinlocks
 from gdb_kdump.rules import judge_queue, judge_skb, judge_sock
 from gdb_kdump.rules.findings import CORRUPT, Finding, verdict
 from gdb_kdump.rules.records import Hole, Queue, Skb
@@ -53,6 +54,7 @@ class Checks:
             "sock", ("lock_owned", "sk_wmem_queued", "wmem_alloc", "rmem_alloc", "sk_forward_alloc")
         )
         self._sk = session.layout.unpacker("sk_buff", ("sk",))
+        self._lock = session.layout.offset("sk_buff_head.lock")
         self._judged_slabs: set[int] = set()
         self._judged_pages: set[int] = set()  # the numbers of pages of those slabs
         # Of those that are not sound: there can be hundreds of thousands, and they are seldom asked for twice.
@@ -128,9 +130,15 @@ class Checks:
 
     def queues(self, queues: list[Queue]) -> Checked:
         """The linkage of some queues."""
-        findings = [finding for queue in queues for finding in judge_queue(queue)]
+        findings = [finding for queue in queues for finding in judge_queue(self._with_lock(queue))]
         holes = [queue.hole for queue in queues if queue.hole is not None]
         return Checked(0, len(queues), tuple(findings), tuple(holes))
+
+    def _with_lock(self, queue: Queue) -> Queue:
+        """The same with whether somebody held its lock, which only a queue whose count is wrong is asked for."""
+        if queue.kind != "list" or queue.qlen == len(queue.nodes):
+            return queue
+        return replace(queue, is_busy=self._session.once(Spinlocks).is_held(queue.head + self._lock))
 
     def all_skbs(self, addresses: list[int]) -> Checked:
         """Several sk_buffs, each once."""

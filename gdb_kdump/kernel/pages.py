@@ -55,7 +55,7 @@ class Pages:
         self._session = session
         self._memory = memory = session.memory
         layout, find = session.layout, session.debuginfo.find_address
-        self._page = layout.unpacker("page", ("flags", "page_type", "compound_head", "refcount"))
+        self._page = layout.unpacker("page", ("flags", "compound_head", "page_type", "refcount"))
         self._size: int = layout.size("page")
         self._private = layout.offset("page.private")
         self._order = compound_order(layout)
@@ -137,7 +137,7 @@ class Pages:
 
     def _read(self, page: int) -> tuple[int, int, int, int]:
         """The flags, the page type, the head where it is a tail page (else 0), and the reference count."""
-        flags, page_type, compound, refcount = self._page.unpack_from(*self._memory.block(page, self._page.span))
+        flags, compound, page_type, refcount = self._page.unpack_from(*self._memory.block(page, self._page.span))
         if self._tail_flag:
             head = compound if flags & self._tail_flag else 0
         else:

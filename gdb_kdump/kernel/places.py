@@ -32,11 +32,10 @@ class Places:
         if self._pages is None or self._slabs is None:
             return _UNKNOWN
         try:
-            found = self._slabs.find_object(addr)
+            found = self._slabs.find_state(addr)
             if found is not None:
-                cache = found.cache
-                is_skb = cache.addr in self.skb_caches
-                return Place("slab", found.start, cache.object_size, found.state, cache.name, is_skb)
+                cache, start, state = found
+                return Place("slab", start, cache.object_size, state, cache.name, cache.addr in self.skb_caches)
             page = self._pages.find(addr)
         except (MissingDebugInfo, Unreadable, Corrupt):
             return _UNKNOWN

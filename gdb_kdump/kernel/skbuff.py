@@ -75,7 +75,8 @@ class Skbs:
         values = self._skb.unpack_from(*self._memory.block(skb, self._skb.span))
         next_, prev, sk, len_, data_len, head, data, tail, end, truesize, users, cloned, nohdr, *offsets = values
         end, tail = self._address(head, end), self._address(head, tail)
-        headers = tuple((name, None if at == self._unset else at) for name, at in zip(_HEADERS, offsets))
+        unset = self._unset
+        headers = tuple([(name, None if at == unset else at) for name, at in zip(_HEADERS, offsets)])
         shinfo, hole = None, None
         try:
             shinfo = self.read_shinfo(end)
@@ -135,7 +136,8 @@ class Skbs:
         frags = self._frags(addr + self._frags_offset, min(nr_frags, self.max_frags))
         return SharedInfo(
             addr, nr_frags, dataref, frag_list, gso_size, gso_segs, gso_type, tx_flags, destructor_arg,
-            bool(zerocopy & self._zerocopy_bit), self.max_frags, self._gso_types, frags, self._chain(frag_list),
+            bool(zerocopy & self._zerocopy_bit), self.max_frags, self._gso_types, frags,
+            self._chain(frag_list) if frag_list else _NO_CHAIN,
         )  # fmt: skip
 
     def _frags(self, addr: int, count: int) -> tuple[Frag, ...]:
@@ -164,6 +166,7 @@ class Skbs:
         return FragList(tuple(skbs), total)
 
 
+_NO_CHAIN = FragList((), 0)
 _UNKNOWN = Place("unknown")
 
 

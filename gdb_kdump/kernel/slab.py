@@ -9,7 +9,7 @@ from gdb_kdump.errors import Corrupt, Unreadable
 from gdb_kdump.kernel.freelists import Freelists, Room
 from gdb_kdump.kernel.kfence import Kfence
 from gdb_kdump.kernel.lists import list_for_each
-from gdb_kdump.kernel.pages import Pages
+from gdb_kdump.kernel.pages import PAGE_SHIFT, Pages
 from gdb_kdump.kernel.sheaves import Sheaves
 from gdb_kdump.kernel.slabcaches import CpuSlab, SlabCaches
 from gdb_kdump.kernel.slubdebug import SlubDebug
@@ -27,6 +27,7 @@ from gdb_kdump.rules.slabrecords import (
 from gdb_kdump.session import Session
 
 _MAX_KEPT = 20_000  # slabs
+_MAX_PAGES = 50_000
 _SAMPLED = 4  # partial slabs of each node
 
 
@@ -51,6 +52,8 @@ class Slabs:
         self._freelist_at = layout.offset("slab.freelist")
         self._freelists = Freelists(session.memory, self._samples)
         self._kept: dict[int, Slab] = {}
+        # Page frame (of an address) -> its slab, so that walking many objects costs one look at each page.
+        self._by_page: dict[int, Slab | None] = {}
         self._by_cache: dict[int, list[int]] | None = None
         self._missing: tuple[str, ...] = ()
         self._places: dict[int, dict[int, str]] = {}
@@ -69,6 +72,18 @@ class Slabs:
 
     def find_slab(self, addr: int) -> Slab | None:
         """The slab that an address lies in, or None."""
+        number = addr >> PAGE_SHIFT
+        if number in self._by_page:
+            return self._by_page[number]
+        if len(self._by_page) >= _MAX_PAGES:
+            self._by_page.clear()
+        found = self._find_slab(addr)
+        # KFENCE's pages have one object each, which is not where the slab would have it.
+        if not self._kfence.has(addr):
+            self._by_page[number] = found
+        return found
+
+    def _find_slab(self, addr: int) -> Slab | None:
         page = self._pages.find_slab(addr)
         if page is not None and self._kfence.has(addr):
             # Its struct slab is not kept up: one object, anywhere on the page.
@@ -87,12 +102,22 @@ class Slabs:
         slab = self.find_slab(addr)
         if slab is None:
             return None
-        fenced = self._kfence.find(addr)
-        if fenced is not None:
-            return SlabObject(addr, slab, 0, fenced.addr, fenced.state, "it is one of KFENCE's")
+        if self._kfence.has(addr):
+            fenced = self._kfence.find(addr)
+            if fenced is not None:
+                return SlabObject(addr, slab, 0, fenced.addr, fenced.state, "it is one of KFENCE's")
         if not slab.start <= addr < slab.end:
             return None
         return self._object(slab, (addr - slab.start) // slab.cache.size, addr)
+
+    def find_state(self, addr: int) -> tuple[SlabCache, int, str] | None:
+        """The cache, start and state of the object that an address lies in; what find_object has, but for the rest."""
+        slab = self.find_slab(addr)
+        if slab is None or self._kfence.has(addr) or not slab.start <= addr < slab.end:
+            found = self.find_object(addr) if slab is not None else None
+            return None if found is None else (found.cache, found.start, found.state)
+        start = slab.object_start((addr - slab.start) // slab.cache.size)
+        return slab.cache, start, self._state(slab, start)[0]
 
     def _object(self, slab: Slab, index: int, addr: int | None = None) -> SlabObject:
         start = slab.object_start(index)
@@ -171,6 +196,7 @@ class Slabs:
         if slab is None:
             if len(self._kept) >= _MAX_KEPT:
                 self._kept.clear()
+                self._by_page.clear()
             slab = self._kept[page] = self._read(page)
         return slab
 

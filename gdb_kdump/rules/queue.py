@@ -80,11 +80,15 @@ def qlen(queue: Queue) -> Iterator[Finding]:
             )
             yield Finding("queue.qlen", queue.head, "len", severity, str(queue.truesize), str(queue.qlen), message)
         return
-    if queue.qlen != len(queue.nodes):
+    held = len(queue.nodes) + queue.elsewhere
+    if queue.qlen != held:
         member = "sk_ack_backlog" if queue.kind == "accept" else "qlen"
-        message = f"the {queue.name} queue holds {len(queue.nodes)} elements, but {member} says {queue.qlen}"
+        severity = SUSPECT if queue.is_busy and abs(queue.qlen - held) == 1 else CORRUPT
+        message = f"the {queue.name} queue holds {held} elements, but {member} says {queue.qlen}" + (
+            "; a CPU held its lock, and may have been between the two" if severity == SUSPECT else ""
+        )
         at = queue.sock if queue.kind == "accept" else queue.head
-        yield Finding("queue.qlen", at, member, CORRUPT, str(len(queue.nodes)), str(queue.qlen), message)
+        yield Finding("queue.qlen", at, member, severity, str(held), str(queue.qlen), message)
 
 
 def _next(queue: Queue) -> str:

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar, dataclass_transform
 
 from gdb_kdump.errors import Why
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True)
+def _record(cls: type[T]) -> type[T]:
+    """A dataclass of which there are many: frozen for mypy alone, as a frozen one takes ten times as long to make."""
+    return dataclass(slots=True, unsafe_hash=True)(cls)
 
 
 @dataclass(frozen=True)
@@ -15,7 +24,7 @@ class Hole:
     why: Why
 
 
-@dataclass(frozen=True)
+@_record
 class Place:
     """The memory that an address points into.
 
@@ -32,7 +41,7 @@ class Place:
     is_skb: bool = False
 
 
-@dataclass(frozen=True)
+@_record
 class Frag:
     """One skb_frag_t: `page` (struct page *, or a tagged netmem), `offset` and `size` in bytes.
 
@@ -47,7 +56,7 @@ class Frag:
     is_free: bool = False
 
 
-@dataclass(frozen=True)
+@_record
 class FragList:
     """The chain behind skb_shared_info.frag_list: `skbs` in order and the sum of their `len` (bytes).
 
@@ -66,7 +75,7 @@ class FragList:
         return self.hole is None and self.cycle is None and self.foreign is None
 
 
-@dataclass(frozen=True)
+@_record
 class SharedInfo:
     """A struct skb_shared_info; `frags` has its first `nr_frags` fragments, but never more than `max_frags`.
 
@@ -90,7 +99,7 @@ class SharedInfo:
     chain: FragList
 
 
-@dataclass(frozen=True)
+@_record
 class Skb:
     """A struct sk_buff; `tail` and `end` are addresses, whatever the kernel stores.
 
@@ -173,10 +182,13 @@ class Queue:
              that comes again), at `hole`, or at `astray` (something that next leads to and that is no member);
              `from_tail` are those that only the walk along prev reaches, last first
     backlog  sock.sk_backlog, linked by next alone; qlen is its len: bytes of truesize
+    chain    linked by next alone until NULL, or pointed to by an array; qlen is what the kernel counts, `elsewhere`
+             of them on other queues, or what was walked where it counts nothing
     accept   the struct request_socks (not sk_buffs) of a listening socket; qlen is sock.sk_ack_backlog
     rbtree   a struct rb_root; the kernel keeps no count, so qlen is what was walked; `tree` has what the nodes say
 
     `tail` is the member that names the last node where there is one, and what it says; `sock` owns the queue.
+    `is_busy` says that its lock was held: a CPU was at work on it.
     `bytes` and `truesize` are sums over the nodes that could be read.
     """
 
@@ -196,6 +208,8 @@ class Queue:
     bytes: int = 0
     truesize: int = 0
     sock: int = 0
+    elsewhere: int = 0
+    is_busy: bool = False
 
     @property
     def complete(self) -> bool:

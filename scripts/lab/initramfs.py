@@ -14,6 +14,8 @@ APPLETS = ("sh", "mount", "insmod", "ip", "sleep", "cat", "tail", "sed", "tr", "
 FOLDERS = ("dev", "proc", "sys", "tmp")
 # The capture kernel's disk; a kernel that has one of them built in needs no module for it.
 CAPTURE_MODULES = ("virtio_pci", "virtio_blk")
+# What the word "insmod" can load into the kernel that will crash.
+GUEST_MODULES = ("sch_fq", "sch_tbf")
 
 
 class Archive:
@@ -61,6 +63,8 @@ def boot_archive(vmlinuz: Path, modules: Path, guest: Path, module: Path, loader
     archive.add_program(KEXEC)
     archive.add_file("kdump_lab.ko", module.read_bytes())
     archive.add_file("load", loader.read_bytes())
+    for path in _load_order(modules, GUEST_MODULES):
+        archive.add_file(f"modules/{_module_name(path)}", _module_bytes(path))
     archive.add_file("capture/vmlinuz", vmlinuz.read_bytes())
     archive.add_file("capture/initramfs", _capture_archive(modules, guest))
     return archive.finish()
@@ -77,10 +81,9 @@ def scenario_archive(words: tuple[str, ...], dump_options: str) -> bytes:
 def _capture_archive(modules: Path, guest: Path) -> bytes:
     archive = _base(guest / "capture")
     archive.add_program(MAKEDUMPFILE)
-    order = _load_order(modules)
+    order = _load_order(modules, CAPTURE_MODULES)
     for path in order:
-        data = path.read_bytes()
-        archive.add_file(f"modules/{_module_name(path)}", lzma.decompress(data) if path.suffix == ".xz" else data)
+        archive.add_file(f"modules/{_module_name(path)}", _module_bytes(path))
     archive.add_file("modules/order", "".join(f"{_module_name(path)}\n" for path in order).encode())
     return archive.finish()
 
@@ -96,19 +99,24 @@ def _base(init: Path) -> Archive:
     return archive
 
 
-def _load_order(modules: Path) -> list[Path]:
-    """The files of CAPTURE_MODULES with what they depend on, in the order in which they load."""
+def _load_order(modules: Path, wanted: tuple[str, ...]) -> list[Path]:
+    """The files of the `wanted` modules with what they depend on, in the order in which they load."""
     depends: dict[str, list[str]] = {}
     for line in (modules / "modules.dep").read_text().splitlines():
         path, _, needs = line.partition(":")
         depends[path] = needs.split()
     by_name = {_module_name(Path(path)).removesuffix(".ko"): path for path in depends}
     order: list[str] = []
-    for name in CAPTURE_MODULES:
+    for name in wanted:
         if name in by_name:
             # modules.dep names the farthest dependency last.
             order += [path for path in (*reversed(depends[by_name[name]]), by_name[name]) if path not in order]
     return [modules / path for path in order]
+
+
+def _module_bytes(path: Path) -> bytes:
+    data = path.read_bytes()
+    return lzma.decompress(data) if path.suffix == ".xz" else data
 
 
 def _module_name(path: Path) -> str:

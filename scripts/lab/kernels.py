@@ -11,10 +11,21 @@ import initramfs
 from errors import LabError
 
 GUEST = Path(__file__).resolve().parent / "guest"
-LOADER_SOURCES = ("load.c", "payload.c", "inet.c", "tcp.c", "other.c", "tasks.c", "odd.c", "stacks.c", "plant.c")
+LOADER_SOURCES = (
+    "load.c",
+    "payload.c",
+    "inet.c",
+    "tcp.c",
+    "other.c",
+    "tasks.c",
+    "odd.c",
+    "stacks.c",
+    "plant.c",
+    "net.c",
+)
 MODULE_FILES = (
     "Makefile", "main.c", "publish.c", "damage.c", "faults.c", "faults_skb.c", "faults_queue.c", "faults_slab.c",
-    "crash.c", "spin.c", "wait.c", "module.h", "faults.h", "kdump_lab.h",
+    "faults_net.c", "netqueues.c", "crash.c", "spin.c", "wait.c", "module.h", "faults.h", "kdump_lab.h",
 )  # fmt: skip
 COMPILE_LOADER = ("gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread")
 

@@ -6,6 +6,7 @@
 from dataclasses import dataclass
 
 from faults import FAULTS, SLUB_DEBUG, SLUB_FAULTS, words
+from netqueues import NET_FAULTS, NET_QUEUES
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,18 @@ SCENARIOS = (
         summary="faults under slub_debug: red zones and poison hit, freed objects poisoned; sysrq-c",
         words=words(SLUB_FAULTS),
         cmdline=SLUB_DEBUG,
+        expect=r"Kernel panic - not syncing: sysrq triggered crash",
+    ),
+    Scenario(
+        name="queues",
+        summary="sk_buffs in qdiscs, GRO lists, backlogs, neighbours and IP fragments, sysrq-c",
+        words=(*NET_QUEUES, "publish", "sysrq c"),
+        expect=r"Kernel panic - not syncing: sysrq triggered crash",
+    ),
+    Scenario(
+        name="faults-queues",
+        summary="the same, some of them damaged",
+        words=(*NET_QUEUES, *NET_FAULTS, "publish", "plant", "sysrq c"),
         expect=r"Kernel panic - not syncing: sysrq triggered crash",
     ),
     Scenario(

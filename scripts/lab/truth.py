@@ -43,6 +43,11 @@ All addresses are strings of "0x" and 16 digits, all other values numbers unless
                     kind: "list", head is a struct sk_buff_head; "rbtree", head is a struct rb_root and qlen what was
                     counted; "backlog", head is &sk->sk_backlog and qlen its length in bytes
                     members: how many were counted; skbs: their addresses in order, at most the first 200
+    net_queues      [{device, queue, head, qlen, members, skbs}]: queues that are no socket's, none of them empty
+                    queue: gso_skb, q (Qdisc.q), ring (a band of pfifo_fast, head is the struct ptr_ring), flow (of
+                    fq_codel, head is the struct fq_codel_flow), gro_hash, rx_list, arp_queue; of the device "cpu":
+                    input_pkt_queue; of "ipv4" and "ipv6": fragments (head is the struct rb_root, skbs run by run)
+                    qlen: the kernel's own count, -1 where it keeps none
     skbs            [{skb, place, index, sk, next, prev, len, data_len, truesize, users, head, data, tail, end, cloned,
                     nohdr, fclone, head_frag, pp_recycle, pfmemalloc, protocol, mac_header, network_header,
                     transport_header, shinfo, nr_frags, dataref, flags, tx_flags, gso_size, gso_segs, gso_type,
@@ -105,6 +110,7 @@ def read_console(lines: list[str], log: list[str], expect: str) -> Record:
         "cpus": by_kind["cpu"],
         "tasks": _tasks(by_kind),
         "socks": _socks(by_kind),
+        "net_queues": _net_queues(by_kind),
         "skbs": _skbs(by_kind),
     }
 
@@ -218,10 +224,20 @@ def _skbs(by_kind: dict[str, list[Record]]) -> list[Record]:
     return [skb | {"frags": frags.get(skb["skb"], [])} for skb in by_kind.get("skb", [])]
 
 
-def _socks(by_kind: dict[str, list[Record]]) -> list[Record]:
+def _net_queues(by_kind: dict[str, list[Record]]) -> list[Record]:
+    members = _by_place(by_kind)
+    return [queue | {"skbs": members.get(queue["head"], [])} for queue in by_kind.get("net_queue", [])]
+
+
+def _by_place(by_kind: dict[str, list[Record]]) -> dict[str, list[str]]:
     members: dict[str, list[str]] = {}
     for skb in by_kind.get("skb", []):
         members.setdefault(skb["place"], []).append(skb["skb"])
+    return members
+
+
+def _socks(by_kind: dict[str, list[Record]]) -> list[Record]:
+    members = _by_place(by_kind)
     queues: dict[str, list[Record]] = {}
     for queue in by_kind.get("queue", []):
         skbs = members.get(queue["head"], [])

@@ -84,7 +84,8 @@ void lab_take(struct lab_fault *fault, struct sk_buff *skb)
 
 static const struct lab_kind *find_kind(const char *name)
 {
-	static const struct lab_kind *const tables[] = { lab_skb_kinds, lab_queue_kinds, lab_slab_kinds };
+	static const struct lab_kind *const tables[] = { lab_skb_kinds, lab_queue_kinds, lab_slab_kinds,
+						       lab_net_kinds };
 	const struct lab_kind *kind;
 	int i;
 
@@ -127,17 +128,21 @@ int lab_fault_prepare(const struct lab_damage *arg)
 
 	if (nr_faults == LAB_MAX_FAULTS)
 		return -ENOSPC;
-	if (!entry)
-		return -ENOENT;
 	memset(fault, 0, sizeof(*fault));
 	fault->kind = find_kind(arg->kind);
 	if (!fault->kind)
 		return -EINVAL;
 	strscpy(fault->label, arg->label, sizeof(fault->label));
 	strscpy(fault->queue, arg->queue, sizeof(fault->queue));
-	fault->sk = entry->socket->sk;
-	fault->list = lab_find_list(fault->sk, arg->queue);
 	fault->bytes = arg->bytes;
+	if (entry) {
+		fault->sk = entry->socket->sk;
+		fault->list = lab_find_list(fault->sk, arg->queue);
+	} else {
+		fault->skb = lab_find_net_skb(arg->label, arg->queue, arg->index, &fault->head);
+		if (!fault->skb)
+			return -ENOENT;
+	}
 	if (fault->list) {
 		fault->skb = lab_find_skb(fault->list, arg->index);
 		if (!fault->skb)

@@ -37,6 +37,7 @@ struct lab_fault {
 	char queue[LAB_NAME_LEN];
 	struct sock *sk;
 	struct sk_buff_head *list;	/* NULL where the queue is none */
+	const void *head;		/* of a queue that is no socket's, which then is NULL */
 	struct sk_buff *skb;		/* NULL where the queue is no list, until it is planted */
 	struct sk_buff *taken[LAB_MAX_TAKEN];	/* off the queue before the publication, but not freed */
 	int nr_taken;
@@ -78,6 +79,6 @@ void lab_also(struct lab_fault *fault, const char *rules, const void *object);
 	"shinfo.nr_frags shinfo.dataref shinfo.frag shinfo.frag_list shinfo.gso shinfo.tx_flags skb.len"
 
 /* faults_*.c: one table per subject, each closed by an empty entry */
-extern const struct lab_kind lab_skb_kinds[], lab_queue_kinds[], lab_slab_kinds[];
+extern const struct lab_kind lab_skb_kinds[], lab_queue_kinds[], lab_slab_kinds[], lab_net_kinds[];
 
 #endif

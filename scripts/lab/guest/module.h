@@ -35,6 +35,11 @@ struct lab_entry *lab_find_entry(const char *label);
 __printf(2, 3) void lab_put(struct lab_text *text, const char *fmt, ...);
 int lab_add_note(const char *line);
 int lab_publish(void);
+void lab_put_skb(struct lab_text *text, const struct sk_buff *skb, const void *place, int index);
+
+/* netqueues.c */
+void lab_put_net_queues(struct lab_text *text);
+struct sk_buff *lab_find_net_skb(const char *device, const char *name, int index, const void **head);
 
 /* damage.c */
 int lab_damage(const struct lab_damage *damage);
@@ -57,6 +62,6 @@ struct lab_action {
 	int (*run)(int value);
 };
 
-extern const struct lab_action lab_crash_actions[], lab_spin_actions[], lab_wait_actions[];
+extern const struct lab_action lab_crash_actions[], lab_spin_actions[], lab_wait_actions[], lab_net_actions[];
 
 #endif

@@ -94,7 +94,7 @@ static void put_one_skb(struct lab_text *text, const struct sk_buff *skb, const 
 	put_frags(text, skb);
 }
 
-static void put_skb(struct lab_text *text, const struct sk_buff *skb, const void *place, int index)
+void lab_put_skb(struct lab_text *text, const struct sk_buff *skb, const void *place, int index)
 {
 	const struct sk_buff *part;
 	int n = 0;
@@ -123,7 +123,7 @@ static void put_list(struct lab_text *text, const struct sock *sk, const char *q
 	spin_lock_irqsave(&list->lock, flags);
 	skb_queue_walk(list, skb) {
 		if (n < MAX_PER_QUEUE)
-			put_skb(text, skb, list, n);
+			lab_put_skb(text, skb, list, n);
 		n++;
 	}
 	put_queue(text, sk, queue, "list", list, list->qlen, n);
@@ -137,7 +137,7 @@ static void put_tree(struct lab_text *text, const struct sock *sk, const char *q
 
 	for (node = rb_first(root); node; node = rb_next(node)) {
 		if (n < MAX_PER_QUEUE)
-			put_skb(text, rb_to_skb(node), root, n);
+			lab_put_skb(text, rb_to_skb(node), root, n);
 		n++;
 	}
 	put_queue(text, sk, queue, "rbtree", root, n, n);
@@ -150,7 +150,7 @@ static void put_backlog(struct lab_text *text, const struct sock *sk)
 
 	for (skb = sk->sk_backlog.head; skb; skb = skb->next) {
 		if (n < MAX_PER_QUEUE)
-			put_skb(text, skb, &sk->sk_backlog, n);
+			lab_put_skb(text, skb, &sk->sk_backlog, n);
 		n++;
 	}
 	put_queue(text, sk, "backlog", "backlog", &sk->sk_backlog, sk->sk_backlog.len, n);
@@ -246,6 +246,7 @@ static int collect(struct lab_text *text)
 	put_tasks(text);
 	for (i = 0; i < lab_nr_entries; i++)
 		put_sock(text, &lab_entries[i]);
+	lab_put_net_queues(text);
 	return text->overflow ? -ENOSPC : 0;
 }
 

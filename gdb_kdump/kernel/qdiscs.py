@@ -1,0 +1,279 @@
+"""The packets that queueing disciplines hold; net/sched/."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
+from gdb_kdump.kernel.hashlists import chained
+from gdb_kdump.kernel.lists import list_for_each
+from gdb_kdump.kernel.modsyms import ModuleSymbols
+from gdb_kdump.kernel.modules import Modules
+from gdb_kdump.kernel.netdevices import NetDevice, NetDevices
+from gdb_kdump.kernel.rbtree import RbTrees
+from gdb_kdump.kernel.skbchains import SkbChains
+from gdb_kdump.kernel.skbqueues import SkbQueues
+from gdb_kdump.layout import array_length, qdisc_private
+from gdb_kdump.rules.records import Queue
+from gdb_kdump.session import Session
+from gdb_kdump.text import escape, hex16, is_kernel_address
+
+# Those whose Qdisc.q has all that they hold, but for what was taken off and put back (gso_skb).
+_FIFOS = frozenset(("pfifo", "bfifo", "pfifo_head_drop", "codel", "pie"))
+# Those with an array of flows: the private struct with `flows` and `flows_cnt`, and the struct of a flow.
+_FLOWS = {"fq_codel": ("fq_codel_sched_data", "fq_codel_flow"), "fq_pie": ("fq_pie_sched_data", "fq_pie_flow")}
+_MAX_FLOWS = 1 << 16  # net/sched/sch_fq_codel.c: fq_codel_change
+_MAX_TREES_LOG = 18  # net/sched/sch_fq.c: fq_change
+
+
+@dataclass(frozen=True)
+class Qdisc:
+    """A `struct Qdisc *`: its kind, a name for people, and what it counts as held.
+
+    `has_cpu_counts` says that it counts per CPU, and `count` nothing; `owner` is its `struct module *`, 0 for the
+    kernel's own; `private` the address of its own data.
+    """
+
+    addr: int
+    kind: str
+    name: str
+    count: int
+    has_cpu_counts: bool
+    handle: int
+    parent: int
+    owner: int
+    private: int
+
+
+class Qdiscs:
+    """Walks the qdiscs of one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._memory = session.memory
+        self._layout = session.layout
+        self._devices = session.once(NetDevices)
+        self._queues = session.once(SkbQueues)
+        self._chains = session.once(SkbChains)
+
+    def queues(self, problems: list[str]) -> Iterator[Queue]:
+        """Every queue of every qdisc of every device; what cannot be followed goes to `problems`, a sentence each.
+
+        Raises MissingDebugInfo.
+        """
+        for device in self._devices.all(problems):
+            found = self._of(device, problems)
+            for qdisc in found:
+                try:
+                    walked = list(self._walk(qdisc))
+                except (Unreadable, Corrupt, MissingDebugInfo) as error:
+                    problems.append(f"qdisc {qdisc.name}: {error}")
+                    continue
+                yield from walked
+                below = sum(child.count for child in found if _is_child(child, qdisc))
+                held = sum(len(queue.nodes) for queue in walked) + below
+                if qdisc.count > held and all(queue.complete for queue in walked) and not self._is_followed(qdisc):
+                    problems.append(
+                        f"qdisc {qdisc.name}: {qdisc.count - held} sk_buffs in a way that is not known here"
+                    )
+
+    def _of(self, device: NetDevice, problems: list[str]) -> list[Qdisc]:
+        """The qdiscs of a device, each once: roots and what is below them; net/sched/sch_api.c: qdisc_lookup."""
+        found: dict[int, Qdisc] = {}
+        try:
+            for addr in self._addresses(device, problems):
+                if addr in found or not addr:
+                    continue
+                if not is_kernel_address(addr) or addr & 7:
+                    problems.append(f"device {device.name} leads to a qdisc at {hex16(addr)}, which is none")
+                    continue
+                found[addr] = self._read(device, addr)
+        except (Unreadable, Corrupt) as error:
+            problems.append(f"the qdiscs of {device.name}: {error}")
+        return list(found.values())
+
+    def _addresses(self, device: NetDevice, problems: list[str]) -> Iterator[int]:
+        layout, memory = self._layout, self._memory
+        root = memory.ptr(device.addr + layout.offset("net_device.qdisc"))
+        yield root
+        for queue in self._devices.tx_queues(device):
+            yield memory.ptr(queue + layout.offset("netdev_queue.qdisc"))
+            yield memory.ptr(queue + layout.offset("netdev_queue.qdisc_sleeping"))
+        # 59cc1f61f09c (v4.10) net: sched: convert qdisc linked list to hashtable
+        table = layout.find_member("net_device.qdisc_hash")
+        if table is not None:
+            node, broken = layout.offset("Qdisc.hash"), list[str]()
+            at = device.addr + table.offset
+            for link in chained(self._session, at, array_length(table), 8, 0, broken):
+                yield link - node
+            problems += [f"the qdiscs of {device.name}: {problem}" for problem in broken]
+        else:
+            offset = layout.offset("Qdisc.list")
+            yield from (link - offset for link in list_for_each(self._session, root + offset))
+
+    def _read(self, device: NetDevice, addr: int) -> Qdisc:
+        layout, memory = self._layout, self._memory
+        ops = memory.ptr(addr + layout.offset("Qdisc.ops"))
+        member = layout.member("Qdisc_ops.id")
+        kind = escape(memory.cstring(ops + member.offset, member.size))
+        handle, parent = (memory.u32(addr + layout.offset(f"Qdisc.{name}")) for name in ("handle", "parent"))
+        number = self._devices.tx_number(device, memory.ptr(addr + layout.offset("Qdisc.dev_queue")))
+        name = f"{kind}{f' {handle >> 16:x}:' if handle else ''} of {device.name}"
+        name += f", transmit queue {number}" if number is not None else ""
+        per_cpu = layout.find_member("Qdisc.cpu_qstats")
+        return Qdisc(
+            addr, kind, name, memory.u32(addr + layout.offset("Qdisc.qlen")),
+            per_cpu is not None and memory.ptr(addr + per_cpu.offset) != 0, handle, parent,
+            memory.ptr(ops + layout.offset("Qdisc_ops.owner")), addr + qdisc_private(layout),
+        )  # fmt: skip
+
+    def _walk(self, qdisc: Qdisc) -> Iterator[Queue]:
+        put_back = list(self._put_back(qdisc))
+        own = list(self._own(qdisc))
+        yield from put_back
+        yield from own
+        elsewhere = sum(len(queue.nodes) for queue in (*put_back, *own))
+        # Without a whole walk of the rest, the count tells nothing of this one.
+        is_known = self._is_followed(qdisc) and all(queue.complete for queue in (*put_back, *own))
+        yield self._list_of(qdisc, (qdisc.count, elsewhere) if is_known else None)
+
+    def _is_followed(self, qdisc: Qdisc) -> bool:
+        """Whether all that a qdisc counts is in the queues that _walk yields."""
+        if qdisc.has_cpu_counts:
+            return False
+        return qdisc.kind in _FIFOS or qdisc.kind == "fq" or qdisc.kind in _FLOWS
+
+    def _list_of(self, qdisc: Qdisc, count: tuple[int, int] | None) -> Queue:
+        """Qdisc.q: 48da34b7a74201 (v4.12) sched: add and use qdisc_skb_head helpers; before, a struct sk_buff_head."""
+        at = qdisc.addr + self._layout.offset("Qdisc.q")
+        name = f"qdisc {qdisc.name}"
+        if self._layout.find_struct("qdisc_skb_head") is None:
+            queue = self._queues.linked(name, at).queue
+            return self._chains.recounted(queue, count)
+        first, last = (self._memory.ptr(at + self._layout.offset(f"qdisc_skb_head.{end}")) for end in ("head", "tail"))
+        return self._chains.chain(name, at, first, ("tail", last), count)
+
+    def _put_back(self, qdisc: Qdisc) -> Iterator[Queue]:
+        """What the device did not take; net/sched/sch_generic.c: dev_requeue_skb, qdisc_enqueue_skb_bad_txq."""
+        for name in ("gso_skb", "skb_bad_txq"):
+            member = self._layout.find_member(f"Qdisc.{name}")
+            if member is None:
+                continue
+            at, text = qdisc.addr + member.offset, f"qdisc {qdisc.name}, {name}"
+            # a53851e2c321 (v4.16) net: sched: explicit locking in gso_cpu fallback made lists of the pointers.
+            if member.size == 8:
+                skb = self._memory.ptr(at)
+                yield self._chains.pointers(text, at, (skb,) if skb else ())
+            else:
+                yield self._queues.linked(text, at).queue
+
+    def _own(self, qdisc: Qdisc) -> Iterator[Queue]:
+        """What a qdisc keeps in data of its own."""
+        walk: Callable[[Qdisc], Iterator[Queue]] | None = {
+            "pfifo_fast": self._bands, "fq": self._fq, "netem": self._netem, "htb": self._htb,
+        }.get(qdisc.kind)  # fmt: skip
+        walk = self._flows if qdisc.kind in _FLOWS else walk
+        if walk is None or not (qdisc.count or qdisc.has_cpu_counts):
+            return
+        if qdisc.owner:
+            # Its types are in the module's debug information.
+            module = next((m for m in self._session.once(Modules).all() if m.addr == qdisc.owner), None)
+            if module is not None:
+                self._session.once(ModuleSymbols).load(module)
+        yield from walk(qdisc)
+
+    def _flows(self, qdisc: Qdisc) -> Iterator[Queue]:
+        """net/sched/sch_fq_codel.c: flow_queue_add."""
+        data, flow = _FLOWS[qdisc.kind]
+        layout, memory = self._layout, self._memory
+        first = memory.ptr(qdisc.private + layout.offset(f"{data}.flows"))
+        count, size = memory.u32(qdisc.private + layout.offset(f"{data}.flows_cnt")), layout.size(flow)
+        if not 0 < count <= _MAX_FLOWS:
+            raise Corrupt(qdisc.addr, f"no {qdisc.kind}: {count} flows")
+        unpacker = layout.unpacker(flow, ("head", "tail"))
+        for number in range(count):
+            at = first + number * size
+            head, tail = unpacker.unpack_from(*memory.block(at, unpacker.span))
+            if head:
+                yield self._chains.chain(f"qdisc {qdisc.name}, flow {number}", at, head, ("tail", tail))
+
+    def _bands(self, qdisc: Qdisc) -> Iterator[Queue]:
+        """net/sched/sch_generic.c: struct pfifo_fast_priv: c5ad119fb6c0 (v4.16) made rings of the lists."""
+        member = self._layout.member("pfifo_fast_priv.q")
+        size = member.size // array_length(member)
+        for number in range(array_length(member)):
+            at, name = qdisc.private + member.offset + number * size, f"qdisc {qdisc.name}, band {number}"
+            if self._layout.find_struct("skb_array") is not None and size == self._layout.size("skb_array"):
+                yield self._chains.pointers(name, at, self._in_ring(at + self._layout.offset("skb_array.ring")))
+            elif size == self._layout.size("sk_buff_head"):
+                yield self._queues.linked(name, at).queue
+
+    def _in_ring(self, ring: int) -> Iterator[int]:
+        """The pointers in a `struct ptr_ring *`; include/linux/ptr_ring.h: __ptr_ring_consume.
+
+        Those before consumer_head are consumed, though they may still be there; from it on the first NULL ends them.
+        """
+        layout, memory = self._layout, self._memory
+        size, at = (memory.s32(ring + layout.offset(f"ptr_ring.{name}")) for name in ("size", "consumer_head"))
+        array = memory.ptr(ring + layout.offset("ptr_ring.queue"))
+        if size < 0 or not 0 <= at < max(size, 1):
+            raise Corrupt(ring, f"no struct ptr_ring: position {at} of {size}")
+        for _ in range(size):
+            pointer = memory.ptr(array + 8 * at)
+            if not pointer:
+                return
+            yield pointer
+            at = (at + 1) % size
+
+    def _fq(self, qdisc: Qdisc) -> Iterator[Queue]:
+        """net/sched/sch_fq.c: fq_flow_add_tail, flow_queue_add."""
+        layout, memory = self._layout, self._memory
+        yield from self._fq_flow(qdisc, qdisc.private + layout.offset("fq_sched_data.internal"))
+        trees = memory.ptr(qdisc.private + layout.offset("fq_sched_data.fq_root"))
+        log = memory.u8(qdisc.private + layout.offset("fq_sched_data.fq_trees_log"))
+        if log > _MAX_TREES_LOG:
+            raise Corrupt(qdisc.addr, f"no fq: 2 to the power of {log} trees")
+        walker, node, size = RbTrees(memory, layout), layout.offset("fq_flow.fq_node"), layout.size("rb_root")
+        for number in range(1 << log):
+            if memory.ptr(trees + number * size):
+                for flow in walker.walk(trees + number * size, node, is_kernel_address).nodes:
+                    yield from self._fq_flow(qdisc, flow.addr)
+
+    def _fq_flow(self, qdisc: Qdisc, flow: int) -> Iterator[Queue]:
+        layout, name = self._layout, f"qdisc {qdisc.name}, flow {hex16(flow)}"
+        head, tail = (self._memory.ptr(flow + layout.offset(f"fq_flow.{end}")) for end in ("head", "tail"))
+        if head:
+            yield self._chains.chain(name, flow, head, ("tail", tail))
+        # eeb84aa0d0af (v5.0) net_sched: sch_fq: do not assume EDT packets are ordered
+        root = layout.find_member("fq_flow.t_root")
+        if root is not None and self._memory.ptr(flow + root.offset):
+            yield self._queues.tree(name, flow + root.offset).queue
+
+    def _netem(self, qdisc: Qdisc) -> Iterator[Queue]:
+        """net/sched/sch_netem.c: tfifo_enqueue."""
+        layout, name = self._layout, f"qdisc {qdisc.name}"
+        root = layout.find_member("netem_sched_data.t_root")
+        if root is not None:
+            yield self._queues.tree(f"{name}, t_root", qdisc.private + root.offset).queue
+        head = layout.find_member("netem_sched_data.t_head")
+        if head is not None:
+            last = self._memory.ptr(qdisc.private + layout.offset("netem_sched_data.t_tail"))
+            at = qdisc.private + head.offset
+            yield self._chains.chain(f"{name}, t_head", at, self._memory.ptr(at), ("t_tail", last))
+
+    def _htb(self, qdisc: Qdisc) -> Iterator[Queue]:
+        """net/sched/sch_htb.c: htb_enqueue: what no class gets."""
+        at = qdisc.private + self._layout.offset("htb_sched.direct_queue")
+        if self._layout.find_struct("qdisc_skb_head") is None:
+            yield self._queues.linked(f"qdisc {qdisc.name}, direct_queue", at).queue
+            return
+        first, last, qlen = self._layout.unpacker("qdisc_skb_head", ("head", "tail", "qlen")).unpack_from(
+            *self._memory.block(at, self._layout.size("qdisc_skb_head"))
+        )
+        yield self._chains.chain(f"qdisc {qdisc.name}, direct_queue", at, first, ("tail", last), (qlen, 0))
+
+
+def _is_child(qdisc: Qdisc, of: Qdisc) -> bool:
+    """Whether a qdisc hangs in one of the classes of another: its parent's major number is that one's handle."""
+    return bool(of.handle) and qdisc.parent >> 16 == of.handle >> 16 and qdisc.addr != of.addr

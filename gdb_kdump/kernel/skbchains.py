@@ -1,0 +1,108 @@
+"""sk_buffs that are linked in other ways than a socket's: chains that end in NULL, arrays of pointers, GRO's lists.
+
+As in gdb_kdump.kernel.skbqueues, a walk says what it met and judges nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from gdb_kdump.errors import Unreadable, Why
+from gdb_kdump.kernel.skbqueues import SkbQueues
+from gdb_kdump.rules.records import Hole, Queue
+from gdb_kdump.session import Session
+from gdb_kdump.text import is_kernel_address
+
+_MAX_ELEMENTS = 1_000_000
+
+
+class SkbChains:
+    """Walks the chains of one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._memory = session.memory
+        self._queues = session.once(SkbQueues)
+        layout = session.layout
+        self._next = layout.offset("sk_buff.next")
+        self._figures = layout.unpacker("sk_buff", ("len", "truesize"))
+
+    def chain(
+        self,
+        name: str,
+        head: int,
+        first: int,
+        last: tuple[str, int] | None = None,
+        count: tuple[int, int] | None = None,
+        next_at: int | None = None,
+    ) -> Queue:
+        """The sk_buffs from `first` on, until NULL, of the queue whose head stands at `head`.
+
+        `last` is the member that names the last one and what it says; `count` is what the kernel counts, and how many
+        of those are elsewhere, None where it counts nothing; `next_at` the offset of the pointer to the next one, where
+        that is not sk_buff.next.
+        """
+        nodes, cycle, hole = self._follow(first, self._next if next_at is None else next_at)
+        queue = self._queue(name, head, nodes, cycle, hole)
+        qlen, elsewhere = (len(nodes), 0) if count is None else count
+        # An empty chain's last one is whatever it was before.
+        return replace(queue, qlen=qlen, elsewhere=elsewhere, tail=last if nodes else None)
+
+    def pointers(self, name: str, head: int, skbs: Iterable[int]) -> Queue:
+        """The sk_buffs that an array points to."""
+        nodes: dict[int, None] = {}
+        cycle, hole = None, None
+        for skb in skbs:
+            if skb in nodes:
+                cycle = skb
+            elif not _is_plausible(skb):
+                hole = Hole(skb, Why.UNMAPPED)
+            else:
+                nodes[skb] = None
+        return self._queue(name, head, tuple(nodes), cycle, hole)
+
+    def list(self, name: str, head: int, count: int | None) -> Queue:
+        """A `struct list_head *` of sk_buffs, which are linked as in a struct sk_buff_head; raises Unreadable.
+
+        `count` is the kernel's own, None where it keeps none.
+        """
+        queue = self._queues.linked(name, head).queue
+        return replace(queue, qlen=len(queue.nodes) if count is None else count)
+
+    def recounted(self, queue: Queue, count: tuple[int, int] | None) -> Queue:
+        """A struct sk_buff_head whose count is that of more than its own sk_buffs; `count` as in chain()."""
+        qlen, elsewhere = (len(queue.nodes), 0) if count is None else count
+        return replace(queue, qlen=qlen, elsewhere=elsewhere)
+
+    def _follow(self, first: int, next_at: int) -> tuple[tuple[int, ...], int | None, Hole | None]:
+        nodes: dict[int, None] = {}
+        skb = first
+        while skb and len(nodes) < _MAX_ELEMENTS:
+            if skb in nodes:
+                return tuple(nodes), skb, None
+            if not _is_plausible(skb):
+                return tuple(nodes), None, Hole(skb, Why.UNMAPPED)
+            try:
+                following = self._memory.ptr(skb + next_at)
+            except Unreadable as error:
+                return tuple(nodes), None, Hole(error.addr, error.why)
+            nodes[skb] = None
+            skb = following
+        return tuple(nodes), None, None
+
+    def _queue(self, name: str, head: int, nodes: tuple[int, ...], cycle: int | None, hole: Hole | None) -> Queue:
+        length = truesize = 0
+        for node in nodes:
+            try:
+                figures = self._figures.unpack_from(*self._memory.block(node, self._figures.span))
+            except Unreadable as error:
+                hole = hole or Hole(error.addr, error.why)
+                continue
+            length, truesize = length + figures[0], truesize + figures[1]
+        return Queue(
+            name, head, len(nodes), nodes, cycle=cycle, hole=hole, kind="chain", bytes=length, truesize=truesize
+        )
+
+
+def _is_plausible(skb: int) -> bool:
+    return is_kernel_address(skb) and not skb & 7
