@@ -59,8 +59,6 @@ def test_every_queue_is_the_kernels(in_gdb: Callable[..., Any], dump: LabDump) -
         found = by_place[truth["head"], WORDS[truth["queue"]]]
         where = "" if truth["queue"] in ("arp_queue", "input_pkt_queue", "fragments") else truth["device"]
         assert where in found["name"], found
-            found
-        )
         if truth["queue"] == "fragments":
             continue
         assert found["skbs"] == truth["skbs"], truth
