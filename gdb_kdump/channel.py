@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 from weakref import WeakValueDictionary
@@ -71,11 +71,13 @@ class Thread:
 class SavedFrame:
     """What a sleeping thread left on its stack: `size` in bytes, behind which its rsp was, and register offsets.
 
+    `fixed` are registers with the same value in every sleeping thread.
     The server reads it when GDB asks for the registers: opening a dump costs nothing per stack.
     """
 
     size: int
     offsets: dict[str, int]
+    fixed: dict[str, int] = field(default_factory=dict)
 
 
 class Answer:
@@ -206,7 +208,7 @@ class Server:
         Raises DumpError as `read` does.
         """
         self._doing = "taking the thread list"
-        head = {"selected": selected, "frame": [frame.size, frame.offsets] if frame else [0, {}]}
+        head = {"selected": selected, "frame": [frame.size, frame.offsets, frame.fixed] if frame else [0, {}, {}]}
         for request in _thread_requests(threads, head):
             self._ask(Op.THREADS, request)
 

@@ -21,6 +21,7 @@ from elftools.elf.elffile import ELFFile
 from gdb_kdump.errors import DumpError
 
 _SHN_ABS = 0xFFF1
+_LONGEST_BANNER = 1024
 _SYMBOL_SIZE = 24  # Elf64_Sym: name u32, info u8, other u8, shndx u16, value u64, size u64
 
 
@@ -121,6 +122,12 @@ class ElfFile:
                 return self._symbol(table[entry * _SYMBOL_SIZE : (entry + 1) * _SYMBOL_SIZE])
             at = names.find(wanted, at + 1)
         return None
+
+    @cached_property
+    def banner(self) -> bytes:
+        """What linux_banner says ("Linux version ..."), or b"" where the file does not have it."""
+        symbol = self.find_symbol("linux_banner")
+        return b"" if symbol is None else self.read(symbol.value, _LONGEST_BANNER).partition(b"\0")[0]
 
     def _symbol(self, entry: bytes) -> ElfSymbol:
         section = int.from_bytes(entry[6:8], "little")

@@ -124,6 +124,10 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "kmem_cache_cpu.slab": ("slab", "page"),
 }
 
+# What the symbol of a per-CPU variable begins with, newest first.
+# dd17c8f72993 (v2.6.33) percpu: remove per_cpu__ prefix
+PERCPU_PREFIXES = ("", "per_cpu__")
+
 # The per-CPU variable that holds the running task, and the member path in it, newest first: current_task moved into
 # pcpu_hot in v6.2 (e57ef2ed97c1 x86: Put hot per CPU variables into a struct) and back out in v6.15 (a1e4cc0155ad
 # x86/percpu: Move current_task to percpu hot section).
@@ -417,6 +421,32 @@ def skb_queue_is_tree(member: Member) -> bool:
     9f5afeae5152 (v4.9) tcp: use an RB tree for ooo receive queue.
     """
     return str(member.type.strip_typedefs().tag) == "rb_root"
+
+
+def task_cpu(layout: Layout) -> tuple[Member | None, Member | None]:
+    """Where a task's CPU number is: in its task_struct, or in the struct thread_info at the far end of its stack.
+
+    c65eacbe290b (v4.9) sched/core: Allow putting thread_info into task_struct.
+    """
+    own = layout.find_member("task_struct.cpu")
+    return (own, None) if own is not None else (None, layout.member("thread_info.cpu"))
+
+
+def thread_size(layout: Layout) -> int:
+    """THREAD_SIZE: the bytes of a task's stack; include/linux/sched.h: union thread_union."""
+    found = layout._find_type("union thread_union")
+    if found is None:
+        raise MissingDebugInfo("union thread_union")
+    return int(found.sizeof)
+
+
+def thread_list(layout: Layout) -> tuple[Member | None, Member]:
+    """The list of a thread group: its head in signal_struct, and its node in each task_struct.
+
+    Without a head the nodes are a ring that the leader is part of: 0c740d0afc3b (v3.14) introduce for_each_thread().
+    """
+    head = layout.find_member("signal_struct.thread_head")
+    return head, layout.member("task_struct.thread_node" if head is not None else "task_struct.thread_group")
 
 
 def array_length(member: Member) -> int:

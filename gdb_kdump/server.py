@@ -207,10 +207,10 @@ class DumpServer:
     def _take_threads(self, request: dict[str, Any]) -> None:
         if request["first"]:
             self._arriving = []
-        size, offsets = request["frame"]
+        frame = request["frame"]
         for number, name, core, registers in request["threads"]:
             if isinstance(registers, int):
-                registers = _SavedRegisters(self.read_memory, registers, size, offsets)
+                registers = _SavedRegisters(self.read_memory, registers, *frame)
             self._arriving.append(Thread(number, name, core, registers))
         if request["commit"]:
             if not self._arriving:
@@ -249,12 +249,15 @@ class DumpServer:
 class _SavedRegisters(Mapping[str, int]):
     """The registers that a sleeping thread left on its stack, read when they are asked for."""
 
-    def __init__(self, read: Callable[[int, int], bytes], addr: int, size: int, offsets: dict[str, int]) -> None:
-        self._read, self._addr, self._size, self._offsets = read, addr, size, offsets
+    def __init__(
+        self, read: Callable[[int, int], bytes], addr: int, size: int, offsets: dict[str, int], fixed: dict[str, int]
+    ) -> None:
+        self._read, self._addr, self._offsets = read, addr, offsets
+        self._known = {**fixed, "rsp": addr + size}
 
     def __getitem__(self, name: str) -> int:
-        if name == "rsp":
-            return self._addr + self._size
+        if name in self._known:
+            return self._known[name]
         offset = self._offsets[name]
         data = self._read(self._addr + offset, 8)
         if len(data) < 8:
@@ -262,10 +265,10 @@ class _SavedRegisters(Mapping[str, int]):
         return int.from_bytes(data, "little")
 
     def __iter__(self) -> Iterator[str]:
-        return iter((*self._offsets, "rsp"))
+        return iter((*self._offsets, *self._known))
 
     def __len__(self) -> int:
-        return len(self._offsets) + 1
+        return len(self._offsets) + len(self._known)
 
 
 def _cpu_threads(registers: list[dict[str, int]]) -> ThreadTable:

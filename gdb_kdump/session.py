@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import gdb
 
-from gdb_kdump import endframe, indexcache, permissions
+from gdb_kdump import banner, endframe, indexcache, permissions
 from gdb_kdump.channel import SavedFrame, Server, Thread
 from gdb_kdump.debuginfo import DebugInfo
 from gdb_kdump.elf import ElfFile
@@ -28,7 +28,6 @@ REMOTE_TIMEOUT_SECONDS = 60
 # GDB reads stacks through its cache: with its default line of 64 bytes `thread apply all bt` takes 1.4 times as long.
 _CACHE_LINE = "dcache line-size"
 _CACHE_LINE_BYTES = (64, 512)
-_BANNER_BYTES = 512
 _MOST_VMCOREINFO = 1 << 16
 PAGE_OFFSET = 0xFFFF888000000000  # where the kernel does not randomize it; Documentation/arch/x86/x86_64/mm.rst
 
@@ -109,11 +108,14 @@ def open_dump(vmcores: Sequence[Path], vmlinux: Path | None, progress: Progress,
         build_id = vmcoreinfo.get("BUILD-ID")
         elf = find_vmlinux(vmcore, dump["release"] or vmcoreinfo.get("OSRELEASE"), build_id, vmlinux, _loaded_file())
         kaslr_offset = _place(server, elf, vmcoreinfo, text if hints.vmcoreinfo else None, hints.kaslr_offset)
+        memory = Memory(server)
+        if build_id is None:
+            banner.check(elf, memory, kaslr_offset)
         _load_symbols(elf, kaslr_offset, progress)
     except BaseException:  # Ctrl-C too: no half-open dump stays behind
         server.close()
         raise
-    debuginfo, memory = DebugInfo(elf, kaslr_offset), Memory(server)
+    debuginfo = DebugInfo(elf, kaslr_offset)
     if dump["preflight"]["pages_missing"]:
         # Page tables may be missing too: the direct map can be read without them, if one knows where it starts.
         try:
@@ -214,12 +216,11 @@ def _place(server: Server, elf: ElfFile, vmcoreinfo: dict[str, str], given: str 
     if translates:
         told = offset_of(vmcoreinfo, {name: found.value for name in KNOWN_SYMBOLS if (found := elf.find_symbol(name))})
         return asked if asked is not None else told
-    banner, top = elf.find_symbol("linux_banner"), next(filter(None, map(elf.find_symbol, TOP_TABLES)), None)
-    if banner is None or top is None:
+    at, top = elf.find_symbol("linux_banner"), next(filter(None, map(elf.find_symbol, TOP_TABLES)), None)
+    if at is None or top is None:
         raise UsageError(f"{elf.path} has no symbols to find the kernel by (linux_banner, init_top_pgt): name another")
-    text = elf.read(banner.value, _BANNER_BYTES).partition(b"\0")[0]
     encryption = elf.find_symbol("sme_me_mask")
-    return server.find_kernel(text, banner.value, top.value, encryption.value if encryption else None, asked)
+    return server.find_kernel(elf.banner, at.value, top.value, encryption.value if encryption else None, asked)
 
 
 def _refuse_foreign_process() -> None:

@@ -32,7 +32,7 @@ def find_vmlinux(
         except DumpError as error:  # something of that name lies beside the dump: the right file may be elsewhere
             wrong.append(str(error))
             continue
-        if (build_id is None and path == loaded) or (build_id is not None and elf.build_id == build_id):
+        if _fits(elf, release, build_id) or (build_id is None and path == loaded):
             return _accept(elf, build_id)
         wrong.append(f"{path} has {elf.build_id or 'none'}")
         elf.close()
@@ -43,6 +43,13 @@ def find_vmlinux(
         f"(Debian: linux-image-{release or 'RELEASE'}-dbg), or name the file: target kdump {vmcore} VMLINUX, "
         f"or its folder in ${SEARCH_PATH_VARIABLE}"
     )
+
+
+def _fits(elf: ElfFile, release: str | None, build_id: str | None) -> bool:
+    """Whether a file is that of the dump: by build-id, else by the release in its banner, which is compared later."""
+    if build_id is not None:
+        return elf.build_id == build_id
+    return release is not None and elf.banner.startswith(f"Linux version {release} ".encode())
 
 
 def _accept(elf: ElfFile, build_id: str | None) -> ElfFile:

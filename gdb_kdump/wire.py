@@ -37,8 +37,9 @@ class Op(IntEnum):
     READ = 1
     """Body READ; answered with packed runs."""
     THREADS = 2
-    """Body JSON {"first": bool, "threads": […], "commit": bool, "selected": id, "frame": [size, {register: offset}]};
-    a thread is [id, name, core, registers or the address of its saved frame]; answered with nothing."""
+    """Body JSON {"first": bool, "threads": […], "commit": bool, "selected": id, "frame": […]}; the frame is [size,
+    {register: offset}, {register: value}], a thread [id, name, core, registers or the address of its saved frame];
+    answered with nothing."""
     DIRECT_MAP = 3
     """Body ADDRESS; answered with nothing."""
     FOLLOW = 4

@@ -47,6 +47,7 @@ MODULES = {
     "gdb_kdump.channel": "access",
     "gdb_kdump.debuginfo": "access",
     "gdb_kdump.elf": "access",
+    "gdb_kdump.banner": "access",
     "gdb_kdump.endframe": "access",
     "gdb_kdump.indexcache": "access",
     "gdb_kdump.memory": "access",

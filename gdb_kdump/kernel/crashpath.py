@@ -17,7 +17,9 @@ from gdb_kdump.kernel.stack import Frame, Stacks, State, Trace
 from gdb_kdump.kernel.tasks import Task
 from gdb_kdump.session import Session
 
+_LARGEST_FRAME = 2048  # bytes: CONFIG_FRAME_WARN has the compiler refuse larger ones
 _SCANNED = 32 << 10  # bytes below the fault: no kernel stack is larger
+_TAKES_REGISTERS = ("__crash_kexec", "crash_kexec")  # one since 7bbee5ca3896 (v4.5)
 _LAST = "machine_kexec"  # the last C function of a crashing kernel; arch/x86/kernel/machine_kexec_64.c
 
 
@@ -51,7 +53,7 @@ class CrashPath:
         goals = self._goals(fault)
         best: list[Frame] = []
         for addr, pc in self._return_addresses(fault.sp):
-            frames = self._verified(State({"rip": pc, "rsp": addr + 8}, False), goals)
+            frames = self._verified(State({"rip": pc, "rsp": addr + 8, **self._base(addr + 8, fault.sp)}, False), goals)
             if not frames:
                 continue
             if frames[0].source.function == _LAST or any(f.source.function == _LAST for f in frames[:3]):
@@ -66,7 +68,7 @@ class CrashPath:
         An oops hands on the pt_regs of its exception; panic() has none, and __crash_kexec notes its own registers.
         """
         goals = {(fault.pc, fault.sp)}
-        if self._source.frames(fault.pc)[-1].function == "__crash_kexec":
+        if self._source.frames(fault.pc)[-1].function in _TAKES_REGISTERS:
             hop = next(self._stacks.walk(fault, ""))
             if hop.caller is not None:
                 goals = {(hop.caller.pc, hop.caller.sp)}
@@ -93,6 +95,21 @@ class CrashPath:
             for offset, word in enumerate(memoryview(data[: len(data) & ~7]).cast("Q")):
                 if self._source.is_text(word - 1):
                     yield low + 8 * offset, word
+
+    def _base(self, low: int, high: int) -> dict[str, int]:
+        """Where kernels without ORC find the frame that ends at `low`: rbp is the next link of the chain above it.
+
+        A link is a word that points further up the stack, with a return address behind it.
+        """
+        if not self._stacks.has_frame_pointers:
+            return {}
+        data, _ = self._memory.read_prefix(low, min(high - low, _LARGEST_FRAME))
+        words = memoryview(data[: len(data) & ~7]).cast("Q")
+        for number, word in enumerate(words[:-1]):
+            at = low + 8 * number
+            if at < word < at + _SCANNED and not word % 8 and self._source.is_text(words[number + 1] - 1):
+                return {"rbp": at}
+        return {}
 
     def _ranges(self, sp: int) -> list[tuple[int, int]]:
         ranges = [(self._lowest(sp), sp & ~7)]

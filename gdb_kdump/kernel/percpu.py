@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from gdb_kdump.errors import MissingDebugInfo
-from gdb_kdump.layout import CURRENT_TASK, find_path
+from gdb_kdump.layout import CURRENT_TASK, PERCPU_PREFIXES, find_path
 from gdb_kdump.session import Session
 
 
@@ -28,9 +28,17 @@ class PerCpu:
         """The address of CPU `cpu`'s copy of a per-CPU object, given its per-CPU address (`void __percpu *`)."""
         return (percpu_address + self._offsets[cpu]) & (1 << 64) - 1
 
+    def find_symbol(self, name: str) -> int | None:
+        """The per-CPU address (`void __percpu *`) of a per-CPU variable, or None."""
+        found = (self._session.debuginfo.find_address(prefix + name) for prefix in PERCPU_PREFIXES)
+        return next((addr for addr in found if addr is not None), None)
+
     def symbol(self, name: str, cpu: int) -> int:
         """The address of CPU `cpu`'s copy of a per-CPU variable; raises MissingDebugInfo."""
-        return self.pointer(self._session.debuginfo.address(name), cpu)
+        found = self.find_symbol(name)
+        if found is None:
+            raise MissingDebugInfo(f"symbol {name}", [prefix + name for prefix in PERCPU_PREFIXES])
+        return self.pointer(found, cpu)
 
     def online_cpus(self) -> list[int]:
         """The numbers of the CPUs that were online; include/linux/cpumask.h: cpu_online_mask."""
@@ -52,7 +60,7 @@ class PerCpu:
     def _read_running(self) -> dict[int, int]:
         debuginfo, memory = self._session.debuginfo, self._session.memory
         for symbol, path in CURRENT_TASK:
-            if debuginfo.find_address(symbol) is None:
+            if self.find_symbol(symbol) is None:
                 continue
             member = find_path(debuginfo.type(f"struct {symbol}"), path) if path else None
             offset = member.offset if member else 0

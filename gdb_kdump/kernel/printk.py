@@ -1,4 +1,4 @@
-"""The kernel's message buffer: the ring of v5.10 and later, and the records of v3.5 to v5.9."""
+"""The kernel's message buffer: the ring of v5.10 and later, the records of v3.5 to v5.9, and the bytes before."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gdb_kdump.errors import Unreadable
+from gdb_kdump.kernel.logbytes import for_each_line, has_log_bytes
 from gdb_kdump.session import Session
 
 # enum desc_state of kernel/printk/printk_ringbuffer.h: the two states in which a record's text is complete.
@@ -40,6 +41,8 @@ class Printk:
         """Every complete message, oldest first; raises Unreadable, MissingDebugInfo."""
         if self._session.debuginfo.find_address("prb") is not None:
             return _Ring(self._session).for_each()
+        if has_log_bytes(self._session):
+            return (Record(seq, *line) for seq, line in enumerate(for_each_line(self._session)))
         return _for_each_printk_log(self._session)
 
     def panic_message(self) -> str | None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
+from gdb_kdump.cfi import CALLEE_SAVED
 from gdb_kdump.channel import SavedFrame
 from gdb_kdump.errors import Unreadable
 from gdb_kdump.kernel.percpu import PerCpu
+from gdb_kdump.kernel.switchframe import SwitchFrame
 from gdb_kdump.kernel.tasks import Task
 from gdb_kdump.layout import Unpacker
 from gdb_kdump.session import Session
@@ -75,14 +77,29 @@ class Registers:
         return dict(noted[cpu]) if cpu < len(noted) else {}
 
     def of_sleeping(self, task: Task) -> dict[str, int]:
-        """The registers that __switch_to_asm left on a sleeping task's stack; arch/x86/include/asm/switch_to.h."""
-        layout = self._session.layout
-        registers = self._read("inactive_task_frame", task.sp)
-        registers["rsp"] = task.sp + layout.size("inactive_task_frame")
-        return registers
+        """The registers that a sleeping task left on its stack; arch/x86/include/asm/switch_to.h."""
+        layout, switch = self._session.layout, self._session.once(SwitchFrame)
+        if switch.is_typed:
+            registers = self._read("inactive_task_frame", task.sp)
+            registers["rsp"] = task.sp + layout.size("inactive_task_frame")
+            return registers
+        if switch.never_ran(task.stack, task.sp):
+            return {"rip": self._session.debuginfo.address("ret_from_fork"), "rsp": task.sp}
+        frame = switch.pushed()
+        saved = {name: self._session.memory.u64(task.sp + offset) for name, offset in frame.offsets.items()}
+        return {**frame.fixed, **saved, "rsp": task.sp + frame.size}
+
+    def for_thread(self, task: Task) -> dict[str, int] | int:
+        """The registers of a sleeping task, or the address of its saved_frame(), which the dump server reads itself."""
+        switch = self._session.once(SwitchFrame)
+        if not switch.is_typed and switch.never_ran(task.stack, task.sp):
+            return self.of_sleeping(task)
+        return task.sp
 
     def saved_frame(self) -> SavedFrame:
-        """Where of_sleeping() finds its registers, for the dump server; raises MissingDebugInfo."""
+        """Where of_sleeping() finds its registers, for the dump server; raises MissingDebugInfo, Unreadable."""
+        if not self._session.once(SwitchFrame).is_typed:
+            return self._session.once(SwitchFrame).pushed()
         layout, tag = self._session.layout, "inactive_task_frame"
         names = [name for name in _MEMBERS if layout.find_member(f"{tag}.{name}") is not None]
         offsets = {gdb_name(name): layout.offset(f"{tag}.{name}") for name in names}
@@ -91,6 +108,21 @@ class Registers:
     def pt_regs(self, addr: int) -> dict[str, int]:
         """The registers in a `struct pt_regs *`; raises Unreadable."""
         return self._read("pt_regs", addr)
+
+    def saved_from(self, addr: int, low: int) -> dict[str, int]:
+        """What a `struct pt_regs *` holds of which only the bytes from `low` on were saved; raises Unreadable.
+
+        Before v4.9 system calls and interrupts save what a C function may change, from r11 on; interrupts put rbp in
+        front of it (SAVE_ARGS_IRQ, save_args).  Of a system call the user's rsp and eflags are not there.
+        """
+        saved = self.pt_regs(addr)
+        if addr >= low:
+            return saved
+        base = self._session.memory.u64(low)
+        is_interrupt = low - addr <= self._session.layout.offset("pt_regs.bx")
+        for name in (*CALLEE_SAVED, *(() if is_interrupt else ("rsp", "eflags"))):
+            saved.pop(name, None)
+        return {**saved, "rbp": base} if is_interrupt else saved
 
     def iret_frame(self, addr: int) -> dict[str, int]:
         """The five registers that the CPU itself pushes, at the end of a `struct pt_regs`; raises Unreadable."""

@@ -83,6 +83,14 @@ class Source:
         """Whether an address lies in the kernel's own image, not in a module."""
         return self._text[0] <= addr < self._text[1]
 
+    def is_assembly(self, addr: int) -> bool:
+        """Whether an address lies in code of the kernel that was not written in C: entry code, mostly."""
+        if not self.in_kernel(addr):
+            return False
+        where = gdb.find_pc_line(addr).symtab
+        # The assembler may describe its labels as functions, too: since binutils 2.35.
+        return not _functions(addr) or (where is not None and where.filename.endswith((".S", ".s")))
+
     def is_text(self, addr: int) -> bool:
         """Whether an address lies in the kernel's text or in a module."""
         return self._text[0] <= addr < self._text[1] or self._modules.find(addr) is not None

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from gdb_kdump.cfi import CALLEE_SAVED, Row
 from gdb_kdump.errors import Unreadable
 from gdb_kdump.kernel import orc as o
+from gdb_kdump.kernel.entryframes import EntryFrames
 from gdb_kdump.kernel.framepointers import caller_of
 from gdb_kdump.kernel.modules import Module, Modules
 from gdb_kdump.kernel.orc import FrameType, Orc, OrcEntry, has_orc
@@ -120,7 +121,13 @@ class Stacks:
         self._source = session.once(Source)
         self._modules = session.once(Modules)
         self._registers = session.once(Registers)
+        self._entries = EntryFrames(session, self._source.is_text)
         self._steps: dict[int, Step] = {}
+
+    @property
+    def has_frame_pointers(self) -> bool:
+        """Whether each frame has a link to the next one at rbp, which is what kernels without ORC unwind by."""
+        return self._orc is None
 
     def trace(self, task: Task) -> Trace:
         """The frames of a task from its saved registers on; what stops a trace is told in `ended`."""
@@ -212,6 +219,11 @@ class Stacks:
 
     def unwind(self, state: State) -> State | None:
         """The caller's state, or None at the end of the stack; raises Stop, Unreadable, MissingDebugInfo."""
+        caller = self._caller(state)
+        # Without ORC the stacks of kernel threads and idle tasks begin with a return address of 0; head_64.S.
+        return None if caller is not None and not caller.pc and self._orc is None else caller
+
+    def _caller(self, state: State) -> State | None:
         step = self.step(state.pc if state.interrupted else state.pc - 1)
         orc = step.orc
         if orc is not None and orc.type is FrameType.END_OF_STACK:
@@ -228,11 +240,22 @@ class Stacks:
             return State(self._registers.iret_frame(cfa), True)
         return self._called(state, cfa, orc, step.cfi)
 
-    def _by_frame_pointer(self, state: State) -> State:
+    def _by_frame_pointer(self, state: State) -> State | None:
         """The caller where neither table knows: kernels without ORC have frame pointers."""
-        found = None if self._orc is not None else caller_of(state.registers, self._memory.u64)
-        if found is None:
+        if self._orc is not None:
             raise Stop(f"the kernel has no unwind information for pc {hex16(state.pc)}")
+        if self._source.is_assembly(state.pc if state.interrupted else state.pc - 1):
+            saved = self._entries.interrupted(state.registers)
+            if saved is not None:
+                return State(saved, True)
+            switched = self._entries.switched(state.registers)
+            if switched is not None:
+                return State(switched, False)
+        if state.registers.get("rbp") == 0:
+            return None  # where kernel threads and idle tasks begin; arch/x86/kernel/head_64.S
+        found = caller_of(state.registers, self._memory.u64)
+        if found is None:
+            raise Stop(f"the chain of frame pointers is broken at pc {hex16(state.pc)}")
         if isinstance(found, int):
             return State(self._registers.pt_regs(found), True)
         return State(found, False)
@@ -278,14 +301,21 @@ class Stacks:
         return value
 
 
+# arch/x86/entry/entry_64.S today, arch/x86/kernel/entry_64.S and arch/x86/ia32/ia32entry.S before v4.3.
+_SYSCALL_NAMES = (
+    "SYSCALL", "SYSENTER", "INT80", "int80", "system_call", "sys_call", "sysret", "sysenter", "cstar", "tracesys",
+    "ptregs", "stub_",
+)  # fmt: skip
+
+
 def _entry_kind(function: str | None) -> str:
     """The kind of an entry frame by the name of its code; arch/x86/include/asm/idtentry.h: DECLARE_IDTENTRY*."""
     name = function or ""
     if "nmi" in name:
         return "nmi"
-    if "SYSCALL" in name or "SYSENTER" in name or "INT80" in name or "int80" in name or name == "system_call":
+    if any(word in name for word in _SYSCALL_NAMES):
         return "syscall"
-    if "interrupt" in name or "sysvec" in name or "irq" in name:
+    if "interrupt" in name or "sysvec" in name or "irq" in name or "intr" in name:
         return "irq"
     return "exception"
 

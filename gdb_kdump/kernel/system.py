@@ -74,7 +74,20 @@ def _uptime(session: Session) -> int | None:
         return noted
     # Kernels before v3.19 do not keep it.
     wall, offset = _timekeeper(session, "xtime_sec"), _timekeeper(session, "monotonic_sec")
-    return None if wall is None or offset is None else (wall + offset) & _U64
+    return _uptime_by_xtime(session) if wall is None or offset is None else (wall + offset) & _U64
+
+
+def _uptime_by_xtime(session: Session) -> int | None:
+    """The same where xtime and wall_to_monotonic are variables of their own; getboottime before v3.4."""
+    find, layout = session.debuginfo.find_address, session.layout
+    wall, offset = find("xtime"), find("wall_to_monotonic")
+    if wall is None or offset is None or layout.find_struct("timespec") is None:
+        return None
+    try:
+        seconds = layout.offset("timespec.tv_sec")
+        return session.memory.s64(wall + seconds) + session.memory.s64(offset + seconds)
+    except Unreadable:
+        return None
 
 
 def wall_clock_offset(session: Session) -> int | None:

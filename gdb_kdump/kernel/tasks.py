@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gdb_kdump.errors import Corrupt, Unreadable
 from gdb_kdump.kernel.lists import list_for_each
 from gdb_kdump.kernel.percpu import PerCpu
+from gdb_kdump.layout import task_cpu, thread_list
 from gdb_kdump.session import Session
 
 
@@ -35,7 +36,7 @@ class TaskList:
     problems: tuple[str, ...]
 
 
-_MEMBERS = ("pid", "tgid", "state", "exit_state", "flags", "cpu", "sp", "stack")
+_MEMBERS = ("pid", "tgid", "state", "exit_state", "flags", "sp", "stack")
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h, the same bit since v2.6.27
 _TASK_NOLOAD = 0x400  # include/linux/sched.h, the same bit since v4.2
 
@@ -46,22 +47,28 @@ class Tasks:
     def __init__(self, session: Session) -> None:
         self._session = session
         layout = session.layout
-        self._unpacker = layout.unpacker("task_struct", _MEMBERS)
+        cpu, self._cpu_on_stack = task_cpu(layout)
+        self._unpacker = layout.unpacker("task_struct", (*_MEMBERS, "cpu") if cpu is not None else _MEMBERS)
         self._comm = layout.member("task_struct.comm")
         self._states = _StateLetters(session)
         self._signal = layout.offset("task_struct.signal")
-        self._thread_head = layout.offset("signal_struct.thread_head")
-        self._thread_node = layout.offset("task_struct.thread_node")
+        self._thread_head, self._thread_node = thread_list(layout)
         self._all: TaskList | None = None
 
     def read(self, addr: int) -> Task:
         """The task at a `struct task_struct *`; raises Unreadable."""
         block, at = self._session.memory.block(addr, self._unpacker.span)
-        pid, tgid, state, exit_state, flags, cpu, sp, stack = self._unpacker.unpack_from(block, at)
+        pid, tgid, state, exit_state, flags, sp, stack, *own_cpu = self._unpacker.unpack_from(block, at)
+        cpu = own_cpu[0] if own_cpu else self._cpu_of(stack)
         comm = self._session.memory.cstring(addr + self._comm.offset, self._comm.size)
         letter = self._states.letter(state & 0xFFFFFFFF | exit_state)
         running = addr in self._session.once(PerCpu).running().values()
         return Task(addr, pid, tgid, comm, letter, cpu, bool(flags & _PF_KTHREAD), running, sp, stack)
+
+    def _cpu_of(self, stack: int) -> int:
+        """The CPU in the struct thread_info of a stack; raises Unreadable."""
+        assert self._cpu_on_stack is not None
+        return self._session.memory.u32(stack + self._cpu_on_stack.offset)
 
     def all(self) -> TaskList:
         """Every task: each CPU's idle task, then processes, each with its threads, in the order of the task list."""
@@ -105,9 +112,11 @@ class Tasks:
     def _threads(self, leader: int) -> Iterator[int]:
         """The threads of a thread group, its leader first; include/linux/sched/signal.h: for_each_thread."""
         yield leader
-        signal = self._session.memory.ptr(leader + self._signal)
-        for node in list_for_each(self._session, signal + self._thread_head):
-            yield node - self._thread_node
+        head = leader + self._thread_node.offset
+        if self._thread_head is not None:
+            head = self._session.memory.ptr(leader + self._signal) + self._thread_head.offset
+        for node in list_for_each(self._session, head):
+            yield node - self._thread_node.offset
 
     def _idle(self) -> Iterator[int]:
         """The idle task of each online CPU; kernel/sched/core.c: init_idle."""

@@ -26,7 +26,7 @@ def all_threads(session: Session) -> list[Thread]:
     for task in (*map(tasks.read, running), *tasks.all().tasks):
         name = task.comm.decode("utf-8", "backslashreplace")
         cpu = running.get(task.task)
-        known = registers.of_cpu(cpu) if cpu is not None else task.sp if task.stack else {}
+        known = registers.of_cpu(cpu) if cpu is not None else registers.for_thread(task) if task.stack else {}
         # A corrupt list may have a PID twice; the first one keeps it.
         threads.setdefault(thread_id(task), Thread(thread_id(task), name, cpu, known))
     return list(threads.values())
