@@ -270,6 +270,60 @@ def test_guards(
     assert {name: (found - 16, text) for name, _, _, found, text in guards if found is not None} == damaged
 
 
+def kmalloc_zones(damage: bool) -> list[list[Any]]:
+    """What is judged of objects that kmalloc() made larger than it was asked for; `damage` writes behind that."""
+    import dataclasses
+
+    from gdb_kdump import session
+    from gdb_kdump.kernel.slab import Slabs
+    from gdb_kdump.kernel.slubdebug import SlubDebug
+    from gdb_kdump.memory import Memory
+    from gdb_kdump.rules.slab import judge_slab
+
+    class Damaged(Memory):
+        end = 0
+
+        def read(self, addr: int, size: int) -> bytes:
+            data, at = bytearray(super().read(addr, size)), self.end - addr
+            if 0 <= at <= size - 4:
+                data[at + 2 : at + 4] = b"ab"
+            return bytes(data)
+
+    opened = session.current()
+    rows: list[list[Any]] = []
+    for cache, start in opened.once(Slabs)._kmalloc_samples():
+        requested = opened.once(SlubDebug)._requested(cache, start)
+        if requested is None or not 0 < requested < cache.object_size - 4 or len(rows) == 5:
+            continue
+
+        memory = Damaged(opened.server)
+        memory.end = start + requested if damage else 0
+        slabs = dataclasses.replace(opened, memory=memory, _readers={}).once(Slabs)
+        found = slabs.find_object(start)
+        assert found is not None
+        names = [guard.name for guard in found.guards]
+        where = start + requested + 2
+        said = [(f.rule, f.object == start, f"{where:016x}" in f.message) for f in judge_slab(found)]
+        rows.append([names, said])
+    return rows
+
+
+@pytest.mark.parametrize("damage", [False, True])
+def test_bytes_that_kmalloc_was_not_asked_for(in_gdb: InGdb, lab_dump: Callable[[str], LabDump], damage: bool) -> None:
+    rows = in_gdb(kmalloc_zones, damage, vmcore=lab_dump("6.12-faults-slub").vmcore)
+    assert len(rows) == 5
+    for names, said in rows:
+        assert "kmalloc redzone" in names
+        assert said == ([["slab.redzone", True, True]] if damage else [])
+
+
+def test_kernels_that_do_not_guard_them(in_gdb: InGdb, lab_dump: Callable[[str], LabDump]) -> None:
+    """6.1 notes what kmalloc() was asked for, but leaves in the rest what was there."""
+    rows = in_gdb(kmalloc_zones, True, vmcore=lab_dump("6.1-faults-slub").vmcore)
+    assert len(rows) == 5
+    assert all("kmalloc redzone" not in names and said == [] for names, said in rows)
+
+
 def test_kslab_shows_an_skb(gdb_run: Gdb, dump: LabDump) -> None:
     skb = next(skb for skb in dump.truth["skbs"] if not skb["fclone"])
     run = gdb_run(

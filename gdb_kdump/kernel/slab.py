@@ -48,6 +48,7 @@ class Slabs:
         self._kfence = session.once(Kfence)
         self._sheaves = session.once(Sheaves)
         self._debug = session.once(SlubDebug)
+        self._debug.kmalloc_samples = self._kmalloc_samples
         self._unpacker = layout.unpacker("slab", ("slab_cache", "freelist", "inuse", "objects"))
         self._freelist_at = layout.offset("slab.freelist")
         self._freelists = Freelists(session.memory, self._samples)
@@ -234,6 +235,20 @@ class Slabs:
                     if first and self._pages.is_page(page):
                         _, _, _, objects = self._unpacker.unpack_from(*self._memory.block(page, self._unpacker.span))
                         yield Room(cache, self._pages.address_of(page), objects), first
+            except (Unreadable, Corrupt):
+                continue  # the other caches will do
+
+    def _kmalloc_samples(self) -> Iterator[tuple[SlabCache, int]]:
+        """Allocated objects of kmalloc's debugged caches, from the CPUs' slabs and the first ones of the nodes."""
+        for cache in self.caches():
+            if not {"RED_ZONE", "STORE_USER"} <= cache.flags or "kmalloc" not in cache.name:
+                continue
+            try:
+                pages = [row.slab for row in self._caches.cpu_slabs(cache) if row.slab]
+                pages += [page for page, _ in islice(self._on_nodes(cache), _SAMPLED)]
+                for slab in map(self.slab, pages):
+                    starts = map(slab.object_start, range(slab.objects))
+                    yield from ((cache, start) for start in starts if slab.state(start)[0] == ALLOCATED)
             except (Unreadable, Corrupt):
                 continue  # the other caches will do
 

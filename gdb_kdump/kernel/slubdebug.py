@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from itertools import islice
+
 from gdb_kdump.errors import Unreadable
 from gdb_kdump.kernel.stackdepot import StackDepot
 from gdb_kdump.layout import enumerators
@@ -16,6 +19,7 @@ POISON_INUSE = 0x5A
 POISON_FREE = 0x6B
 POISON_END = 0xA5
 _POINTER = 8
+_MOST_TRIED, _ENOUGH, _FEWEST = 4000, 100, 8  # objects to look at, that tell, and that must agree
 _NOTED = 8  # bytes for the requested size of a kmalloc object: 6edf2576a6cc (v6.1)
 
 
@@ -28,6 +32,9 @@ class SlubDebug:
         self._layout = layout = session.layout
         # With CONFIG_KASAN there is more in an object's room than is told here, so its padding is not judged.
         self._has_kasan = layout.find_member("kmem_cache.kasan_info") is not None
+        self._fills: bool | None = None
+        self.kmalloc_samples: Callable[[], Iterable[tuple[SlabCache, int]]] = tuple
+        """Gives allocated objects of kmalloc's caches, to find out whether the kernel guards their rest."""
         self._track_size = layout.size("track") if layout.find_struct("track") is not None else 0
 
     def guards(self, cache: SlabCache, start: int, state: str) -> tuple[Guard, ...]:
@@ -44,6 +51,10 @@ class SlubDebug:
             red = RED_ACTIVE if state == ALLOCATED else RED_INACTIVE
             guards.append(self._guard("left redzone", start - cache.red_left_pad, cache.red_left_pad, red))
             guards.append(self._guard("right redzone", end, cache.inuse - cache.object_size, red))
+            requested = self._requested(cache, start) if state == ALLOCATED else None
+            if requested is not None and self._fills_behind_requested():
+                addr, size = start + requested, cache.object_size - requested
+                guards.append(self._guard("kmalloc redzone", addr, size, RED_ACTIVE))
         elif "RED_ZONE" not in cache.flags and cache.object_size < cache.inuse:
             guards.append(self._guard("alignment padding", end, cache.inuse - cache.object_size, POISON_INUSE))
         if "OBJECT_POISON" in cache.flags and state == FREE:
@@ -54,6 +65,39 @@ class SlubDebug:
             size = cache.size - cache.red_left_pad - behind
             guards.append(self._guard("padding", start + behind, size, POISON_INUSE))
         return tuple(sorted((guard for guard in guards if guard.size > 0), key=lambda guard: guard.addr))
+
+    def _requested(self, cache: SlabCache, start: int) -> int | None:
+        """How many bytes kmalloc() was asked for, None where that is not noted; mm/slub.c: get_orig_size."""
+        if not self._is_kmalloc(cache) or "STORE_USER" not in cache.flags or self._has_kasan:
+            return None
+        try:
+            noted = self._memory.u32(start + self._tracks_offset(cache) + 2 * self._track_size)
+        except Unreadable:
+            return None
+        # A kernel that notes nothing has padding there.
+        return noted if 0 < noted <= cache.object_size else None
+
+    def _fills_behind_requested(self) -> bool:
+        """Whether this kernel makes a red zone of what kmalloc() gave beyond what it was asked for.
+
+        946fa0dbf2d8 (v6.2) mm/slub: extend redzone check to extra allocated kmalloc space than requested left no trace
+        in any type; so objects that were asked for in other sizes than they have decide.
+        """
+        if self._fills is None:
+            right, seen = 0, 0
+            for cache, start in islice(self.kmalloc_samples(), _MOST_TRIED):
+                requested = self._requested(cache, start)
+                if requested is None or requested == cache.object_size or seen == _ENOUGH:
+                    continue
+                guard = self._guard("kmalloc redzone", start + requested, cache.object_size - requested, RED_ACTIVE)
+                seen += guard.hole is None
+                right += guard.hole is None and guard.damaged_at is None
+            self._fills = right >= _FEWEST and right >= 0.9 * seen
+        return self._fills
+
+    @staticmethod
+    def _is_kmalloc(cache: SlabCache) -> bool:
+        return "KMALLOC" in cache.flags or cache.name.startswith(("kmalloc-", "dma-kmalloc-"))
 
     def _guard(self, name: str, addr: int, size: int, expected: int) -> Guard:
         if size <= 0:
@@ -76,8 +120,7 @@ class SlubDebug:
         if "STORE_USER" not in cache.flags:
             return 0
         # Whether the kernel is one that notes the size no type tells: its place, then, is not judged.
-        is_kmalloc = "KMALLOC" in cache.flags or cache.name.startswith(("kmalloc-", "dma-kmalloc-"))
-        return 2 * self._track_size + (_NOTED if is_kmalloc else 0)
+        return 2 * self._track_size + (_NOTED if self._is_kmalloc(cache) else 0)
 
     def tracks(self, cache: SlabCache, start: int) -> tuple[Track, ...]:
         """Who allocated the object at `start`, and who freed it before or since; mm/slub.c: get_track.

@@ -41,12 +41,15 @@ def freelist(found: SlabObject) -> Iterator[Finding]:
 def redzone(found: SlabObject) -> Iterator[Finding]:
     """The bytes before and behind an object are 0xcc while it is allocated, and 0xbb while it is free.
 
-    Mirrors mm/slub.c: check_object.  Traps: only caches with SLAB_RED_ZONE have them; an object whose state is unknown
-    has no expected byte.
+    So are those that kmalloc() gave beyond what it was asked for.  Mirrors mm/slub.c: check_object.  Traps: only
+    caches with SLAB_RED_ZONE have them; an object whose state is unknown has no expected byte; not every kernel that
+    notes what kmalloc() was asked for makes a red zone of the rest.
     """
     for guard in found.guards:
         if "redzone" in guard.name and guard.damaged_at is not None:
             where = "before" if guard.name.startswith("left") else "behind"
+            if guard.name.startswith("kmalloc"):
+                where = "behind what was asked for of"
             yield _damaged("slab.redzone", found, guard, f"the red zone {where} the {found.state} object")
 
 
