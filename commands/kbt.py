@@ -45,7 +45,8 @@ class Kbt(Command[Backtraces]):
     operands = "[PID|TASK]..."
     summary = """Print the backtrace of the panic task, or of the tasks named by PID or task address.
 For the panic task the trace begins where the dying kernel ended; the line with the registers is the fault.
-An entry frame shows the registers of what it interrupted; inlined functions have no stack address."""
+The first number is where the frame's return address stands, as in crash; inlined functions have none.
+An entry frame shows the registers of what it interrupted."""
     options = (
         Option("-a", "every task; with -c the running tasks of those CPUs"),
         Option("-c", "the running tasks of these CPUs (0,2 or 0-3)", "CPU"),
@@ -160,9 +161,9 @@ def _trace_text(trace: Trace, result: Backtraces) -> Iterator[str]:
     variables = variables_of(trace.task) if result.options.has("-v") else {}
     for frame, name in zip(trace.frames, names):
         source = frame.source
-        sp = "(inlined)         " if source.inlined else hex16(frame.sp)
+        stack = "(inlined)         " if source.inlined else hex16(frame.stack)
         where = f"{source.file}:{source.line}" if source.file else ""
-        yield escape(f"#{frame.level:<3} {sp} {hex16(frame.pc)} {name:{width}}  {where}".rstrip())
+        yield escape(f"#{frame.level:<3} {stack} {hex16(frame.pc)} {name:{width}}  {where}".rstrip())
         yield from (f"        {variable}" for variable in variables.get((frame.pc, frame.source.function), ()))
         if result.options.has("-f"):
             yield from _words_text(trace, frame, result)
@@ -220,6 +221,7 @@ def _frame_json(frame: Frame) -> dict[str, Any]:
         "level": frame.level,
         "pc": hex16(frame.pc),
         "sp": hex16(frame.sp),
+        "stack": hex16(frame.stack),
         "function": source.function,
         "offset": source.offset,
         "file": source.file,

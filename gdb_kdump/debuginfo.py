@@ -62,6 +62,11 @@ class DebugInfo:
             raise MissingDebugInfo(f"symbol {symbol}")
         return found.size
 
+    def symbol_before(self, addr: int) -> tuple[str, int] | None:
+        """The symbol of code at or below an address of the kernel's image, and where it is; None without one."""
+        found = self._elf.symbol_before((addr - self._kaslr_offset) & _U64)
+        return None if found is None else (found[0], found[1] + self._kaslr_offset)
+
     def enum_bits(self, enumerator: str) -> int:
         """All bits that the enum with that enumerator defines, or 0 where there is none."""
         symbol = gdb.lookup_static_symbol(enumerator)

@@ -22,6 +22,7 @@ from gdb_kdump.errors import DumpError
 
 _SHN_ABS = 0xFFF1
 _LONGEST_BANNER = 1024
+_STT_FUNC = 2  # NOTYPE and OBJECT come before it, SECTION and FILE after
 _SYMBOL_SIZE = 24  # Elf64_Sym: name u32, info u8, other u8, shndx u16, value u64, size u64
 
 
@@ -121,6 +122,27 @@ class ElfFile:
             if entry is not None:
                 return self._symbol(table[entry * _SYMBOL_SIZE : (entry + 1) * _SYMBOL_SIZE])
             at = names.find(wanted, at + 1)
+        return None
+
+    @cached_property
+    def _values(self) -> list[int]:
+        return memoryview(self._symbols[0]).cast("Q")[1 :: _SYMBOL_SIZE // 8].tolist()
+
+    def symbol_before(self, addr: int) -> tuple[str, int] | None:
+        """The symbol of code at or below a link-time address, and its address; kernel/kallsyms.c: get_symbol_pos.
+
+        Labels count, too: that is how the kernel itself names the parts of its entry code.
+        """
+        (table, names, _), values = self._symbols, self._values
+        value = max(filter(addr.__ge__, values), default=-1)
+        entry = -1
+        for _ in range(values.count(value)):
+            entry = values.index(value, entry + 1)
+            start = int.from_bytes(table[entry * _SYMBOL_SIZE : entry * _SYMBOL_SIZE + 4], "little")
+            name = names[start : names.index(b"\0", start)].decode("utf-8", "backslashreplace")
+            is_code = table[entry * _SYMBOL_SIZE + 4] & 15 <= _STT_FUNC
+            if is_code and name and not name.startswith((".L", "__pfx_")):
+                return name, values[entry]
         return None
 
     @cached_property

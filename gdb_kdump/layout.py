@@ -39,10 +39,13 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "sock.node": ("__sk_common.skc_node",),
     "sock.nulls_node": ("__sk_common.skc_nulls_node",),
     "sock.bind_node": ("__sk_common.skc_bind_node",),
-    "sock.num": ("__sk_common.skc_num",),
-    "sock.dport": ("__sk_common.skc_dport",),
-    "sock.rcv_saddr": ("__sk_common.skc_rcv_saddr",),
-    "sock.daddr": ("__sk_common.skc_daddr",),
+    # ce43b03e8889 (v3.8) net: move inet_dport/inet_num in sock_common; c720c7e8383a (v2.6.33) inet: rename some
+    # inet_sock fields
+    "inet_sock.num": ("sk.__sk_common.skc_num", "inet_num", "num"),
+    "inet_sock.dport": ("sk.__sk_common.skc_dport", "inet_dport", "dport"),
+    # 68835aba4d9b (v2.6.38) net: optimize INET input path further
+    "inet_sock.rcv_saddr": ("sk.__sk_common.skc_rcv_saddr", "inet_rcv_saddr", "rcv_saddr"),
+    "inet_sock.daddr": ("sk.__sk_common.skc_daddr", "inet_daddr", "daddr"),
     "sock.v6_rcv_saddr": ("__sk_common.skc_v6_rcv_saddr",),
     "sock.v6_daddr": ("__sk_common.skc_v6_daddr",),
     "sock.backlog_head": ("sk_backlog.head",),

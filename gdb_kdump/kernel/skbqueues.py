@@ -82,11 +82,14 @@ class SkbQueues:
 
     def backlog(self, name: str, sock: int) -> Walked:
         """The sk_backlog of a `struct sock *`; include/net/sock.h: __sk_add_backlog.  Raises Unreadable."""
-        first, last, length = (self._member(sock, f"sock.backlog_{part}") for part in ("head", "tail", "len"))
+        first, last = (self._member(sock, f"sock.backlog_{part}") for part in ("head", "tail"))
         figures, cycle, hole = self._chain(first)
+        # 8eae939f1400 (v2.6.34) net: add limit for socket backlog counts the bytes; before, nobody does.
+        is_counted = self._layout.find_member("sock.backlog_len") is not None
+        counted = self._member(sock, "sock.backlog_len") if is_counted else sum(row[2] for row in figures.values())
         head = sock + self._layout.offset("sock.sk_backlog")
         return _walked(
-            figures, name, head, length, cycle=cycle, hole=hole, kind="backlog", tail=("tail", last), sock=sock
+            figures, name, head, counted, cycle=cycle, hole=hole, kind="backlog", tail=("tail", last), sock=sock
         )
 
     def tree(self, name: str, root: int, sock: int = 0, last: tuple[str, int] | None = None) -> Walked:

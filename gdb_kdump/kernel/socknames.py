@@ -13,6 +13,8 @@ from gdb_kdump.session import Session
 _MAX_UNIX_PATH = 108  # include/uapi/linux/un.h: UNIX_PATH_MAX
 _FAMILY_SIZE = 2  # sun_family stands before the path
 
+_ENDS = ("rcv_saddr", "daddr", "num", "dport")
+
 Ends = tuple[str, str]
 
 
@@ -24,7 +26,9 @@ class SockNames:
         self._memory = session.memory
         self._layout = layout = session.layout
         self._prot = layout.offset("sock.prot")
-        self._inet = layout.unpacker("sock", ("rcv_saddr", "daddr", "num", "dport"))
+        self._inet = layout.unpacker("inet_sock", _ENDS)
+        # The small kinds of sockets have no struct inet_sock, only the struct sock_common that it begins with.
+        self._small_have_ends = self._inet.span <= layout.size("sock_common")
         self._prots: dict[int, str] = {}
         self._states = self._enumerators("TCP_ESTABLISHED", "TCP_")
         self._netlink_states = self._enumerators("NETLINK_CONNECTED", "NETLINK_")
@@ -58,7 +62,7 @@ class SockNames:
 
     def ends(self, sock: Sock) -> Ends:
         """The local and the peer's address, "" where there is none; raises Unreadable, MissingDebugInfo."""
-        if sock.family in (AF_INET, AF_INET6):
+        if sock.family in (AF_INET, AF_INET6) and (sock.is_full or self._small_have_ends):
             return self._inet_ends(sock)
         if not sock.is_full:
             return "", ""

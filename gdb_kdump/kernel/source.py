@@ -31,6 +31,7 @@ class Source:
     """Looks addresses up in one session's debug information; each address once."""
 
     def __init__(self, session: Session) -> None:
+        self._debuginfo = session.debuginfo
         self._void_pointer = session.debuginfo.type("void").pointer()
         self._modules = session.once(Modules)
         self._module_symbols = session.once(ModuleSymbols)
@@ -55,14 +56,14 @@ class Source:
             self._module_symbols.load(module)
             name, offset = self._symbol_in(module, looked_up)
         else:
-            name, offset = self.symbol(looked_up)
+            name, offset = self._label(looked_up) if self.is_assembly(looked_up) else self.symbol(looked_up)
         if offset is not None:
             offset += pc - looked_up
         module_name = module.name if module else None
         where = gdb.find_pc_line(looked_up)
         file, line = _file(where.symtab), where.line or None
         frames = []
-        for function, is_inlined in _functions(looked_up):
+        for function, is_inlined in () if self.is_assembly(looked_up) else _functions(looked_up):
             frames.append(
                 SourceFrame(function.name, None if is_inlined else offset, file, line, is_inlined, module_name)
             )
@@ -102,6 +103,11 @@ class Source:
             return None
         name, offset = self._symbol_in(module, addr)
         return f"{name}+{offset:#x} [{module.name}]"
+
+    def _label(self, addr: int) -> tuple[str | None, int | None]:
+        """The label that an address of entry code lies behind, which GDB passes over for the function around it."""
+        found = self._debuginfo.symbol_before(addr)
+        return (None, None) if found is None else (found[0], addr - found[1])
 
     def _symbol_in(self, module: Module, addr: int) -> tuple[str, int]:
         try:

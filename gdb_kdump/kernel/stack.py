@@ -34,6 +34,7 @@ _OTHER_REGISTERS = {o.REG_DX: "rdx", o.REG_DI: "rdi", o.REG_R10: "r10", o.REG_R1
 class Frame:
     """One function of a trace: `pc`, `sp` and the other `registers` known in it, by GDB's names.
 
+    `stack` is where its return address stands that pc is; crash's `bt` shows that. It is sp where pc was interrupted.
     `kind` is normal, or exception, irq, nmi, syscall for entry code, with all registers of what it interrupted in
     `saved`.  Inlined frames share pc, sp and registers with the one that follows.
     """
@@ -41,6 +42,7 @@ class Frame:
     level: int
     pc: int
     sp: int
+    stack: int
     source: SourceFrame
     kind: str
     registers: dict[str, int]
@@ -195,8 +197,9 @@ class Stacks:
     def _frames(self, level: int, hop: Hop) -> list[Frame]:
         """The frames of one state: those inlined there, and the real one with what its caller's interruption saved."""
         state, caller = hop.state, hop.caller
+        stack = state.sp if state.interrupted else state.sp - 8
         frames = [
-            Frame(level + number, state.pc, state.sp, source, "normal", state.registers)
+            Frame(level + number, state.pc, state.sp, stack, source, "normal", state.registers)
             for number, source in enumerate(self._source.frames(state.pc, not state.interrupted))
         ]
         if caller is not None and caller.interrupted:

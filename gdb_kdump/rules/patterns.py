@@ -11,6 +11,8 @@ from itertools import pairwise
 MAX_PERIOD = 512
 _RECORDS = 4  # how many records back a column is looked at
 _MIN_EVIDENCE = 6  # bytes that must agree, of those that chance would not make agree
+_MISS = 2  # hits that a byte outweighs which is not what its column promised: counters and flags do change
+_GIVE_UP = 12  # by how much misses may outweigh hits before the records are over
 _MIN_COPY = 12  # bytes in a row that must stand elsewhere too to be called a copy
 
 
@@ -18,7 +20,7 @@ _MIN_COPY = 12  # bytes in a row that must stand elsewhere too to be called a co
 class Continuation:
     """`length` bytes, up to the last one that says so, go on with records of `period` bytes.
 
-    `evidence` is how many of them say so beyond chance.
+    `evidence` is how many of them say so beyond chance, less those that speak against it.
     """
 
     period: int
@@ -41,20 +43,21 @@ def find_continuation(before: bytes, after: bytes) -> Continuation | None:
     A column of a record is compared when it was constant, or grew by the same step, over the last records; others say
     nothing.  Columns of zeros, and a pattern of one repeated byte, are what untouched memory looks like: no evidence.
     """
-    best: Continuation | None = None
+    candidates = []
     for period in range(1, min(MAX_PERIOD, len(before) // 2) + 1):
         # The last record must resemble the one before: most periods end here.
         if period > 1 and before[-1] != before[-1 - period] and before[-2] != before[-2 - period]:
             continue
         found = _measure(before, after, period)
-        if found is not None and (best is None or _strength(found) > _strength(best)):
-            best = found
-    return best
-
-
-def _strength(found: Continuation) -> tuple[int, int]:
-    # Of two periods with the same evidence the shorter explains more: 64 is 32 twice.
-    return found.evidence, -found.period
+        if found is not None:
+            candidates.append(found)
+    if not candidates:
+        return None
+    best = max(candidates, key=lambda found: found.evidence)
+    # What repeats every 32 bytes does so every 64 as well, and a counter may look more regular over several records.
+    return next(
+        found for found in candidates if best.period % found.period == 0 and 2 * found.evidence >= best.evidence
+    )
 
 
 def _measure(before: bytes, after: bytes, period: int) -> Continuation | None:
@@ -63,16 +66,19 @@ def _measure(before: bytes, after: bytes, period: int) -> Continuation | None:
         return None
     text = before[-records * period :] + after
     base = records * period
-    evidence = length = 0
+    score = evidence = length = 0
     for index in range(len(after)):
         expected = _expected(text, base + index, period, records)
         if expected is None:
             continue
         if text[base + index] != expected:
+            score -= _MISS
+        elif expected:
+            score += 1
+        if score > evidence:
+            evidence, length = score, index + 1
+        elif score < evidence - _GIVE_UP:
             break
-        if expected:
-            evidence += 1
-            length = index + 1
     if evidence < _MIN_EVIDENCE or not _is_regular(before, period, records):
         return None
     return Continuation(period, length, evidence)
