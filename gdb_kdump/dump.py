@@ -272,8 +272,9 @@ class Dump:
         """Why no file has data for a physical address, or None; an ELF dump's segments say it when they are read."""
         if self._elf:
             return None
-        if any(start * _PAGE <= physical < end * _PAGE for start, end in self._examined.gaps):
-            return Why.TRUNCATED
+        for start, end in self._examined.gaps:
+            if start * _PAGE <= physical < end * _PAGE:
+                return Why.TRUNCATED
         return self._file_of(physical).absent(physical)
 
     def _read_present(self, runs: list[Run], physical: int, size: int) -> None:
@@ -301,7 +302,10 @@ class Dump:
 
     def _file_of(self, physical: int) -> _File:
         """The file that is for a physical address; the last, when none is."""
-        return next((file for file in self._files if physical < file.end), self._files[-1])
+        for file in self._files:
+            if physical < file.end:
+                return file
+        return self._files[-1]
 
     def _known_tables(self, vmcoreinfo: dict[str, str]) -> PageTables | None:
         """Our own walk, or None where VMCOREINFO does not say where the tables are."""

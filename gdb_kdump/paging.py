@@ -18,6 +18,9 @@ _PRESENT = 1 << 0
 _HUGE = 1 << 7
 _FRAME = 0x000FFFFFFFFFF000
 _MOST_TABLES = 2048
+_REGION_SHIFT = 21
+_REGION = 1 << _REGION_SHIFT
+_MOST_REGIONS = 8192
 
 _entry = struct.Struct("<Q").unpack_from
 
@@ -40,22 +43,37 @@ class PageTables:
         self._read_page = read_page
         self.linear: list[tuple[int, int, int]] = []
         self._tables: dict[int, Table] = {}
+        self._regions: dict[int, int | Table] = {}  # by address: what _region() said, for nearly every address asks again
 
     def physical(self, addr: int) -> int | Why:
         """The physical address of `addr`, or UNMAPPED, or why a table on the way cannot be read."""
+        region = self._regions.get(addr >> _REGION_SHIFT)
+        if region is None:
+            if len(self._regions) >= _MOST_REGIONS:
+                self._regions.clear()
+            region = self._regions[addr >> _REGION_SHIFT] = self._region(addr)
+        if isinstance(region, int):
+            return region | addr & _REGION - 1
+        if isinstance(region, Why):
+            return region if region is Why.UNMAPPED else self._without_tables(addr, region)
+        (entry,) = _entry(region, (addr >> 12 & 511) * 8)
+        return entry & self._frame | addr & 0xFFF if entry & _PRESENT else Why.UNMAPPED
+
+    def _region(self, addr: int) -> int | Table:
+        """The physical address of the 2 MiB around `addr` where they are in one piece, else the table of its pages."""
         if addr >> self._address_bits - 1 not in (0, (1 << 65 - self._address_bits) - 1):
             return Why.UNMAPPED  # not canonical
         table_at, shift = self._root, self._top_shift
         while True:
             table = self._table(table_at)
-            if isinstance(table, Why):
-                return self._without_tables(addr, table)
+            if isinstance(table, Why) or shift == 12:
+                return table
             (entry,) = _entry(table, (addr >> shift & 511) * 8)
             if not entry & _PRESENT:
                 return Why.UNMAPPED
-            if shift == 12 or (entry & _HUGE and shift <= 30):
+            if entry & _HUGE and shift <= 30:
                 below = (1 << shift) - 1
-                return int(entry) & self._frame & ~below | addr & below
+                return int(entry) & self._frame & ~below | addr & below & -_REGION
             table_at = entry & self._frame
             shift -= 9
 
