@@ -43,7 +43,7 @@ class PageTables:
         self._read_page = read_page
         self.linear: list[tuple[int, int, int]] = []
         self._tables: dict[int, Table] = {}
-        self._regions: dict[int, int | Table] = {}  # by address: what _region() said, for nearly every address asks again
+        self._regions: dict[int, int | Table] = {}  # what _region() said
 
     def physical(self, addr: int) -> int | Why:
         """The physical address of `addr`, or UNMAPPED, or why a table on the way cannot be read."""

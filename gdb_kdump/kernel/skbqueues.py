@@ -17,9 +17,13 @@ from gdb_kdump.session import Session
 from gdb_kdump.text import LOWEST_KERNEL_ADDRESS
 
 MAX_ELEMENTS = 10_000_000
+_MISALIGNED = 7  # bits that no sk_buff's address has
 
 # What the walk reads of each sk_buff anyway: len, data_len, truesize, and the address of its shared info.
 Figures = tuple[int, int, int, int]
+
+# What a walk along next came to: what it found, contradicting pointers, the node that it met again, what stopped it.
+Followed = tuple[dict[int, Figures], list[BadLink], int | None, Hole | None]
 
 _FIGURES = ("len", "data_len", "end", "head", "truesize")
 # In memory order, which lets one struct.unpack do it all where the kernel has them in that order.
@@ -44,6 +48,7 @@ class SkbQueues:
         self._head = layout.unpacker("sk_buff_head", ("next", "prev", "qlen"))
         self._links = layout.unpacker("sk_buff", ("next", "prev"))
         self._skb = layout.unpacker("sk_buff", _MEMBERS)
+        self._next = layout.offset("sk_buff.next")
         self._end_is_offset = skb_end_is_offset(layout)
         self._nr_frags = layout.member("skb_shared_info.nr_frags")
         self._single: dict[str, tuple[int, Unpacker]] = {}
@@ -141,30 +146,38 @@ class SkbQueues:
 
         return self._memory.gather(self._nr_frags.offset, self._nr_frags.size, decode)
 
-    def _follow(
-        self, head: int, first: int, gather: Gather[int] | None
-    ) -> tuple[dict[int, Figures], list[BadLink], int | None, Hole | None]:
-        # A queue can hold hundreds of thousands: the loop is as tight as Python allows.
-        is_offset, span = self._end_is_offset, self._skb.span
+    def _follow(self, head: int, first: int, gather: Gather[int] | None) -> Followed:
+        # A queue can hold hundreds of thousands: sound ones are taken by the block, with nothing per sk_buff in Python.
         found: dict[int, Figures] = {}
-        bad_links: list[BadLink] = []
         before, node = head, first
-        for block in self._memory.follow(first, head, self._layout.offset("sk_buff.next"), span):
-            shared = []
-            for following, prev, length, data_len, end, start, truesize in self._skb.iter_unpack(block):
+        for block in self._memory.follow(first, head, self._next, self._skb.span):
+            records = list(self._skb.iter_unpack(block))
+            nodes = [node, *[record[0] for record in records]]
+            following = nodes.pop()
+            if not _is_sound(found, nodes, [before, *nodes[:-1]] == [record[1] for record in records]):
+                return self._follow_one_by_one(head, before, node, found)
+            figures = self._all_figures(records)
+            found.update(zip(nodes, figures))
+            if gather is not None:
+                gather.add([figure[3] for figure in figures])
+            before, node = nodes[-1] if nodes else before, following
+            if len(found) > MAX_ELEMENTS:
+                break
+        return found, [], None, self._hole(node, head)
+
+    def _follow_one_by_one(self, head: int, before: int, node: int, found: dict[int, Figures]) -> Followed:
+        """The rest of a queue from `node` on, behind `before`, that is damaged somewhere."""
+        bad_links: list[BadLink] = []
+        for block in self._memory.follow(node, head, self._next, self._skb.span):
+            for record in self._skb.iter_unpack(block):
                 if node in found:
                     return found, bad_links, node, None
-                if node < LOWEST_KERNEL_ADDRESS or node & 7:
+                if not _is_plausible(node):
                     return found, bad_links, None, Hole(node, Why.UNMAPPED)
-                if prev != before:
-                    bad_links.append(BadLink(node, before, prev))
-                if is_offset:
-                    end += start
-                found[node] = length, data_len, truesize, end
-                shared.append(end)
-                before, node = node, following
-            if gather is not None:
-                gather.add(shared)
+                if record[1] != before:
+                    bad_links.append(BadLink(node, before, record[1]))
+                found[node] = self._figures_of(record)
+                before, node = node, record[0]
             if len(found) > MAX_ELEMENTS:
                 break
         return found, bad_links, None, self._hole(node, head)
@@ -224,7 +237,15 @@ class SkbQueues:
         return found, None, None
 
     def _figures(self, skb: int) -> Figures:
-        _, _, length, data_len, end, start, truesize = self._skb.unpack_from(*self._memory.block(skb, self._skb.span))
+        return self._figures_of(self._skb.unpack_from(*self._memory.block(skb, self._skb.span)))
+
+    def _all_figures(self, records: list[tuple[int, ...]]) -> list[Figures]:
+        if not self._end_is_offset:
+            return [self._figures_of(record) for record in records]
+        return [(length, data, truesize, start + end) for _, _, length, data, end, start, truesize in records]
+
+    def _figures_of(self, record: tuple[int, ...]) -> Figures:
+        _, _, length, data_len, end, start, truesize = record
         return length, data_len, truesize, start + end if self._end_is_offset else end
 
     def _looks_right(self, skb: int) -> bool:
@@ -265,8 +286,19 @@ def _walked(
     return Walked(queue, figures)
 
 
+def _is_sound(found: dict[int, Figures], nodes: list[int], linked: bool) -> bool:
+    """Whether the next nodes of a list are all new, plausible, and `linked` as they should."""
+    return not nodes or (
+        linked
+        and found.keys().isdisjoint(nodes)
+        and len(set(nodes)) == len(nodes)
+        and min(nodes) >= LOWEST_KERNEL_ADDRESS
+        and not any(map(_MISALIGNED.__and__, nodes))
+    )
+
+
 def _is_plausible(node: int) -> bool:
-    return node >= LOWEST_KERNEL_ADDRESS and not node & 7
+    return node >= LOWEST_KERNEL_ADDRESS and not node & _MISALIGNED
 
 
 def _blame(bad: BadLink, back: list[int], head: int) -> BadLink:
