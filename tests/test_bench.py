@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from pytest_gdb_fixtures.lab import KERNELS, ON_DEMAND
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = ("open", "traces", "walk", "faults")
@@ -29,9 +30,14 @@ def test_every_benchmark_has_help(name: str) -> None:
     assert "6.12-" in help_of(name)
 
 
-def test_the_flood_is_made_on_demand_only() -> None:
-    program = "from scenarios import SCENARIOS; print(*(s.name for s in SCENARIOS if s.on_demand))"
+def test_what_the_lab_makes_on_demand_only() -> None:
+    program = """
+from scenarios import SCENARIOS
+from kernels import LINES
+print([s.name for s in SCENARIOS if s.on_demand], {name: line.on_demand for name, line in LINES.items()})
+"""
     done = subprocess.run(
         ["/usr/bin/python3", "-c", program], check=True, text=True, capture_output=True, cwd=ROOT / "scripts/lab"
     )
-    assert done.stdout.split() == ["flood"]
+    everywhere = {kernel: ON_DEMAND.get(kernel, ()) for kernel in KERNELS}
+    assert done.stdout.strip() == f"['flood'] {everywhere}"

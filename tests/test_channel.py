@@ -15,6 +15,7 @@ from pathlib import Path
 
 import kdumpfile_writer as writer
 import pytest
+from pytest_gdb_fixtures.process import GDB
 
 from gdb_kdump.channel import Server, Thread
 from gdb_kdump.errors import DumpError
@@ -240,7 +241,7 @@ def run_gdb(dump: Path, tmp_path: Path, commands: list[str]) -> dict[str, str]:
     script.write_text(GDB_SCRIPT.format(root=str(ROOT), dump=str(dump), data=DATA, commands=commands))
     environment = {**os.environ, "TMPDIR": str(tempfile.tempdir)}
     done = subprocess.run(
-        ["gdb", "-nx", "-batch", "-x", str(script)], capture_output=True, text=True, env=environment, timeout=60
+        [GDB, "-nx", "-batch", "-x", str(script)], capture_output=True, text=True, env=environment, timeout=60
     )
     assert done.returncode == 0, done.stderr
     answers = {}

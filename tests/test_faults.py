@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pytest_gdb_fixtures import Gdb, LabDump
+from pytest_gdb_fixtures import KERNELS, Gdb, LabDump
 
 ROOT = Path(__file__).resolve().parents[1]
-KERNELS = ("6.1", "6.12")
 SCENARIOS = ("faults", "faults-slub")
 TYPES = {1: "char", 2: "short", 4: "int", 8: "long"}
 LEAST_KINDS = 25

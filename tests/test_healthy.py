@@ -8,9 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pytest_gdb_fixtures import Gdb, LabDump
+from pytest_gdb_fixtures import KERNELS, Gdb, LabDump
 
-KERNELS = ("6.1", "6.12")
 # Members that the kernel's own answers and `struct sk_buff` have under one name and in one meaning.
 SKB_MEMBERS = ("len", "data_len", "truesize", "cloned", "nohdr", "fclone", "head_frag", "pfmemalloc", "mac_header",
                "network_header", "transport_header", "head", "data")  # fmt: skip

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pytest_gdb_fixtures import Gdb, LabDump
+from pytest_gdb_fixtures import KERNELS, Gdb, LabDump
 
-KERNELS = ("6.1", "6.12")
 FAMILIES = {1: "UNIX", 2: "INET", 10: "INET6", 16: "NETLINK", 17: "PACKET"}
 STATES = {1: "ESTABLISHED", 7: "CLOSE", 10: "LISTEN"}
 

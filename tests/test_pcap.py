@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pytest_gdb_fixtures import Gdb, LabDump
+from pytest_gdb_fixtures import KERNELS, Gdb, LabDump
 
 from gdb_kdump import pcapng
-
-KERNELS = ("6.1", "6.12")
 
 needs_tshark = pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
 

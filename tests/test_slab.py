@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pytest_gdb_fixtures import Gdb, LabDump
+from pytest_gdb_fixtures import KERNELS, Gdb, LabDump
 
 from gdb_kdump.errors import Unreadable, Why
 from gdb_kdump.kernel.freelists import Freelists, Room
@@ -19,7 +19,7 @@ from gdb_kdump.rules.slabrecords import CYCLE, MISALIGNED, OUTSIDE, TWICE, SlabC
 InGdb = Callable[..., Any]
 
 
-@pytest.fixture(params=("6.1", "6.12"))
+@pytest.fixture(params=KERNELS)
 def dump(request: pytest.FixtureRequest, lab_dump: Callable[[str], LabDump]) -> LabDump:
     return lab_dump(f"{request.param}-healthy")
 

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
-from pytest_gdb_fixtures import Gdb, LabDump
+from pytest_gdb_fixtures import KERNELS, Gdb, LabDump, dump_names
 
-KERNELS = ("6.1", "6.12")
 CRASHES = (
     "null-module", "softirq-bug", "softlockup", "stack-overflow", "nmi", "bug-syscall", "warn-syscall", "divide",
 )  # fmt: skip
@@ -17,7 +16,7 @@ CRASHES = (
 _FRAME = re.compile(r"(?:RIP: 0010:)?\s*([\w.]+)\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[\w+\])?")
 
 
-@pytest.fixture(params=[f"{kernel}-{crash}" for kernel in KERNELS for crash in CRASHES])
+@pytest.fixture(params=dump_names(*CRASHES))
 def crash(request: pytest.FixtureRequest, lab_dump: Callable[[str], LabDump]) -> LabDump:
     return lab_dump(request.param)
 
@@ -38,10 +37,16 @@ def printed(lines: Iterable[str]) -> list[str]:
 
 
 def last_trace(call_trace: list[str]) -> list[str]:
-    """The last trace in what the console said of a panic: a soft lockup prints those of other CPUs before it."""
+    """The last trace in what the log says of a panic: a soft lockup prints those of other CPUs before it."""
     starts = [number for number, line in enumerate(call_trace) if line.strip() == "Call Trace:"]
     end = next((n for n, line in enumerate(call_trace) if n > starts[-1] and line.strip() == "</TASK>"), None)
     return call_trace[starts[-1] : end]
+
+
+def in_thread(crash: LabDump) -> bool:
+    """Whether a kernel thread panicked: with PREEMPT_RT soft interrupts have threads."""
+    pid = crash.truth["panic_task"]["pid"]
+    return any(task["kernel"] for task in crash.truth["tasks"] if task["pid"] == pid)
 
 
 def missing_in_order(wanted: list[str], found: list[str]) -> list[str]:
@@ -64,8 +69,9 @@ def test_the_panic_tasks_trace_is_the_kernels(gdb_run: Gdb, crash: LabDump) -> N
     assert len(wanted) >= 5
     assert missing_in_order([name for name in wanted if name != "dump_stack_lvl"], functions) == []
     assert functions[0] == "machine_kexec"
-    assert task["ended"] == "user"
-    assert task["frames"][-1]["kind"] == "syscall"
+    thread = in_thread(crash)
+    assert task["ended"] == ("kthread" if thread else "user")
+    assert task["frames"][-1]["kind"] == ("normal" if thread else "syscall")
     assert task["note"] == ""
     frames = [line for line in run.stdout.splitlines() if re.match(r"#\d+ ", line)]
     assert len(frames) >= 8
@@ -77,13 +83,13 @@ def test_frames_of_a_module_have_its_name(gdb_run: Gdb, crash: LabDump) -> None:
     which = "kbt -c 0 --json" if crash.name.endswith("nmi") else "kbt --json"
     (task,) = gdb_run(which, vmcore=crash.vmcore).succeeded().json()["tasks"]
     of_module = [frame["function"] for frame in task["frames"] if frame["module"] == "kdump_lab"]
-    assert "lab_ioctl" in of_module
+    assert ("lab_softirq_bug_handler" if in_thread(crash) else "lab_ioctl") in of_module
     assert all(name.startswith("lab_") for name in of_module)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_a_cpu_stopped_by_nmi_in_a_module(gdb_run: Gdb, lab_dump: Callable[[str], LabDump], kernel: str) -> None:
-    dump = lab_dump(f"{kernel}-nmi")
+@pytest.mark.parametrize("name", dump_names("nmi"))
+def test_a_cpu_stopped_by_nmi_in_a_module(gdb_run: Gdb, lab_dump: Callable[[str], LabDump], name: str) -> None:
+    dump = lab_dump(name)
     (task,) = gdb_run("kbt -c 0 --json", vmcore=dump.vmcore).succeeded().json()["tasks"]
     functions = [frame["function"] for frame in task["frames"]]
     assert missing_in_order(["lab_spin_for_ever", "lab_spin_irqs_off", "lab_ioctl"], functions) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from elftools.elf.elffile import ELFFile
-from pytest_gdb_fixtures import Gdb, LabDump
+from pytest_gdb_fixtures import KERNELS, Gdb, LabDump
 
 from gdb_kdump.symbolfile import elf_image, no_caller
 
@@ -34,7 +34,7 @@ def test_gdb_takes_them(gdb_run: Gdb, tmp_path: Path) -> None:
     assert "lab_divide + 8" in run.stdout
 
 
-@pytest.mark.parametrize("kernel", ["6.1", "6.12"])
+@pytest.mark.parametrize("kernel", KERNELS)
 def test_a_module_without_debug_information(gdb_run: Gdb, lab_dump: Callable[[str], LabDump], kernel: str) -> None:
     divide, bug = lab_dump(f"{kernel}-divide"), lab_dump(f"{kernel}-bug-syscall")
     run = gdb_run("bt 3", "up 2", "info symbol $pc", vmcore=divide.vmcore).succeeded()
@@ -46,7 +46,7 @@ def test_a_module_without_debug_information(gdb_run: Gdb, lab_dump: Callable[[st
     assert "?? ()" not in run.stdout
 
 
-@pytest.mark.parametrize("kernel", ["6.1", "6.12"])
+@pytest.mark.parametrize("kernel", KERNELS)
 def test_a_module_with_debug_information(gdb_run: Gdb, lab_dump: Callable[[str], LabDump], kernel: str) -> None:
     dump = lab_dump(f"{kernel}-divide")
     module = dump.vmcore.parent / dump.truth["module_file"]

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from pytest_gdb_fixtures import Gdb, LabDump
-
-KERNELS = ("6.1", "6.12")
+from pytest_gdb_fixtures import KERNELS, Gdb, LabDump, dump_names
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -42,7 +40,7 @@ def test_its_commands_by_hand_work(gdb_run: Gdb, lab_dump: Callable[[str], LabDu
     assert "shinfo.nr_frags" in run.stdout
 
 
-@pytest.mark.parametrize("name", [f"{kernel}-{case}" for kernel in KERNELS for case in ("divide", "healthy", "nmi")])
+@pytest.mark.parametrize("name", dump_names("divide", "healthy", "nmi"))
 def test_a_panic_about_something_else(gdb_run: Gdb, lab_dump: Callable[[str], LabDump], name: str) -> None:
     story = gdb_run("ktriage --json", vmcore=lab_dump(name).vmcore).succeeded().json()
     assert story["skb"] is None

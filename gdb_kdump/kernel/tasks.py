@@ -38,7 +38,11 @@ class TaskList:
 
 _MEMBERS = ("pid", "tgid", "state", "exit_state", "flags", "sp", "stack")
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h, the same bit since v2.6.27
-_TASK_NOLOAD = 0x400  # include/linux/sched.h, the same bit since v4.2
+# include/linux/sched.h; none of these bits ever had another meaning
+_TASK_UNINTERRUPTIBLE = 0x2
+_TASK_IDLE = _TASK_UNINTERRUPTIBLE | 0x400  # TASK_NOLOAD, since v4.2
+_TASK_RTLOCK_WAIT = 0x1000  # 5f220be21418 (v5.15) sched/wakeup: Prepare for RT sleeping spin/rwlocks
+_TASK_FROZEN = 0x8000  # f5d39b020809 (v6.1) freezer,sched: Rewrite core freezer logic
 
 
 class Tasks:
@@ -135,7 +139,9 @@ class Tasks:
 
 
 class _StateLetters:
-    """State letters from the kernel's own table; fs/proc/array.c: task_state_array, get_task_state."""
+    """State letters from the kernel's own table; fs/proc/array.c: task_state_array, include/linux/sched.h:
+    __task_state_index.
+    """
 
     def __init__(self, session: Session) -> None:
         memory, address = session.memory, session.debuginfo.find_address("task_state_array")
@@ -155,8 +161,11 @@ class _StateLetters:
         self._letters = letters or self._letters
 
     def letter(self, state: int) -> str:
+        # Without these two, a task that sleeps in a lock of PREEMPT_RT or in the freezer would seem to run.
+        if state & (_TASK_RTLOCK_WAIT | _TASK_FROZEN):
+            state = _TASK_UNINTERRUPTIBLE
         # The last letter, I, is a combination of two bits, so the table has one entry more than there are bits.
-        if "I" in self._letters and state & 0xFFFF == 2 | _TASK_NOLOAD:
+        if "I" in self._letters and state & _TASK_IDLE == _TASK_IDLE:
             return "I"
         reported = state & ((1 << (len(self._letters.rstrip("I")) - 1)) - 1)
         return self._letters[reported.bit_length()]

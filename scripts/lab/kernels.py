@@ -30,18 +30,36 @@ MODULE_FILES = (
 COMPILE_LOADER = ("gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread")
 
 
-# makedumpfile's -d for each kernel line.  31 leaves out all that a kernel debugger can do without.  Since 6.10 a slab
-# page is marked by its page type (46df8e73a4a3 "mm: free up PG_slab").  Debian 12's makedumpfile, 1.7.2, does not know
-# that and takes some for user pages, and so skbs would be missing: there user pages (8) stay in the dump.
-DUMP_LEVELS = {"6.1": 31, "6.12": 31 - 8}
+@dataclass(frozen=True)
+class Line:
+    """One of Debian's kernels, of which there is ever a newer release: 6.12 as "rt-amd64".
+
+    makedumpfile's -d 31 leaves out all that a kernel debugger can do without.  Since 6.10 a slab page is marked by its
+    page type (46df8e73a4a3 "mm: free up PG_slab").  Debian 12's makedumpfile, 1.7.2, does not know that and takes some
+    for user pages, and so skbs would be missing: there user pages (8) stay in the dump.
+    """
+
+    version: str
+    flavour: str
+    dump_level: int
+    on_demand: tuple[str, ...] = ()  # scenarios that are made for it only when they are named
+
+
+LINES = {
+    "6.1": Line("6.1", "cloud-amd64", 31),
+    "6.12": Line("6.12", "cloud-amd64", 31 - 8),
+    # Where crashes leave the same stacks as in 6.12, one or two of them are enough for continuous integration.
+    "6.12rt": Line("6.12", "rt-amd64", 31 - 8, ("stack-overflow", "nmi", "bug-syscall", "warn-syscall", "divide")),
+}
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """One installed release: its line ("6.1") and its release ("6.1.0-56-cloud-amd64")."""
+    """One installed release: its line ("6.1"), its release ("6.1.0-56-cloud-amd64") and the lab's folder."""
 
     line: str
     release: str
+    cache: Path
 
     @property
     def vmlinuz(self) -> Path:
@@ -50,8 +68,9 @@ class Kernel:
 
     @property
     def vmlinux(self) -> Path:
-        """The image with debug information."""
-        return Path("/usr/lib/debug/boot", f"vmlinux-{self.release}")
+        """The image with debug information: Debian's package installed, or this one file of it beside the dumps."""
+        installed = Path("/usr/lib/debug/boot", f"vmlinux-{self.release}")
+        return installed if installed.exists() else self.cache / installed.name
 
     @property
     def modules(self) -> Path:
@@ -63,9 +82,9 @@ class Kernel:
         """The folder to build modules in."""
         return self.modules / "build"
 
-    def complete(self) -> bool:
-        """Whether image, debug information and headers are all there."""
-        return self.vmlinuz.exists() and self.vmlinux.exists() and (self.headers / "Makefile").exists()
+    def bootable(self) -> bool:
+        """Whether image and headers are there."""
+        return self.vmlinuz.exists() and (self.headers / "Makefile").exists()
 
 
 @dataclass(frozen=True)
@@ -90,10 +109,12 @@ class Build:
         return self.folder / "initramfs.cpio"
 
 
-def find_kernel(line: str) -> Kernel | None:
-    """The newest complete cloud kernel of a line such as "6.1", None where there is none."""
-    releases = [path.name.removeprefix("vmlinuz-") for path in Path("/boot").glob(f"vmlinuz-{line}.*-cloud-amd64")]
-    kernels = [kernel for kernel in (Kernel(line, release) for release in releases) if kernel.complete()]
+def find_kernel(line: str, cache: Path) -> Kernel | None:
+    """The newest release of a line such as "6.1" that has image and headers, None where there is none."""
+    kind = LINES[line]
+    release = re.compile(rf"vmlinuz-({re.escape(kind.version)}\.[\d.-]+(?:\+deb\d+)?-{kind.flavour})")
+    names = [found[1] for path in Path("/boot").iterdir() if (found := release.fullmatch(path.name))]
+    kernels = [kernel for kernel in (Kernel(line, name, cache) for name in names) if kernel.bootable()]
     return max(kernels, key=lambda kernel: [int(n) for n in re.findall(r"\d+", kernel.release)], default=None)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import kernels
@@ -10,10 +11,12 @@ from errors import LabError
 TOOLS = (
     "build-essential", "busybox-static", "kexec-tools", "makedumpfile", "qemu-system-x86", "xz-utils",
 )  # fmt: skip
-# The packages that stand for the newest release of each line.
+# The packages that stand for the newest release of each line, with image and headers.
 KERNELS = {
     "6.1": ("linux-image-cloud-amd64", "linux-image-cloud-amd64-dbg", "linux-headers-cloud-amd64"),
     "6.12": ("linux-image-6.12-cloud-amd64", "linux-image-6.12-cloud-amd64-dbg", "linux-headers-6.12-cloud-amd64"),
+    # Its -dbg has 6.7 GB, of which the vmlinux is 0.4 and all that is needed.
+    "6.12rt": ("linux-image-6.12-rt-amd64", "linux-headers-6.12-rt-amd64"),
 }
 
 
@@ -21,7 +24,8 @@ def install_missing(lines: list[str], cache: Path) -> None:
     """Installs the tools and the kernels of these lines that are not there; says first what it will do."""
     wanted = [name for name in TOOLS if not _installed(name)]
     for line in lines:
-        if not kernels.find_kernel(line):
+        kernel = kernels.find_kernel(line, cache)
+        if kernel is None or not kernel.vmlinux.exists():
             wanted += KERNELS[line]
     if not wanted:
         return
@@ -33,8 +37,31 @@ def install_missing(lines: list[str], cache: Path) -> None:
     _apt("update")
     _apt(*keep, "install", "-y", "--no-install-recommends", *wanted)
     for line in lines:
-        if not kernels.find_kernel(line):
-            raise LabError("packages", f"no {line} cloud kernel with image, debug information and headers together")
+        kernel = kernels.find_kernel(line, cache)
+        if kernel is None:
+            raise LabError("packages", f"no {line} kernel with image and headers together")
+        if not kernel.vmlinux.exists():
+            _take_vmlinux(kernel)
+
+
+def _take_vmlinux(kernel: kernels.Kernel) -> None:
+    """Puts the one file of the kernel's debug package that is needed beside the dumps."""
+    package = f"linux-image-{kernel.release}-dbg"
+    print(f"taking the vmlinux out of {package}, a download of about 1 GB", flush=True)
+    with tempfile.TemporaryDirectory(prefix=".making-", dir=kernel.cache) as name:
+        folder = Path(name)
+        _run(["apt-get", "-q", "download", package], folder)
+        (archive,) = folder.glob("*.deb")
+        member = f"./usr/lib/debug/boot/{kernel.vmlinux.name}"
+        # tar ends at the file, which comes early, and dpkg-deb then cannot write the rest.
+        _run(["sh", "-c", f"dpkg-deb --fsys-tarfile {archive} 2>/dev/null | tar -x --occurrence=1 {member}"], folder)
+        (folder / member).rename(kernel.vmlinux)
+
+
+def _run(command: list[str], folder: Path) -> None:
+    done = subprocess.run(command, check=False, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if done.returncode:
+        raise LabError("packages", f"`{' '.join(command)}` failed", tuple(done.stdout.splitlines()))
 
 
 def _installed(name: str) -> bool:

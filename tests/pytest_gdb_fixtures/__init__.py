@@ -10,7 +10,6 @@ Part of this repository: tests/conftest.py loads it, and no registry has it.
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -19,11 +18,11 @@ from typing import Any
 import pytest
 
 from pytest_gdb_fixtures import inside, lab
-from pytest_gdb_fixtures.lab import LabDump
+from pytest_gdb_fixtures.lab import KERNELS, LabDump, dump_names
 from pytest_gdb_fixtures.process import Gdb, Run
 from pytest_gdb_fixtures.programs import compile_program
 
-__all__ = ["Gdb", "LabDump", "Run"]
+__all__ = ["KERNELS", "Gdb", "LabDump", "Run", "dump_names"]
 
 
 def pytest_configure() -> None:
@@ -55,5 +54,4 @@ def compile_types(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pat
 @pytest.fixture(scope="session")
 def lab_dump() -> Callable[[str], LabDump]:
     """Finds a dump of the lab: `lab_dump("6.1-reference")`; fails when it was not made."""
-    folder = Path(os.environ.get("GDB_KDUMP_LAB") or lab.DEFAULT_FOLDER)
-    return lambda name: lab.find(folder, name)
+    return lab.find

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_FOLDER = ROOT / ".cache" / "lab"
+KERNELS = ("6.1", "6.12", "6.12rt")  # the lab's lines: a test of a real kernel's dump is a test of each of these
+# What the lab makes only when it is told to: tested where it is there.
+ON_DEMAND = {"6.12rt": ("stack-overflow", "nmi", "bug-syscall", "warn-syscall", "divide")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,18 +28,31 @@ class LabDump:
 
     @property
     def vmlinux(self) -> Path:
-        """The vmlinux with debug information, where Debian's package has it."""
-        return Path("/usr/lib/debug/boot", f"vmlinux-{self.truth['kernel']}")
+        """The vmlinux with debug information: where Debian's package has it, or beside the dump."""
+        installed = Path("/usr/lib/debug/boot", f"vmlinux-{self.truth['kernel']}")
+        return installed if installed.exists() else self.vmcore.with_name(installed.name)
 
     def skbs(self) -> dict[str, dict[str, Any]]:
         """The truth's sk_buffs by address; one that clones share is there more than once, with the same members."""
         return {skb["skb"]: skb for skb in self.truth["skbs"]}
 
 
+def folder() -> Path:
+    """Where the dumps are."""
+    return Path(os.environ.get("GDB_KDUMP_LAB") or DEFAULT_FOLDER)
+
+
+def dump_names(*scenarios: str) -> list[str]:
+    """The names of the dumps of these scenarios, of every kernel."""
+    pairs = [(kernel, scenario, f"{kernel}-{scenario}") for kernel in KERNELS for scenario in scenarios]
+    return [name for kernel, scenario, name in pairs
+            if scenario not in ON_DEMAND.get(kernel, ()) or (folder() / f"{name}.vmcore").is_file()]  # fmt: skip
+
+
 @cache
-def find(folder: Path, name: str) -> LabDump:
+def find(name: str) -> LabDump:
     """The dump of that name; fails the test when there is none, since a test that does not run proves nothing."""
-    vmcore, truth = folder / f"{name}.vmcore", folder / f"{name}.truth.json"
+    vmcore, truth = folder() / f"{name}.vmcore", folder() / f"{name}.truth.json"
     if not (vmcore.is_file() and truth.is_file()):
         kernel, _, scenario = name.partition("-")
         pytest.fail(f"{vmcore} is missing: make it with `scripts/lab/make --kernel {kernel} {scenario}`", pytrace=False)

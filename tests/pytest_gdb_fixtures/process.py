@@ -1,4 +1,7 @@
-"""One gdb process per run, in an environment of its own, and the proof that nothing of it is left afterwards."""
+"""One gdb process per run, in an environment of its own, and the proof that nothing of it is left afterwards.
+
+$GDB is another gdb than /usr/bin/gdb.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ import pytest
 from pytest_gdb_fixtures.lab import ROOT
 
 INIT = ROOT / "gdb_kdump" / "init.py"
-GDB = "/usr/bin/gdb"
+GDB = os.environ.get("GDB") or "/usr/bin/gdb"
 
 _MARK = "GDB_KDUMP_TEST_RUN"
 _PATIENCE = 5.0  # seconds for processes to end by themselves

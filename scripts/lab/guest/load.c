@@ -4,6 +4,7 @@
  * sockets to the module, has everything published and crashes the machine.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -141,14 +142,19 @@ void module_do(const char *action, int value)
 		die("module action %s %d", action, value);
 }
 
-void stay_on_cpu(int cpu)
+static void move_to_cpu(int pid, int cpu)
 {
 	cpu_set_t set;
 
 	CPU_ZERO(&set);
 	CPU_SET(cpu, &set);
-	if (sched_setaffinity(0, sizeof(set), &set))
-		die("moving to cpu %d", cpu);
+	if (sched_setaffinity(pid, sizeof(set), &set))
+		die("moving %d to cpu %d", pid, cpu);
+}
+
+void stay_on_cpu(int cpu)
+{
+	move_to_cpu(0, cpu);
 }
 
 void write_file(const char *path, const char *value)
@@ -203,10 +209,33 @@ static void note_kernel(void)
 	note_module_address();
 }
 
+/* With PREEMPT_RT, threads print: "pr/ttyS0". */
+static void move_printers(int cpu)
+{
+	DIR *proc = opendir("/proc");
+	struct dirent *entry;
+
+	while (proc && (entry = readdir(proc))) {
+		char path[300], comm[16] = "";
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/proc/%s/comm", entry->d_name);
+		f = fopen(path, "r");
+		if (!f)
+			continue;
+		if (fgets(comm, sizeof(comm), f) && !strncmp(comm, "pr/", 3))
+			move_to_cpu(number(entry->d_name), cpu);
+		fclose(f);
+	}
+	if (proc)
+		closedir(proc);
+}
+
 static void run_cpu(int argc, char **argv)
 {
 	(void)argc;
 	stay_on_cpu(number(argv[1]));
+	move_printers(number(argv[1]));
 }
 
 static void run_settle(int argc, char **argv)
@@ -244,7 +273,7 @@ static void run_sysctl(int argc, char **argv)
 }
 
 static const struct word own_words[] = {
-	{ "cpu", 1, run_cpu },		/* cpu N: the loader, and with it the crash, stays on this CPU */
+	{ "cpu", 1, run_cpu },		/* cpu N: the loader and the console, and with them the crash, stay on this CPU */
 	{ "settle", 1, run_settle },	/* settle MS: let the timers back off */
 	{ "publish", 0, run_publish },	/* the last thing before the crash */
 	{ "sysrq", 1, run_sysrq },	/* sysrq KEY */
