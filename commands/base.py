@@ -59,12 +59,12 @@ class Command(gdb.Command, Generic[R]):
         except KdumpError as error:
             raise gdb.GdbError(escape(f"{self.name}: {error}")) from None
 
-    def complete(self, text: str, word: str) -> Any:
-        """Complete an option, or what the command completes."""
+    def complete(self, text: str, word: str | None) -> Any:
+        """Complete an option, or what the command completes; without a word GDB asks only which kind of completion."""
         last = text.split()[-1] if text and not text[-1].isspace() else ""
         if last.startswith("-"):
             # GDB breaks words at dashes: offer what follows the last one.
-            return [o.name[len(last) - len(word) :] for o in self._all_options if o.name.startswith(last)]
+            return [o.name[len(last) - len(word or "") :] for o in self._all_options if o.name.startswith(last)]
         return self.completer
 
     def read(self, session: Session, arguments: Arguments) -> R:

@@ -72,7 +72,7 @@ TYPE is a struct or union tag or a typedef.  EXPR is a GDB expression, or hex di
         documents = [_json(result, thing) for thing in result.objects or (None,)]
         return documents[0] if len(documents) == 1 else documents
 
-    def complete(self, text: str, word: str) -> Any:
+    def complete(self, text: str, word: str | None) -> Any:
         """Complete a structure's tag first, then an expression."""
         if len(text.split()) <= 1 and not text.endswith(" ") and not text.startswith("-"):
             return gdb.COMPLETE_SYMBOL

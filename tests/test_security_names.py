@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from patched_dump import PatchedDump
-from pytest_gdb_fixtures import Gdb, LabDump, Run
+from pytest_gdb_fixtures import KERNELS, Gdb, LabDump, Run
 
 from gdb_kdump.text import escape
 
@@ -37,7 +37,7 @@ class Hostile:
     socks: list[str]
 
 
-@pytest.fixture(scope="module", params=["6.1", "6.12"])
+@pytest.fixture(scope="module", params=KERNELS)
 def hostile(
     request: pytest.FixtureRequest, lab_dump: Callable[[str], LabDump], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Hostile]:

@@ -21,6 +21,7 @@ class Scenario:
     cpus: int = 2
     dump_options: str = "-l"  # for makedumpfile: lzo
     dump_level: int | None = None  # makedumpfile's -d; the kernel's usual one (kernels.py) where not given
+    lines: tuple[str, ...] = ()  # the kernels that it makes sense for (kernels.py); all where not given
     on_demand: bool = False  # made only when it is named: no test needs it
     timeout: int = 240  # seconds from power-on to the finished dump
 
@@ -166,6 +167,22 @@ SCENARIOS = (
         words=("cpu 1", "task lab-spin 0 spin", "settle 100", "publish", "do softirq-bug 0"),
         expect=r"kernel BUG at .*RIP: 0010:lab_softirq_check\+.*"
         r"(<IRQ>.*lab_softirq_bug_handler\+.*</IRQ>.*lab_spin\+|lab_softirq_bug_handler\+.*run_timersd\+)",
+    ),
+    Scenario(
+        name="rtlock",
+        summary="a task sleeps in spin_lock(), as only PREEMPT_RT has it; sysrq-c",
+        lines=("6.12rt",),
+        words=(
+            "cpu 1",
+            "task lab-lock-hold 0 lock-hold",
+            "settle 200",
+            "task lab-lock-wait 0 lock-wait",
+            "settle 500",
+            "stacks",
+            "publish",
+            "sysrq c",
+        ),
+        expect=r"Kernel panic - not syncing: sysrq triggered crash",
     ),
     Scenario(
         name="softlockup",

@@ -4,6 +4,7 @@
 #include <linux/irqflags.h>
 #include <linux/sched.h>
 #include <linux/smp.h>
+#include <linux/spinlock.h>
 #include <linux/timer.h>
 
 #include "module.h"
@@ -62,6 +63,27 @@ static lab_frame int lab_irqs_off_now(int value)
 	WRITE_ONCE(lab_irqs_off, true);
 	lab_await(value);
 	return 0;
+}
+
+static DEFINE_SPINLOCK(lab_lock);
+
+static lab_frame int lab_lock_hold(int value)
+{
+	spin_lock(&lab_lock);
+	value += lab_spin_for_ever("lock");
+	spin_unlock(&lab_lock);
+	return value;
+}
+
+/* Like one who is about to sleep in an event's loop: with PREEMPT_RT that state is saved while the lock is waited for. */
+static lab_frame int lab_lock_wait(int value)
+{
+	set_current_state(TASK_INTERRUPTIBLE);
+	spin_lock(&lab_lock);
+	value += lab_never;
+	spin_unlock(&lab_lock);
+	__set_current_state(TASK_RUNNING);
+	return value;
 }
 
 static struct hrtimer lab_hrtimer;
@@ -129,6 +151,8 @@ const struct lab_action lab_spin_actions[] = {
 	{ "spin", lab_spin },				/* interrupts and preemption on */
 	{ "spin-irqs-off", lab_spin_irqs_off },		/* the same until "irqs-off-now", then with interrupts off */
 	{ "irqs-off-now", lab_irqs_off_now },		/* value: how many CPUs there must be in the end */
+	{ "lock-hold", lab_lock_hold },			/* spins with a spinlock */
+	{ "lock-wait", lab_lock_wait },			/* waits for that lock, which with PREEMPT_RT is to sleep */
 	{ "hardirq", lab_hardirq },			/* value: a CPU, where a timer's hard interrupt spins from now on */
 	{ "softirq", lab_softirq },			/* value: a CPU, where a timer's soft interrupt spins from now on */
 	{ "softirq-bug", lab_softirq_bug },		/* value: a CPU, where a timer's soft interrupt meets BUG() */
