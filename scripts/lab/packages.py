@@ -5,6 +5,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import initramfs
 import kernels
 from errors import LabError
 
@@ -15,7 +16,7 @@ TOOLS = (
 KERNELS = {
     "6.1": ("linux-image-cloud-amd64", "linux-image-cloud-amd64-dbg", "linux-headers-cloud-amd64"),
     "6.12": ("linux-image-6.12-cloud-amd64", "linux-image-6.12-cloud-amd64-dbg", "linux-headers-6.12-cloud-amd64"),
-    # Its -dbg has 6.7 GB, of which the vmlinux is 0.4 and all that is needed.
+    # Its -dbg has 6.7 GB, of which the vmlinux, 0.4, and two modules are needed.
     "6.12rt": ("linux-image-6.12-rt-amd64", "linux-headers-6.12-rt-amd64"),
 }
 
@@ -41,21 +42,25 @@ def install_missing(lines: list[str], cache: Path) -> None:
         if kernel is None:
             raise LabError("packages", f"no {line} kernel with image and headers together")
         if not kernel.vmlinux.exists():
-            _take_vmlinux(kernel)
+            _take_debug_files(kernel)
 
 
-def _take_vmlinux(kernel: kernels.Kernel) -> None:
-    """Puts the one file of the kernel's debug package that is needed beside the dumps."""
+def _take_debug_files(kernel: kernels.Kernel) -> None:
+    """Puts the files of the kernel's debug package that are needed beside the dumps, the vmlinux last."""
     package = f"linux-image-{kernel.release}-dbg"
     print(f"taking the vmlinux out of {package}, a download of about 1 GB", flush=True)
+    modules = [path for name in initramfs.GUEST_MODULES for path in kernel.modules.rglob(f"{name}.ko*")]
+    members = [f"./usr/lib/debug{path}".removesuffix(".xz") for path in modules]
+    members.append(f"./usr/lib/debug/boot/{kernel.vmlinux.name}")
     with tempfile.TemporaryDirectory(prefix=".making-", dir=kernel.cache) as name:
         folder = Path(name)
         _run(["apt-get", "-q", "download", package], folder)
         (archive,) = folder.glob("*.deb")
-        member = f"./usr/lib/debug/boot/{kernel.vmlinux.name}"
-        # tar ends at the file, which comes early, and dpkg-deb then cannot write the rest.
-        _run(["sh", "-c", f"dpkg-deb --fsys-tarfile {archive} 2>/dev/null | tar -x --occurrence=1 {member}"], folder)
-        (folder / member).rename(kernel.vmlinux)
+        # tar ends at the last of the files, and dpkg-deb then cannot write the rest.
+        extract = f"dpkg-deb --fsys-tarfile {archive} 2>/dev/null | tar -x --occurrence=1 {' '.join(members)}"
+        _run(["sh", "-c", extract], folder)
+        for member in members:
+            (folder / member).rename(kernel.cache / Path(member).name)
 
 
 def _run(command: list[str], folder: Path) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from pytest_gdb_fixtures.lab import ROOT
+from pytest_gdb_fixtures.lab import folder as lab_folder
 
 INIT = ROOT / "gdb_kdump" / "init.py"
 GDB = os.environ.get("GDB") or "/usr/bin/gdb"
@@ -116,6 +117,8 @@ def _environment(temporary: Path, changes: Mapping[str, str | None]) -> dict[str
         "COLUMNS": "200",
         _MARK: uuid.uuid4().hex,
         "DEBUGINFOD_URLS": "",
+        # For copies of the lab's dumps; a vmlinux that was not installed is beside the dump.
+        "KDUMP_VMLINUX_PATH": str(lab_folder()),
         **changes,
     }
     return {name: value for name, value in wanted.items() if value is not None}
