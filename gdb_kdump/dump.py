@@ -13,6 +13,7 @@ from gdb_kdump.dumpfile import DumpFile
 from gdb_kdump.errors import DumpError, Why
 from gdb_kdump.kdumpformat import Kdump
 from gdb_kdump.locate import Vmlinux, locate
+from gdb_kdump.notes import cpu_registers
 from gdb_kdump.paging import IMAGE_MAP, IMAGE_SIZE, PageTables
 from gdb_kdump.preflight import Examined
 from gdb_kdump.vmcoreinfo import TOP_TABLES, number, parse_vmcoreinfo, symbol
@@ -148,13 +149,14 @@ class Dump:
         except (_KdumpfileError, OSError) as error:
             raise self._cannot("opened", error) from None
         self._library = self._files[0].library
-        arch = self._text("arch.name")
+        # QEMU's kdump files name a machine, but no kernel, and libkdumpfile takes neither then.
+        arch = self._text("arch.name") or next((kdump.machine for kdump in examined.kdumps), None)
         if arch != "x86_64":
             machine = arch or "an unknown machine"
             raise DumpError(f"{self._path} is a dump of {machine}: only x86_64 dumps can be opened")
-        self._vmcoreinfo = self._read_vmcoreinfo()
         # Of formats other than kdump's and ELF only libkdumpfile knows anything: it translates and reads on its own.
         self._by_library = not examined.kdumps and self._elf is None
+        self._vmcoreinfo = self._read_vmcoreinfo()
         self._tables: PageTables | None = None
         if not self._by_library:
             self._tables = self._known_tables(parse_vmcoreinfo(self._vmcoreinfo or ""))
@@ -171,19 +173,19 @@ class Dump:
         by GDB's names), pids (by CPU), vmcoreinfo (its raw text, or None), translates (whether virtual addresses can be
         read: otherwise `use_vmcoreinfo` or `find_kernel` comes first), files [{path, size}], preflight (a Report).
         """
-        cpus = self._number("cpu.number") or 0
+        cpus = self._cpus()
         release = self._text("linux.uts.release") or parse_vmcoreinfo(self._vmcoreinfo or "").get("OSRELEASE")
         return {
             "format": self._format(),
-            "arch": self._text("arch.name"),
+            "arch": "x86_64",
             "release": release,
             "nodename": self._text("linux.uts.nodename"),
             "page_size": self._number("arch.page_size"),
             "max_pfn": self._max_pfn(),
             "phys_base": self._number("linux.phys_base"),
-            "cpus": cpus,
-            "registers": [self._registers(cpu) for cpu in range(cpus)],
-            "pids": [self._number(f"cpu.{cpu}.pid") for cpu in range(cpus)],
+            "cpus": len(cpus),
+            "registers": [registers for _, registers in cpus],
+            "pids": [pid for pid, _ in cpus],
             "vmcoreinfo": self._vmcoreinfo,
             "translates": self._by_library or self._tables is not None,
             "files": [{"path": file.path, "size": os.stat(file.path).st_size} for file in self._examined.files],
@@ -351,8 +353,18 @@ class Dump:
         return value if isinstance(value, int) else None
 
     def _read_vmcoreinfo(self) -> str | None:
-        raw = self._attribute("linux.vmcoreinfo.raw")
-        return None if raw is None else _blob(raw).decode(errors="backslashreplace")
+        raw = self._examined.vmcoreinfo
+        if self._by_library:
+            blob = self._attribute("linux.vmcoreinfo.raw")
+            raw = None if blob is None else _blob(blob)
+        return None if raw is None else raw.decode(errors="backslashreplace")
+
+    def _cpus(self) -> list[tuple[int | None, dict[str, int]]]:
+        """Of each CPU that left a note: the pid that ran there, and the registers by GDB's names."""
+        if not self._by_library:
+            return [*cpu_registers(self._examined.notes)]
+        count = self._number("cpu.number") or 0
+        return [(self._number(f"cpu.{cpu}.pid"), self._registers(cpu)) for cpu in range(count)]
 
     def _registers(self, cpu: int) -> dict[str, int]:
         registers = self._attribute(f"cpu.{cpu}.reg")

@@ -33,7 +33,7 @@ class ElfCore:
         if len(head) < 64:
             raise cut_off(file, 64, "header")
         order = ">" if head[5] == 2 else "<"
-        kind, self._machine = struct.unpack_from(order + "HH", head, 16)
+        (kind,) = struct.unpack_from(order + "H", head, 16)
         if kind != _CORE:
             raise DumpError(f"{path} is an ELF program or object (the vmlinux?), not a dump: name the vmcore first")
         if head[4] != 2:
@@ -54,6 +54,7 @@ class ElfCore:
             raise cut_off(file, table_at + 56 * count, "program headers")
         self.heads: list[tuple[int, int]] = [(0, 64), (table_at, len(table))]
         """Offsets and sizes of the headers and the notes."""
+        self.notes = b""
         self.phys_base: int | None = None
         """Where the kernel's image is, as far as a segment says that it is one of the image."""
         lowest = IMAGE_MAP + IMAGE_SIZE
@@ -66,6 +67,7 @@ class ElfCore:
                 if not file.has(offset, length):
                     raise cut_off(file, offset + length, "notes")
                 self.heads.append((offset, length))
+                self.notes += file.read(offset, length)
             if kind == _LOAD and length:
                 segments.append((physical, offset, length))
                 self.by_address &= physical != _NO_ADDRESS

@@ -23,7 +23,9 @@ _STEPS_KEPT = 256  # a MiB of bitmap, which tells of 32 GiB of memory
 _STATUS_INCOMPLETE = 0x8  # makedumpfile's DUMP_DH_COMPRESSED_INCOMPLETE
 _BLOCK_SIZES = (4096, 8192, 16384, 32768, 65536)
 _HEADER_BYTES = 464  # struct disk_dump_header of a 64-bit kernel
-_UTSNAME = slice(12, 12 + 6 * 65)
+_UTSNAME = slice(12, 12 + 6 * 65)  # struct new_utsname: sysname, nodename, release, version, machine, domainname
+_MACHINE = slice(12 + 4 * 65, 12 + 5 * 65)
+_MOST_NOTES = 64 << 20
 
 Places = tuple[tuple[int, int], ...]
 
@@ -58,6 +60,15 @@ class Kdump:
         (version,) = struct.unpack_from(order + "i", head, 8)
         sub = file.read(self.block, 104).ljust(104, b"\0")
         (split,) = struct.unpack_from(order + "i", sub, 12)
+        self.machine = head[_MACHINE].partition(b"\0")[0].decode(errors="replace")
+        """The kernel's name of the machine: x86_64."""
+        self.notes: bytes = b""
+        """ELF notes; before version 4 there are none, but `vmcoreinfo` may be there."""
+        self.vmcoreinfo: bytes | None = None
+        if version >= 4:
+            self.notes = self._head_bytes(*struct.unpack_from(order + "QQ", sub, 48))
+        elif version == 3:
+            self.vmcoreinfo = self._head_bytes(*struct.unpack_from(order + "QQ", sub, 32)) or None
         self.max_pfn = max_pfn
         first, end = struct.unpack_from(order + "QQ", sub, 16)
         if version >= 6:
@@ -89,6 +100,10 @@ class Kdump:
         self.data_at = self.descriptors_at + _DESCRIPTOR_BYTES * self.pages
         self.holey = True
         """Whether data of pages that were dumped may be missing; `lost` finds it out."""
+
+    def _head_bytes(self, offset: int, size: int) -> bytes:
+        """Notes or a text, of a size that makes sense; empty where there are none."""
+        return self.file.read(offset, size) if 0 < size <= _MOST_NOTES else b""
 
     def dumped_between(self, first: int, end: int) -> int:
         """How many pages were dumped, into whichever file, with page frame numbers from `first` to before `end`."""

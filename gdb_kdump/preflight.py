@@ -17,6 +17,7 @@ from gdb_kdump.elfcore import ElfCore
 from gdb_kdump.errors import DumpError
 from gdb_kdump.kdumpformat import SIGNATURES as KDUMP_SIGNATURES
 from gdb_kdump.kdumpformat import Kdump
+from gdb_kdump.notes import vmcoreinfo
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Examined:
     phys_base: int | None = None
     gaps: Sequence[tuple[int, int]] = field(default=())
     """The page frames of files of the set that are missing: from, to before."""
+    notes: bytes = b""
+    vmcoreinfo: bytes | None = None
 
     @property
     def path(self) -> str:
@@ -141,7 +144,17 @@ def _examine_kdump(kdumps: list[Kdump]) -> Examined:
         pages, missing, bytes_lost, missing / pages if pages else 0.0, exact, incomplete,
         "; ".join(sentence for sentence in sentences if sentence), _remedy(bool(gaps), incomplete, pages_lost),
     )  # fmt: skip
-    return Examined([kdump.file for kdump in kdumps], report, kdumps, None, first.max_pfn, None, gaps)
+    return Examined(
+        [kdump.file for kdump in kdumps],
+        report,
+        kdumps,
+        None,
+        first.max_pfn,
+        None,
+        gaps,
+        first.notes,
+        first.vmcoreinfo or vmcoreinfo(first.notes),
+    )
 
 
 def _refuse_strangers(kdumps: list[Kdump]) -> None:
@@ -218,4 +231,4 @@ def _examine_elf(elf: ElfCore) -> Examined:
     sentence = _sentence(lost, pages, _in_bytes(elf.bytes_missing), True, elf.incomplete)
     share, remedy = lost / pages if pages else 0.0, _remedy(False, elf.incomplete, lost)
     report = Report(pages, lost, elf.bytes_missing, share, True, elf.incomplete, sentence, remedy)
-    return Examined([elf.file], report, (), elf, elf.max_pfn, elf.phys_base)
+    return Examined([elf.file], report, (), elf, elf.max_pfn, elf.phys_base, (), elf.notes, vmcoreinfo(elf.notes))

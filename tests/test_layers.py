@@ -32,6 +32,7 @@ MODULES = {
     "gdb_kdump.kdumpformat": "pure",
     "gdb_kdump.layout": "pure",
     "gdb_kdump.locate": "pure",
+    "gdb_kdump.notes": "pure",
     "gdb_kdump.paging": "pure",
     "gdb_kdump.pcapng": "pure",
     "gdb_kdump.preflight": "pure",
