@@ -215,7 +215,11 @@ def _place(server: Server, elf: ElfFile, vmcoreinfo: dict[str, str], given: str 
     translates = server.use_vmcoreinfo(given) if given is not None else server.info()["translates"]
     if translates:
         told = offset_of(vmcoreinfo, {name: found.value for name in KNOWN_SYMBOLS if (found := elf.find_symbol(name))})
-        return asked if asked is not None else told
+        if asked not in (None, told) and told is not None:
+            raise UsageError(
+                f"VMCOREINFO has the kernel at the KASLR offset {told:#x}, not at {asked:#x}: omit --kaslr"
+            )
+        return asked or told or 0
     at, top = elf.find_symbol("linux_banner"), next(filter(None, map(elf.find_symbol, TOP_TABLES)), None)
     if at is None or top is None:
         raise UsageError(f"{elf.path} has no symbols to find the kernel by (linux_banner, init_top_pgt): name another")

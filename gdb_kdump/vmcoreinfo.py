@@ -24,16 +24,16 @@ def number(vmcoreinfo: dict[str, str], name: str) -> int | None:
     return _number(vmcoreinfo.get(f"NUMBER({name})"), 10)
 
 
-def offset_of(vmcoreinfo: dict[str, str], linked: dict[str, int]) -> int:
+def offset_of(vmcoreinfo: dict[str, str], linked: dict[str, int]) -> int | None:
     """How far the kernel lies from where it was linked for, in bytes: KERNELOFFSET, or as its symbols have moved.
 
-    `linked` are the link-time addresses of KNOWN_SYMBOLS in its vmlinux.
+    None where it has neither. `linked` are the link-time addresses of KNOWN_SYMBOLS in its vmlinux.
     """
     told = _number(vmcoreinfo.get("KERNELOFFSET"), 16)
     if told is not None:
         return told
     moved = (found - linked[name] for name in linked if (found := symbol(vmcoreinfo, name)) is not None)
-    return next(moved, 0)
+    return next(moved, None)
 
 
 def _number(text: str | None, base: int) -> int | None:

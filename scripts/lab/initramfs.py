@@ -78,6 +78,14 @@ def scenario_archive(words: tuple[str, ...], dump_options: str) -> bytes:
     return archive.finish()
 
 
+def live_archive(modules: Path, init: Path) -> bytes:
+    """The root of a kernel that will not crash; its init finds qemu_fw_cfg.ko."""
+    archive = _base(init)
+    for path in _load_order(modules, ("qemu_fw_cfg",)):
+        archive.add_file(_module_name(path), _module_bytes(path))
+    return archive.finish()
+
+
 def _capture_archive(modules: Path, guest: Path) -> bytes:
     archive = _base(guest / "capture")
     archive.add_program(MAKEDUMPFILE)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from errors import LabError
 
+MEMORY = "1024"  # MiB
 DISK_SIZE = 2 << 30  # room for the dump; the file is sparse
 TAIL = 40  # console lines to show after a failure
 # What the guest announces with "lab: step NAME", and the panic, in the order in which they come.
@@ -17,7 +18,7 @@ STEPS = ("boot", "kexec", "module", "traffic", "publish", "crash", "panic", "cap
 PANIC = re.compile(r"Kernel panic|general protection fault|\bBUG: |\bOops: |kernel BUG at|divide error")
 QEMU = (
     # Emulated: the lab must work where there is no hardware help, so it never uses it.
-    "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "Nehalem", "-m", "1024",
+    "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "Nehalem",
     "-display", "none", "-monitor", "none", "-nodefaults", "-serial", "stdio", "-no-reboot",
 )  # fmt: skip
 CMDLINE = (
@@ -40,7 +41,7 @@ class Guest:
         with disk.open("wb") as file:
             file.truncate(DISK_SIZE)
         command = (
-            *QEMU, "-smp", str(cpus), "-kernel", str(vmlinuz), "-initrd", str(initramfs),
+            *QEMU, "-m", MEMORY, "-smp", str(cpus), "-kernel", str(vmlinuz), "-initrd", str(initramfs),
             "-append", f"{CMDLINE} {cmdline}".strip(),
             "-drive", f"file={disk},format=raw,if=virtio,cache=unsafe",
         )  # fmt: skip
@@ -48,7 +49,7 @@ class Guest:
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         ) as qemu:
             try:
-                for line in _console_lines(qemu, time.monotonic() + timeout):
+                for line in console_lines(qemu, time.monotonic() + timeout):
                     self._take(line)
             except TimeoutError:
                 self._fail(f"no end after {timeout} seconds")
@@ -76,7 +77,7 @@ class Guest:
         raise LabError(self.step, reason, tuple(self.lines[-TAIL:]))
 
 
-def _console_lines(qemu: subprocess.Popen[bytes], deadline: float) -> Iterator[str]:
+def console_lines(qemu: subprocess.Popen[bytes], deadline: float) -> Iterator[str]:
     """The console's lines as they come, until QEMU ends."""
     assert qemu.stdout is not None
     pending = b""
