@@ -17,6 +17,7 @@ from gdb_kdump.commands.kslab import Kslab
 from gdb_kdump.commands.ksock import Ksock
 from gdb_kdump.commands.kstruct import Kstruct
 from gdb_kdump.commands.ktriage import Ktriage
+from gdb_kdump.commands.settings import SETTINGS
 from gdb_kdump.commands.shinfo import Shinfo
 from gdb_kdump.commands.skbcheck import Skbcheck
 from gdb_kdump.commands.skbwalk import Skbwalk
@@ -34,7 +35,7 @@ def register() -> None:
     global _registered
     if _registered:
         return
-    for command in COMMANDS:
+    for command in (*COMMANDS, *SETTINGS):
         command()
     for name, help, body in FUNCTIONS:
         Function(name, help, body)

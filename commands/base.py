@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import gdb
 
-from gdb_kdump import session
+from gdb_kdump import limits, session
 from gdb_kdump.commands.arguments import Arguments, Option, parse
-from gdb_kdump.errors import KdumpError
+from gdb_kdump.errors import Interrupted, KdumpError
+from gdb_kdump.kernel.modsyms import ModuleSymbols
 from gdb_kdump.session import Session
 from gdb_kdump.text import escape
 
@@ -46,18 +47,29 @@ class Command(gdb.Command, Generic[R]):
         return "\n".join([first, usage, "", *rows, *(["", rest.strip()] if rest.strip() else [])])
 
     def invoke(self, argument: str, from_tty: bool) -> None:
-        """Run the command as GDB asks for it; raises gdb.GdbError with one sentence."""
+        """Run the command as GDB asks for it; raises gdb.GdbError with one sentence, also after a partial result."""
+        limits.begin()
         try:
             arguments = parse(argument, self._all_options)
             result = self.read(session.current(), arguments)
             self.note(result)
             if arguments.has(JSON.name):
                 gdb.write(json.dumps(self.json(result)) + "\n")
-                return
-            for line in self.text(result):
-                gdb.write(escape(line) + "\n")  # last line of defence: what comes from a dump must not rule a terminal
+            else:
+                for line in self.text(result):
+                    # The last line of defence: what comes from a dump must not rule a terminal.
+                    gdb.write(escape(line) + "\n")
+            if limits.is_interrupted():
+                raise Interrupted
         except KdumpError as error:
             raise gdb.GdbError(escape(f"{self.name}: {error}")) from None
+        except KeyboardInterrupt:
+            limits.interrupt()
+            raise
+        finally:
+            if limits.is_interrupted():
+                _forget_parts()
+            limits.end()
 
     def complete(self, text: str, word: str | None) -> Any:
         """Complete an option, or what the command completes; without a word GDB asks only which kind of completion."""
@@ -81,3 +93,10 @@ class Command(gdb.Command, Generic[R]):
     def json(self, result: R) -> Any:
         """The JSON document."""
         raise NotImplementedError
+
+
+def _forget_parts() -> None:
+    """Have no later command take what an interrupted one has read for the whole."""
+    opened = session.find_current()
+    if opened is not None:
+        opened.forget_walks(ModuleSymbols)  # which GDB has, whatever became of the command

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from gdb_kdump import limits
 from gdb_kdump.commands.arguments import Arguments, Option, address
 from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.kps import display_name, task_json
@@ -65,9 +66,12 @@ An entry frame shows the registers of what it interrupted."""
             pattern = arguments.options["--grep"]
             traces = (trace for trace in traces if _has_function(trace, pattern))
         words = lambda low, high: session.memory.read_prefix(low, high - low)[0]  # noqa: E731
-        groups = _groups(traces, arguments.has("--group"))
+        found: list[Trace] = []
+        ended = limits.gather(traces, found.append, "the traces")
+        groups = _groups(found, arguments.has("--group"))
         # Only who asked for all tasks wants to know that there may be more.
         problems = () if arguments.operands or arguments.has("-c") else session.once(Tasks).all().problems
+        problems += (ended,) if ended else ()
         return Backtraces(groups, problems, arguments, words)
 
     def text(self, result: Backtraces) -> Iterator[str]:
@@ -94,7 +98,7 @@ An entry frame shows the registers of what it interrupted."""
         return {"tasks": [], "groups": groups, "problems": list(result.problems)}
 
 
-def _groups(traces: Iterator[Trace], together: bool) -> tuple[tuple[Trace, ...], ...]:
+def _groups(traces: Iterable[Trace], together: bool) -> tuple[tuple[Trace, ...], ...]:
     groups: dict[Any, list[Trace]] = {}
     for trace in traces:
         same = (*(frame.pc for frame in trace.frames), trace.ended) if together else trace.task.task

@@ -81,7 +81,7 @@ def summary(session: Session, system: System) -> Iterator[str]:
         ("KASLR OFFSET", f"{session.kaslr_offset:#x}"),
         ("CPUS", system.cpus),
         ("REGISTERS", _registers(system)),
-        ("DATE", time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(system.date)) if system.date else "unknown"),
+        ("DATE", _date(system.date)),
         ("UPTIME", _duration(system.uptime)),
         ("NODENAME", system.nodename or "unknown"),
         ("RELEASE", system.release or "unknown"),
@@ -108,6 +108,13 @@ def _registers(system: System) -> str:
         f"{origin} of CPU {', '.join(map(str, cpus))}" if len(cpus) <= 8 else f"{origin} of {len(cpus)} CPUs"
         for origin, cpus in by_origin.items()
     )
+
+
+def _date(seconds: int | None) -> str:
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds)) if seconds else "unknown"
+    except (OverflowError, ValueError, OSError):  # a damaged number
+        return f"unknown ({seconds} s since 1970)"
 
 
 def _duration(seconds: int | None) -> str:

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from gdb_kdump import limits
 from gdb_kdump.commands.arguments import Arguments, Option
 from gdb_kdump.commands.base import Command
-from gdb_kdump.errors import Unreadable, UsageError
+from gdb_kdump.errors import UsageError
 from gdb_kdump.kernel.printk import Printk, Record
 from gdb_kdump.kernel.system import wall_clock_offset
 from gdb_kdump.session import Session
@@ -18,10 +19,10 @@ from gdb_kdump.text import escape
 
 @dataclass(frozen=True)
 class Log:
-    """The messages, why they end early (None when they do not), and what to add to a time for the wall clock (ns)."""
+    """The messages, why they end early ("" when they do not), and what to add to a time for the wall clock (ns)."""
 
     records: tuple[Record, ...]
-    cut_short: Unreadable | None
+    cut_short: str
     offset: int | None
     wall_clock: bool
 
@@ -36,12 +37,7 @@ Control characters are escaped."""
         if arguments.operands:
             raise UsageError("klog takes no operands")
         records: list[Record] = []
-        cut_short = None
-        try:
-            for record in session.once(Printk).for_each():
-                records.append(record)
-        except Unreadable as error:
-            cut_short = error
+        cut_short = limits.gather(session.once(Printk).for_each(), records.append, "the messages")
         offset, wall_clock = wall_clock_offset(session), arguments.has("-T")
         if wall_clock and offset is None:
             raise UsageError("the dump's timekeeper cannot be read, so there are no wall-clock times; leave -T out")
@@ -53,7 +49,7 @@ Control characters are escaped."""
             first, *rest = record.text.decode("utf-8", "backslashreplace").split("\n")
             yield stamp + escape(first.replace("\t", " "))
             yield from (" " * len(stamp) + escape(line.replace("\t", " ")) for line in rest)
-        if result.cut_short is not None:
+        if result.cut_short:
             yield f"the buffer ends early: {result.cut_short}"
 
     def json(self, result: Log) -> Any:
@@ -68,7 +64,7 @@ Control characters are escaped."""
                 }
                 for record in result.records
             ],
-            "cut_short": str(result.cut_short) if result.cut_short is not None else None,
+            "cut_short": result.cut_short or None,
         }
 
 
@@ -76,5 +72,8 @@ def _stamp(record: Record, log: Log) -> str:
     if not log.wall_clock:
         return f"{record.ts_nsec // 10**9:5}.{record.ts_nsec % 10**9 // 1000:06}"
     nanoseconds = record.ts_nsec + (log.offset or 0)
-    moment = time.gmtime(nanoseconds // 10**9)
+    try:
+        moment = time.gmtime(nanoseconds // 10**9)
+    except (OverflowError, ValueError, OSError):  # a damaged time
+        return f"{nanoseconds} ns"
     return time.strftime("%Y-%m-%d %H:%M:%S", moment) + f".{nanoseconds % 10**9 // 1000:06}"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from gdb_kdump import limits
 from gdb_kdump.commands.arguments import Arguments, Option, address
 from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.findings import finding_json, findings_text, note_findings
@@ -193,9 +194,10 @@ def _list(session: Session, pattern: str) -> Listed:
     ]
     if not chosen and pattern != "*":
         raise UsageError(f"no cache matches {pattern}; kslab -l lists them")
-    rows = tuple(_count(slabs, cache) for cache in chosen)
+    rows: list[CacheRow] = []
+    ended = limits.gather(chosen, lambda cache: rows.append(_count(slabs, cache)), "the caches")
     cut_short = (f"the list of caches ends early: {caches.cut_short}",) if caches.cut_short else ()
-    return Listed(rows, cut_short + slabs.missing())
+    return Listed(tuple(rows), cut_short + slabs.missing() + ((ended,) if ended else ()))
 
 
 def _count(slabs: Slabs, cache: SlabCache) -> CacheRow:

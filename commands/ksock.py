@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from gdb_kdump import limits
 from gdb_kdump.commands.arguments import Arguments, Option
 from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.kps import display_name
@@ -54,7 +55,10 @@ acknowledged, OTHER what else there is.  An owner is the first process that has 
         pattern = arguments.operands[0].strip("\"'") if arguments.operands else "*"
         found, problems = session.once(AllSocks).all()
         socks = session.once(Socks)
-        rows = [_row(socks, info) for info in found if _matches(info, pattern)]
+        rows: list[Row] = []
+        chosen = (info for info in found if _matches(info, pattern))
+        if ended := limits.gather(chosen, lambda info: rows.append(_row(socks, info)), "the sockets"):
+            problems = [*problems, ended]
         if arguments.has("-n"):
             rows = [row for row in rows if any(queue.nodes for queue in row.queues)]
         return Listing(tuple(rows), tuple(problems))

@@ -168,6 +168,8 @@ def _line(row: Sequence[Any], widths: Sequence[int]) -> str:
 
 
 def _cut_short(queue: Queue) -> str:
+    if queue.stopped:
+        return f"{queue.stopped} (last good: {hex16(queue.nodes[-1] if queue.nodes else queue.head)})"
     if queue.kind == "rbtree":
         dead = queue.dead_ends[0]
         why = "comes back to" if dead.why is None else "cannot follow"

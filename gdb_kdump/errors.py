@@ -70,6 +70,13 @@ class Unreadable(KdumpError):
         super().__init__(f"cannot read 0x{self.addr:016x}: {why.sentence} ({why.name})")
 
 
+class Interrupted(KdumpError):
+    """The user has stopped a command, which has shown what it had by then."""
+
+    def __init__(self) -> None:
+        super().__init__("stopped by Ctrl-C: what it shows is not all")
+
+
 class Corrupt(KdumpError):
     """A structure so damaged that a walk cannot go on; carries the last good address."""
 

@@ -226,6 +226,13 @@ class Memory:
             raise Unreadable(addr + len(data), why)
         return data
 
+    def clear(self) -> None:
+        """Forget every page: Ctrl-C may have struck between two that belong together."""
+        self._pages.clear()
+        self._buffers.clear()
+        self._holes.clear()
+        self._held = 0
+
     def _page(self, page: int, end: int) -> tuple[bytes, int] | Why:
         """The buffer with page number `page` and its address, or why there is none; the read goes on to `end`."""
         entry = self._pages.get(page)

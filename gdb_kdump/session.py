@@ -60,6 +60,12 @@ class Session:
             self._readers[reader] = reader(self)
         return self._readers[reader]  # type: ignore[no-any-return]
 
+    def forget_walks(self, *but: Callable[[Session], Any]) -> None:
+        """Forget all that was read, except by the readers `but`: some of it may be partial, or under another limit."""
+        for reader in [known for known in self._readers if known not in but]:
+            del self._readers[reader]
+        self.memory.clear()
+
 
 _current: Session | None = None
 _connection: gdb.TargetConnection | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _MAX_ERRNO = 4095  # include/linux/err.h
 
@@ -26,6 +27,12 @@ def hex16(addr: int) -> str:
 def is_kernel_address(addr: int) -> bool:
     """Whether an address lies in the kernel's half, of 4- or 5-level paging, and is no error pointer."""
     return addr >> 56 == 0xFF and addr < (1 << 64) - _MAX_ERRNO
+
+
+def some(sentences: Sequence[str], most: int = 10) -> list[str]:
+    """The sentences, each once, or where they are too many the first ones and how many more there are."""
+    unique = list(dict.fromkeys(sentences))
+    return unique if len(unique) <= most else [*unique[:most], f"and {len(unique) - most} more of this kind"]
 
 
 def escape(text: bytes | str) -> str:

@@ -31,6 +31,7 @@ MODULES = {
     "gdb_kdump.errors": "pure",
     "gdb_kdump.kdumpformat": "pure",
     "gdb_kdump.layout": "pure",
+    "gdb_kdump.limits": "pure",
     "gdb_kdump.locate": "pure",
     "gdb_kdump.notes": "pure",
     "gdb_kdump.paging": "pure",
@@ -177,9 +178,9 @@ def test_no_error_is_swallowed_unseen(module: str) -> None:
 def test_only_the_command_base_turns_errors_into_words() -> None:
     """gdb.GdbError prints without a traceback: only those that GDB itself calls may raise it."""
     raising = {module for module in NAMES if "gdb.GdbError" in called(parse(module))}
-    assert raising <= {f"gdb_kdump.commands.{name}" for name in ("base", "target", "functions", "refusals")} | {
-        "gdb_kdump.init"
-    }
+    assert raising <= {
+        f"gdb_kdump.commands.{name}" for name in ("base", "target", "functions", "refusals", "settings")
+    } | {"gdb_kdump.init"}
 
 
 def test_no_old_member_name_outside_the_layout() -> None:

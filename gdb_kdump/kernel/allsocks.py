@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from gdb_kdump import limits
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.nets import Nets
 from gdb_kdump.kernel.sock import Sock, Socks
@@ -12,7 +13,9 @@ from gdb_kdump.kernel.sockfiles import OpenSock, SockFiles
 from gdb_kdump.kernel.socknames import SockNames
 from gdb_kdump.kernel.socktables import SockTables
 from gdb_kdump.session import Session
-from gdb_kdump.text import hex16, is_kernel_address
+from gdb_kdump.text import hex16, is_kernel_address, some
+
+_SHOWN_OF_A_PART = 1000  # sockets, when the user does not want to wait for all of them
 
 
 @dataclass(frozen=True)
@@ -58,37 +61,50 @@ class AllSocks:
         opened = self._opened(problems)
         known = self._known_protocols(problems)
         tables: dict[int, list[str]] = {}
-        for table, sock in self._reached(opened, problems):
+
+        def note(place: tuple[str, int]) -> None:
+            table, sock = place
             places = tables.setdefault(sock, [])
             if table not in places:
                 places.append(table)
-        found = []
-        for sock, places in tables.items():
+
+        found: list[SockInfo] = []
+        wrong: list[str] = []
+
+        def describe(sock: int) -> None:
             try:
-                info = self._describe(sock, opened.get(sock), tuple(places))
+                info = self._describe(sock, opened.get(sock), tuple(tables[sock]))
                 if not known or info.protocol in known:
                     found.append(info)
-                    continue
+                    return
                 why = f"its protocol is called {info.protocol!r}"
             except Unreadable as error:
                 why = str(error)
-            problems.append(f"the {', '.join(places)} table leads to {hex16(sock)}, which is no socket: {why}")
-        return found, problems
+            wrong.append(f"the {', '.join(tables[sock])} table leads to {hex16(sock)}, which is no socket: {why}")
 
-    def _reached(self, opened: dict[int, OpenSock], problems: list[str]) -> Iterator[tuple[str, int]]:
+        ended = limits.gather(self._reached(opened, problems, wrong), note, "the tables of sockets")
+        if ended:
+            for sock in list(tables)[:_SHOWN_OF_A_PART]:
+                describe(sock)
+        else:
+            ended = limits.gather(tables, describe, "the sockets")
+        return found, [*problems, *some(wrong), *([ended] if ended else [])]
+
+    def _reached(self, opened: dict[int, OpenSock], problems: list[str], wrong: list[str]) -> Iterator[tuple[str, int]]:
         for table, sock in self._session.once(SockTables).all(problems):
             if is_kernel_address(sock) and not sock & 7:
                 yield table, sock
             else:
-                problems.append(f"the {table} table leads to {hex16(sock)}, which is no socket")
+                wrong.append(f"the {table} table leads to {hex16(sock)}, which is no socket")
         yield from (("fd", sock) for sock in opened)
 
     def _opened(self, problems: list[str]) -> dict[int, OpenSock]:
         """Who has each socket open: the first process that has."""
         found: dict[int, OpenSock] = {}
         try:
-            for entry in self._session.once(SockFiles).all(problems):
-                found.setdefault(entry.sock, entry)
+            opened = self._session.once(SockFiles).all(problems)
+            ended = limits.gather(opened, lambda entry: found.setdefault(entry.sock, entry), "open sockets")
+            problems += [ended] if ended else []
         except MissingDebugInfo as error:
             problems.append(f"sockets of file descriptors: {error}")
         return found

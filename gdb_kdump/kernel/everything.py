@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain
 
-from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
-from gdb_kdump.kernel.allsocks import AllSocks
+from gdb_kdump import limits
+from gdb_kdump.errors import MissingDebugInfo, Unreadable
+from gdb_kdump.kernel.allsocks import AllSocks, SockInfo
 from gdb_kdump.kernel.backlogs import FREED, GRO
 from gdb_kdump.kernel.checks import Checked, Checks
 from gdb_kdump.kernel.netqueues import net_queues
@@ -17,7 +18,7 @@ from gdb_kdump.kernel.skbuff import Skbs
 from gdb_kdump.rules.findings import SUSPECT, Finding
 from gdb_kdump.rules.records import Hole, Queue
 from gdb_kdump.session import Session
-from gdb_kdump.text import hex16
+from gdb_kdump.text import hex16, some
 
 
 def check_everything(session: Session, progress: Callable[[int], None]) -> tuple[Checked, tuple[str, ...]]:
@@ -28,27 +29,37 @@ def check_everything(session: Session, progress: Callable[[int], None]) -> tuple
     checks, skbs = session.once(Checks), session.once(Skbs)
     checked, reached, problems = _of_socks(session)
     places: dict[int, Queue] = {}
-    for queue in net_queues(session, problems):
-        checked = checked + checks.queues([queue])
+    queues: list[Queue] = []
+    if ended := limits.gather(net_queues(session, problems), queues.append, "the other queues"):
+        problems.append(ended)
+    checked = checked + checks.queues(queues)
+    for queue in queues:
         places.update(dict.fromkeys(queue.skbs, queue))
     findings: list[Finding] = []
     holes: list[Hole] = []
     seen: set[int] = set()
+
+    def judge(one: tuple[int, bool]) -> None:
+        addr, is_reached = one
+        if addr in seen:
+            return
+        seen.add(addr)
+        if not is_reached and not skbs.looks_alive(addr):
+            return
+        found, hole = checks.skb(addr)
+        found = _placed(found, places[addr]) if found and addr in places else found
+        findings.extend(found if is_reached else [_doubted(finding) for finding in found])
+        if hole is not None and not found:
+            holes.append(hole)
+        progress(len(seen))
+
     try:
         # What stands on no queue is in somebody's hands, or was left half made: the kernel promises little of it.
         allocated = ((addr, False) for addr in session.once(SkbObjects).all())
-        for addr, is_reached in chain(((addr, True) for addr in (*reached, *places)), allocated):
-            if addr in seen:
-                continue
-            seen.add(addr)
-            if not is_reached and not skbs.looks_alive(addr):
-                continue
-            found, hole = checks.skb(addr)
-            found = _placed(found, places[addr]) if found and addr in places else found
-            findings += found if is_reached else [_doubted(finding) for finding in found]
-            holes += [hole] if hole is not None and not found else []
-            progress(len(seen))
-    except (Unreadable, MissingDebugInfo, Corrupt) as error:
+        everybody = chain(((addr, True) for addr in (*reached, *places)), allocated)
+        if ended := limits.gather(everybody, judge, "the sk_buffs"):
+            problems.append(f"the skb caches: {ended}")
+    except MissingDebugInfo as error:
         problems.append(f"the skb caches: {error}")
     problems += session.once(SkbObjects).missing()
     problems += filter(None, [session.once(Places).why_unknown])
@@ -77,16 +88,21 @@ def _placed(findings: Sequence[Finding], queue: Queue) -> list[Finding]:
 def _of_socks(session: Session) -> tuple[Checked, list[int], list[str]]:
     """The linkage of every queue of every socket, the sk_buffs on them, and what could not be followed."""
     checks = session.once(Checks)
-    total = Checked(0, 0, (), ())
     skbs: list[int] = []
     socks, found_problems = session.once(AllSocks).all()
     problems = list(found_problems)
-    for info in socks:
+    judged: list[Checked] = []
+    wrong: list[str] = []
+
+    def judge(info: SockInfo) -> None:
         try:
             checked, on_queues = checks.queues_of(info.sock.sock)
         except (Unreadable, MissingDebugInfo) as error:
-            problems.append(f"sock {hex16(info.sock.sock)}: {error}")
-            continue
-        total = total + checked
-        skbs += on_queues
-    return total, skbs, problems
+            wrong.append(f"sock {hex16(info.sock.sock)}: {error}")
+            return
+        judged.append(checked)
+        skbs.extend(on_queues)
+
+    ended = limits.gather(socks, judge, "the sockets")
+    problems += [*some(wrong), *([ended] if ended else [])]
+    return sum(judged, Checked(0, 0, (), ())), skbs, problems

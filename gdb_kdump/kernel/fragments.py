@@ -12,7 +12,7 @@ from gdb_kdump.kernel.skbqueues import SkbQueues
 from gdb_kdump.layout import fragment_tables
 from gdb_kdump.rules.records import Queue
 from gdb_kdump.session import Session
-from gdb_kdump.text import hex16
+from gdb_kdump.text import hex16, some
 
 
 class Fragments:
@@ -45,7 +45,7 @@ class Fragments:
                         yield from self._of(link - node, family)
                 except (Unreadable, Corrupt) as error:
                     found.append(str(error))
-                problems += [f"the {family} fragments: {problem}" for problem in dict.fromkeys(found)]
+                problems += [f"the {family} fragments: {problem}" for problem in some(found)]
 
     def _of(self, queue: int, family: str) -> Iterator[Queue]:
         """The sk_buffs of a `struct inet_frag_queue *`: a tree of runs without gaps, each chained through sk_buff.cb.

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gdb_kdump.errors import Corrupt, Unreadable
+from gdb_kdump import limits
+from gdb_kdump.errors import Corrupt, Unreadable, Why
 from gdb_kdump.session import Session
 from gdb_kdump.text import is_kernel_address
 
-MAX_BUCKETS = 1 << 27
-MAX_CHAIN = 1 << 20
 _CHUNK = 1 << 16
 _MAX_TABLES = 8  # an rhashtable that grows has two
 
@@ -25,7 +24,9 @@ def chain(session: Session, first: int) -> Iterator[int]:
     while node and not node & 1:
         if not is_kernel_address(node) or node & 7:
             raise Corrupt(node, "a hash chain leads out of memory", last)
-        if node in met or len(met) >= MAX_CHAIN:
+        if len(met) >= limits.max_elements():
+            raise Corrupt(node, limits.too_many("a hash chain"), last)
+        if node in met:
             raise Corrupt(node, "a hash chain runs in a circle", last)
         met.add(node)
         yield node
@@ -33,22 +34,25 @@ def chain(session: Session, first: int) -> Iterator[int]:
 
 
 def heads(session: Session, table: int, count: int, size: int, offset: int) -> Iterator[tuple[int, int] | Unreadable]:
-    """(address, value) of the first pointer of each bucket that is not empty.
+    """(address, value) of the first pointer of each bucket that is not 0.
 
     `table` is an array of `count` buckets of `size` bytes with a pointer at `offset`.  Yields an Unreadable for each
-    part of the array that is not in the dump; raises Corrupt for a count that no table has.
+    part of the array that is not in the dump; raises Corrupt for a count that no table has, and where the array leads
+    out of memory: a table is mapped as a whole.
     """
-    if not 0 <= count <= MAX_BUCKETS:
-        raise Corrupt(table, f"a hash table of {count} buckets")
+    if count > limits.max_elements():
+        raise Corrupt(table, f"a hash table of {count} buckets (set kdump max-elements)")
     number = 0
     while number < count:
         start = table + number * size
         data, why = session.memory.read_prefix(start, min((count - number) * size, _CHUNK // size * size))
         for at in range(offset, len(data) - 7, size):
             value = int.from_bytes(data[at : at + 8], "little")
-            if value and not value & 1:
+            if value:
                 yield start + at, value
         number += len(data) // size
+        if why is Why.UNMAPPED:
+            raise Corrupt(start + len(data), f"a hash table of {count} buckets leads out of memory", start)
         if why is not None:
             yield Unreadable(start + len(data), why)
             # On with the first bucket of the next page.
@@ -57,14 +61,31 @@ def heads(session: Session, table: int, count: int, size: int, offset: int) -> I
 
 def chained(session: Session, table: int, count: int, size: int, offset: int, problems: list[str]) -> Iterator[int]:
     """Every node of every chain of a table, as heads() and chain() find them; what is broken goes to `problems`."""
-    for head in heads(session, table, count, size, offset):
-        if isinstance(head, Unreadable):
-            problems.append(str(head))
-            continue
-        try:
-            yield from chain(session, head[1])
-        except (Unreadable, Corrupt) as error:
-            problems.append(str(error))
+    yield from _chains(session, heads(session, table, count, size, offset), problems)
+
+
+def _chains(
+    session: Session, found: Iterator[tuple[int, int] | Unreadable], problems: list[str], is_locked: bool = False
+) -> Iterator[int]:
+    """The nodes of the chains; with `is_locked` the lowest bit of a bucket is a lock and not a nulls marker."""
+    try:
+        for head in found:
+            if isinstance(head, Unreadable):
+                problems.append(str(head))
+                continue
+            at, first = head
+            if is_locked:
+                # include/linux/rhashtable.h: rht_ptr.  An empty bucket is a lock alone, or in older kernels a marker
+                # that is made of its own address or number.
+                first &= ~1
+                if first == at or not is_kernel_address(first):
+                    continue
+            try:
+                yield from chain(session, first)
+            except (Unreadable, Corrupt) as error:
+                problems.append(str(error))
+    except Corrupt as error:
+        problems.append(str(error))
 
 
 def rhashtable(session: Session, table: int, problems: list[str]) -> Iterator[int]:
@@ -85,23 +106,8 @@ def rhashtable(session: Session, table: int, problems: list[str]) -> Iterator[in
                 problems.append(f"the hash table at 0x{current:016x} is nested (the kernel was short of memory)")
             else:
                 count = memory.u32(current + layout.offset("bucket_table.size"))
-                yield from _rhash_chains(session, current + buckets, count, problems)
+                yield from _chains(session, heads(session, current + buckets, count, 8, 0), problems, is_locked=True)
             current = memory.ptr(current + future.offset) if future is not None else 0
         except (Unreadable, Corrupt) as error:
             problems.append(str(error))
             return
-
-
-def _rhash_chains(session: Session, table: int, count: int, problems: list[str]) -> Iterator[int]:
-    """Like chained(), but bit 0 of a bucket is a lock; include/linux/rhashtable.h: rht_ptr."""
-    if not 0 <= count <= MAX_BUCKETS:
-        raise Corrupt(table, f"a hash table of {count} buckets")
-    for number in range(count):
-        at = table + 8 * number
-        try:
-            first = session.memory.ptr(at) & ~1
-            # An empty bucket is NULL, or in older kernels a marker that is made of its own address or number.
-            if first not in (0, at) and is_kernel_address(first):
-                yield from chain(session, first)
-        except (Unreadable, Corrupt) as error:
-            problems.append(str(error))

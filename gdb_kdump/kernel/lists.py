@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gdb_kdump import limits
 from gdb_kdump.errors import Corrupt
 from gdb_kdump.session import Session
-
-MAX_ELEMENTS = 10_000_000
 
 
 def list_for_each(session: Session, head: int, next_offset: int = 0) -> Iterator[int]:
@@ -18,7 +17,7 @@ def list_for_each(session: Session, head: int, next_offset: int = 0) -> Iterator
     memory, last, node = session.memory, head, session.memory.ptr(head + next_offset)
     # Brent: the mark leaps ahead by powers of two, so a loop without the head is met within twice its length.
     mark, steps, limit = 0, 0, 1
-    for _ in range(MAX_ELEMENTS):
+    for _ in range(limits.max_elements()):
         if node == head:
             return
         if node == mark:
@@ -28,4 +27,5 @@ def list_for_each(session: Session, head: int, next_offset: int = 0) -> Iterator
             mark, steps, limit = node, 0, limit * 2
         yield node
         last, node = node, memory.ptr(node + next_offset)
-    raise Corrupt(node, f"the list has more than {MAX_ELEMENTS} elements", last)
+    if node != head:
+        raise Corrupt(node, limits.too_many("the list"), last)

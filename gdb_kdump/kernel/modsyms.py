@@ -14,7 +14,7 @@ import gdb
 
 from gdb_kdump.elf import ElfFile, zero_section_addresses
 from gdb_kdump.endframe import in_memory
-from gdb_kdump.errors import DumpError, MissingDebugInfo, Unreadable, UsageError
+from gdb_kdump.errors import Corrupt, DumpError, MissingDebugInfo, Unreadable, UsageError
 from gdb_kdump.kernel.modules import Module, Modules
 from gdb_kdump.layout import module_section
 from gdb_kdump.session import Session, quoted
@@ -80,7 +80,7 @@ class ModuleSymbols:
             path = in_memory(module.name, elf_image((low, size), inside))
             with gdb.with_parameter("confirm", False):
                 gdb.execute(f"add-symbol-file {path}", to_string=True)
-        except (gdb.error, Unreadable, MissingDebugInfo, IndexError):
+        except (gdb.error, Unreadable, Corrupt, MissingDebugInfo, IndexError):
             return  # kbt and bt take the names from the dump anyway
 
     def _accept(self, module: Module, file: Path) -> Path:

@@ -6,13 +6,15 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
+from gdb_kdump import limits
+from gdb_kdump.errors import Corrupt, MissingDebugInfo
 from gdb_kdump.kernel.lists import list_for_each
 from gdb_kdump.kernel.orc import OrcTable
 from gdb_kdump.layout import module_regions
 from gdb_kdump.session import Session
 
 _SHN_UNDEF = 0
+_MOST_SYMBOLS = 1 << 20  # far above any module; a damaged count would have all of memory read
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,9 @@ class Modules:
             try:
                 head = self._session.debuginfo.address("modules")
                 offset = self._layout.offset("module.list")
-                for node in list_for_each(self._session, head):
-                    found.append(self._read(node - offset))
-            except (Unreadable, Corrupt, MissingDebugInfo) as error:
+                modules = (self._read(node - offset) for node in list_for_each(self._session, head))
+                self.cut_short = limits.gather(modules, found.append, "the list") or None
+            except MissingDebugInfo as error:
                 self.cut_short = str(error)
             self._modules = tuple(found)
             self._starts = sorted((low, low + size, module) for module in found for low, size in module.ranges)
@@ -79,13 +81,13 @@ class Modules:
         return None
 
     def symbols_of(self, module: Module) -> list[tuple[str, int]]:
-        """The (name, address) of every symbol of a module; raises Unreadable, MissingDebugInfo."""
+        """The (name, address) of every symbol of a module; raises Unreadable, Corrupt, MissingDebugInfo."""
         return self._symbols_of(module).all()
 
     def find_symbol(self, module: Module, addr: int) -> tuple[str, int] | None:
         """The symbol of a module that an address lies in and the offset from it (bytes), or None.
 
-        kernel/module/kallsyms.c: find_kallsyms_symbol.  Raises Unreadable, MissingDebugInfo.
+        kernel/module/kallsyms.c: find_kallsyms_symbol.  Raises Unreadable, Corrupt, MissingDebugInfo.
         """
         return self._symbols_of(module).find(addr)
 
@@ -125,6 +127,8 @@ class _Symbols:
         self._memory = session.memory
         self._strtab = strtab
         unpacker = session.layout.unpacker("elf64_sym", ("st_name", "st_shndx", "st_value", "st_size"))
+        if count > _MOST_SYMBOLS:
+            raise Corrupt(module.addr, f"a struct module with {count} symbols")
         data = session.memory.read(symtab, count * unpacker.size)
         rows: list[Sequence[int]] = [unpacker.unpack_from(data, at) for at in range(0, len(data), unpacker.size)]
         inside = [

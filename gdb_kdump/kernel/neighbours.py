@@ -9,7 +9,7 @@ from gdb_kdump.kernel.hashlists import chained
 from gdb_kdump.kernel.skbqueues import SkbQueues
 from gdb_kdump.rules.records import Queue
 from gdb_kdump.session import Session
-from gdb_kdump.text import hex16
+from gdb_kdump.text import hex16, some
 
 _TABLES = {"arp_tbl": "IPv4", "nd_tbl": "IPv6"}
 _MAX_SHIFT = 27  # net/core/neighbour.c: neigh_hash_alloc grows by doubling; no table comes near
@@ -57,4 +57,4 @@ class Neighbours:
         found: list[str] = []
         for link in chained(self._session, buckets, 1 << shift, 8, 0, found):
             yield link - node
-        problems += [f"the table of neighbours: {problem}" for problem in dict.fromkeys(found)]
+        problems += [f"the table of neighbours: {problem}" for problem in some(found)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gdb_kdump.errors import Corrupt, Unreadable
+from gdb_kdump import limits
+from gdb_kdump.errors import Unreadable
 from gdb_kdump.kernel.lists import list_for_each
 from gdb_kdump.session import Session
 
@@ -22,13 +23,11 @@ class Nets:
         problems: list[str] = []
         find = session.debuginfo.find_address
         init_net, head = find("init_net"), find("net_namespace_list")
-        try:
-            if head is not None:
-                offset = session.layout.offset("net.list")
-                for node in list_for_each(session, head):
-                    found[node - offset] = None
-        except (Unreadable, Corrupt) as error:
-            problems.append(f"the list of network namespaces: {error}")
+        if head is not None:
+            offset = session.layout.offset("net.list")
+            nets = (node - offset for node in list_for_each(session, head))
+            if ended := limits.gather(nets, found.setdefault, "the list"):
+                problems.append(f"the list of network namespaces: {ended}")
         if init_net is not None:
             found.setdefault(init_net, None)
         return list(found), problems

@@ -16,6 +16,7 @@ PAGE_SIZE = 1 << PAGE_SHIFT
 _VMEMMAP = 0xFFFFEA0000000000  # where the kernel does not move it; Documentation/arch/x86/x86_64/mm.rst
 _SECTION_PAGES = 1 << 15  # arch/x86/include/asm/sparsemem.h: SECTION_SIZE_BITS is 27 on 64-bit
 _MAX_ORDER = 10
+_MOST_PAGES = 1 << 40  # 52 bits of physical address; arch/x86/include/asm/sparsemem.h: MAX_PHYSMEM_BITS
 _TAIL = 1  # the bit of compound_head that marks a tail page
 
 
@@ -61,7 +62,9 @@ class Pages:
         self._order = compound_order(layout)
         vmemmap, max_pfn = find("vmemmap_base"), find("max_pfn")
         self._vmemmap = _VMEMMAP if vmemmap is None else memory.u64(vmemmap)
-        self._max_pfn = memory.u64(max_pfn) if max_pfn is not None else int(session.dump["max_pfn"])
+        # The variable may be damaged, and the array of all pages is walked up to there.
+        noted = int(session.dump["max_pfn"] or _MOST_PAGES)
+        self._max_pfn = min(noted, memory.u64(max_pfn)) if max_pfn is not None else noted
         self._direct_map = direct_map(session.debuginfo, memory)
         self._image = self._image_offset()
         self._flags = page_flags(layout)

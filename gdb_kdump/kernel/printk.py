@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gdb_kdump.errors import Unreadable
+from gdb_kdump.errors import Corrupt, Unreadable
 from gdb_kdump.kernel.logbytes import for_each_line, has_log_bytes
 from gdb_kdump.session import Session
 
 # enum desc_state of kernel/printk/printk_ringbuffer.h: the two states in which a record's text is complete.
 _COMPLETE = (1, 2)  # desc_committed, desc_finalized
 _DESC_STATE_BITS = 2
+_MOST_BITS = 32  # of a number of records or bytes: kernel/printk/printk.c: LOG_BUF_LEN_MAX is 2 GiB
 
 _OOPS = re.compile(
     r"BUG: |kernel BUG at |Oops: |general protection fault|divide error: |double fault: |invalid opcode: "
@@ -38,7 +39,7 @@ class Printk:
         self._session = session
 
     def for_each(self) -> Iterator[Record]:
-        """Every complete message, oldest first; raises Unreadable, MissingDebugInfo."""
+        """Every complete message, oldest first; raises Unreadable, Corrupt, MissingDebugInfo."""
         if self._session.debuginfo.find_address("prb") is not None:
             return _Ring(self._session).for_each()
         if has_log_bytes(self._session):
@@ -55,7 +56,7 @@ class Printk:
                     panic = line
                 elif oops is None and _OOPS.search(line):
                     oops = line
-        except Unreadable:
+        except (Unreadable, Corrupt):
             pass  # what was found until there still holds
         # "Fatal exception" only repeats that there was an oops.
         return oops if oops is not None and (panic is None or "Fatal exception" in panic) else panic or oops
@@ -74,10 +75,10 @@ class _Ring:
         bits, self._descs, self._infos, self._head, self._tail = unpacker.unpack_from(
             *memory.block(desc_ring, unpacker.span)
         )
-        self._mask = (1 << bits) - 1
+        self._mask = (1 << _checked(ring, bits)) - 1
         unpacker = layout.unpacker("prb_data_ring", ("size_bits", "data"))
         size_bits, self._data = unpacker.unpack_from(*memory.block(text_ring, unpacker.span))
-        self._size = 1 << size_bits
+        self._size = 1 << _checked(ring, size_bits)
         self._desc = layout.unpacker("prb_desc", ("state_var", "begin", "next"))
         self._info = layout.unpacker("printk_info", ("seq", "ts_nsec", "level", "text_len"))
         self._id_size = session.debuginfo.type("unsigned long").sizeof
@@ -114,6 +115,12 @@ class _Ring:
         at = 0 if wraps else begin % self._size
         length = min(length, self._size - at - self._id_size)
         return self._memory.read(self._data + at + self._id_size, max(length, 0))
+
+
+def _checked(ring: int, bits: int) -> int:
+    if bits > _MOST_BITS:
+        raise Corrupt(ring, f"a message buffer of 2^{bits} elements")
+    return bits
 
 
 def _for_each_printk_log(session: Session) -> Iterator[Record]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from gdb_kdump import limits
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.hashlists import chained
 from gdb_kdump.kernel.lists import list_for_each
@@ -217,7 +218,7 @@ class Qdiscs:
         layout, memory = self._layout, self._memory
         size, at = (memory.s32(ring + layout.offset(f"ptr_ring.{name}")) for name in ("size", "consumer_head"))
         array = memory.ptr(ring + layout.offset("ptr_ring.queue"))
-        if size < 0 or not 0 <= at < max(size, 1):
+        if not 0 <= size <= limits.max_elements() or not 0 <= at < max(size, 1):
             raise Corrupt(ring, f"no struct ptr_ring: position {at} of {size}")
         for _ in range(size):
             pointer = memory.ptr(array + 8 * at)

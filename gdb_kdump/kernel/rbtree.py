@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gdb_kdump import limits
 from gdb_kdump.errors import Unreadable, Why
 from gdb_kdump.layout import Layout
 from gdb_kdump.memory import Memory
 from gdb_kdump.rules.records import DeadEnd, TreeNode
 from gdb_kdump.text import is_kernel_address
 
-MAX_NODES = 1_000_000
-
 _BLACK = 1  # include/linux/rbtree_augmented.h: RB_BLACK
 
 
 @dataclass(frozen=True)
 class Tree:
-    """The nodes of a tree in order, and the pointers that lead to none.  Addresses are those of the objects."""
+    """The nodes of a tree in order, and the pointers that lead to none.  Addresses are those of the objects.
+
+    `stopped` says why the walk was given up, or "".
+    """
 
     nodes: tuple[TreeNode, ...]
     dead_ends: tuple[DeadEnd, ...]
+    stopped: str = ""
 
 
 class RbTrees:
@@ -49,7 +52,7 @@ class RbTrees:
                 return None
             if not is_kernel_address(addr) or addr & 7:
                 why = Why.UNMAPPED
-            elif len(met) < MAX_NODES:
+            else:
                 try:
                     node = self._read(addr, above, offset, seq)
                     if node.parent == above or (looks_right(addr) and self._belongs(node, offset)):
@@ -58,23 +61,28 @@ class RbTrees:
                     why = Why.CORRUPT
                 except Unreadable as error:
                     why = error.why
-            dead_ends.append(DeadEnd(above, member, addr, why or Why.UNKNOWN))
+            dead_ends.append(DeadEnd(above, member, addr, why))
             return None
 
         stack: list[TreeNode] = []
         pending = self._memory.ptr(root + self._root), 0, "rb_node"
-        while stack or pending[0]:
-            while pending[0]:
-                found = visit(pending[0] - offset, pending[1], pending[2])
-                if found is None:
+        try:
+            while stack or pending[0]:
+                while pending[0]:
+                    if len(met) >= limits.max_elements():
+                        return Tree(tuple(nodes), tuple(dead_ends), limits.too_many("the tree"))
+                    found = visit(pending[0] - offset, pending[1], pending[2])
+                    if found is None:
+                        break
+                    stack.append(found)
+                    pending = found.left, found.addr, "rb_left"
+                if not stack:
                     break
-                stack.append(found)
-                pending = found.left, found.addr, "rb_left"
-            if not stack:
-                break
-            node = stack.pop()
-            nodes.append(node)
-            pending = node.right, node.addr, "rb_right"
+                node = stack.pop()
+                nodes.append(node)
+                pending = node.right, node.addr, "rb_right"
+        except KeyboardInterrupt:
+            return Tree(tuple(nodes), tuple(dead_ends), limits.interrupt())
         return Tree(tuple(nodes), tuple(dead_ends))
 
     def _read(self, addr: int, above: int, offset: int, seq: int | None) -> TreeNode:

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from gdb_kdump import limits
 from gdb_kdump.errors import Unreadable, Why
 from gdb_kdump.kernel.skbqueues import SkbQueues
 from gdb_kdump.rules.records import Hole, Queue
 from gdb_kdump.session import Session
 from gdb_kdump.text import is_kernel_address
-
-_MAX_ELEMENTS = 1_000_000
 
 
 class SkbChains:
@@ -42,8 +41,8 @@ class SkbChains:
         of those are elsewhere, None where it counts nothing; `next_at` the offset of the pointer to the next one, where
         that is not sk_buff.next.
         """
-        nodes, cycle, hole = self._follow(first, self._next if next_at is None else next_at)
-        queue = self._queue(name, head, nodes, cycle, hole)
+        nodes, cycle, hole, stopped = self._follow(first, self._next if next_at is None else next_at)
+        queue = replace(self._queue(name, head, nodes, cycle, hole), stopped=stopped)
         qlen, elsewhere = (len(nodes), 0) if count is None else count
         # An empty chain's last one is whatever it was before.
         return replace(queue, qlen=qlen, elsewhere=elsewhere, tail=last if nodes else None)
@@ -74,21 +73,26 @@ class SkbChains:
         qlen, elsewhere = (len(queue.nodes), 0) if count is None else count
         return replace(queue, qlen=qlen, elsewhere=elsewhere)
 
-    def _follow(self, first: int, next_at: int) -> tuple[tuple[int, ...], int | None, Hole | None]:
+    def _follow(self, first: int, next_at: int) -> tuple[tuple[int, ...], int | None, Hole | None, str]:
         nodes: dict[int, None] = {}
         skb = first
-        while skb and len(nodes) < _MAX_ELEMENTS:
-            if skb in nodes:
-                return tuple(nodes), skb, None
-            if not _is_plausible(skb):
-                return tuple(nodes), None, Hole(skb, Why.UNMAPPED)
-            try:
-                following = self._memory.ptr(skb + next_at)
-            except Unreadable as error:
-                return tuple(nodes), None, Hole(error.addr, error.why)
-            nodes[skb] = None
-            skb = following
-        return tuple(nodes), None, None
+        try:
+            while skb:
+                if skb in nodes:
+                    return tuple(nodes), skb, None, ""
+                if len(nodes) >= limits.max_elements():
+                    return tuple(nodes), None, None, limits.too_many("the queue")
+                if not _is_plausible(skb):
+                    return tuple(nodes), None, Hole(skb, Why.UNMAPPED), ""
+                try:
+                    following = self._memory.ptr(skb + next_at)
+                except Unreadable as error:
+                    return tuple(nodes), None, Hole(error.addr, error.why), ""
+                nodes[skb] = None
+                skb = following
+        except KeyboardInterrupt:
+            return tuple(nodes), None, None, limits.interrupt()
+        return tuple(nodes), None, None, ""
 
     def _queue(self, name: str, head: int, nodes: tuple[int, ...], cycle: int | None, hole: Hole | None) -> Queue:
         length = truesize = 0

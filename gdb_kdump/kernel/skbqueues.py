@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from gdb_kdump import limits
 from gdb_kdump.errors import Unreadable, Why
 from gdb_kdump.kernel.rbtree import RbTrees
 from gdb_kdump.layout import Unpacker, skb_end_is_offset
@@ -16,14 +17,14 @@ from gdb_kdump.rules.records import BadLink, Hole, Queue
 from gdb_kdump.session import Session
 from gdb_kdump.text import LOWEST_KERNEL_ADDRESS
 
-MAX_ELEMENTS = 10_000_000
 _MISALIGNED = 7  # bits that no sk_buff's address has
 
 # What the walk reads of each sk_buff anyway: len, data_len, truesize, and the address of its shared info.
 Figures = tuple[int, int, int, int]
 
-# What a walk along next came to: what it found, contradicting pointers, the node that it met again, what stopped it.
-Followed = tuple[dict[int, Figures], list[BadLink], int | None, Hole | None]
+# What a walk along next came to: what it found, contradicting pointers, the node that it met again, the hole that
+# stopped it, and why it was given up.
+Followed = tuple[dict[int, Figures], list[BadLink], int | None, Hole | None, str]
 
 _FIGURES = ("len", "data_len", "end", "head", "truesize")
 # In memory order, which lets one struct.unpack do it all where the kernel has them in that order.
@@ -62,7 +63,9 @@ class SkbQueues:
         if not first and not last and not qlen:
             return _walked({}, name, head, 0, sock=sock)  # never initialised, as a request socket's error queue
         gather = self._gather() if nr_frags else None
-        figures, bad_links, cycle, hole = self._follow(head, first, gather)
+        figures, bad_links, cycle, hole, stopped = self._follow(head, first, gather)
+        if stopped:
+            return _walked(figures, name, head, qlen, bad_links=tuple(bad_links), sock=sock, stopped=stopped)
         nodes = tuple(figures)
         end = nodes[-1] if nodes else head
         if cycle is None and hole is None and last != end:
@@ -88,13 +91,22 @@ class SkbQueues:
     def backlog(self, name: str, sock: int) -> Walked:
         """The sk_backlog of a `struct sock *`; include/net/sock.h: __sk_add_backlog.  Raises Unreadable."""
         first, last = (self._member(sock, f"sock.backlog_{part}") for part in ("head", "tail"))
-        figures, cycle, hole = self._chain(first)
+        figures, cycle, hole, stopped = self._chain(first)
         # 8eae939f1400 (v2.6.34) net: add limit for socket backlog counts the bytes; before, nobody does.
         is_counted = self._layout.find_member("sock.backlog_len") is not None
         counted = self._member(sock, "sock.backlog_len") if is_counted else sum(row[2] for row in figures.values())
         head = sock + self._layout.offset("sock.sk_backlog")
         return _walked(
-            figures, name, head, counted, cycle=cycle, hole=hole, kind="backlog", tail=("tail", last), sock=sock
+            figures,
+            name,
+            head,
+            counted,
+            cycle=cycle,
+            hole=hole,
+            kind="backlog",
+            tail=("tail", last),
+            sock=sock,
+            stopped=stopped,
         )
 
     def tree(self, name: str, root: int, sock: int = 0, last: tuple[str, int] | None = None) -> Walked:
@@ -108,7 +120,7 @@ class SkbQueues:
         hole = next((Hole(dead.found, dead.why) for dead in found.dead_ends if dead.why is not None), None)
         return _walked(
             figures, name, root, len(figures), hole=hole, kind="rbtree", tree=found.nodes,
-            dead_ends=found.dead_ends, tail=last, sock=sock,
+            dead_ends=found.dead_ends, tail=last, sock=sock, stopped=found.stopped,
         )  # fmt: skip
 
     def accept(self, name: str, sock: int) -> Walked:
@@ -118,11 +130,11 @@ class SkbQueues:
         """
         first, last = (self._member(sock, f"inet_connection_sock.accept_{part}") for part in ("head", "tail"))
         qlen, following = self._member(sock, "sock.sk_ack_backlog"), self._layout.offset("request_sock.dl_next")
-        nodes, cycle, hole = self._singly(first, lambda request: self._memory.ptr(request + following))
+        nodes, cycle, hole, stopped = self._singly(first, lambda request: self._memory.ptr(request + following))
         head = sock + self._layout.offset("inet_connection_sock.icsk_accept_queue")
         queue = Queue(
             name, head, qlen, tuple(nodes), cycle=cycle, hole=hole, kind="accept", tail=("rskq_accept_tail", last),
-            sock=sock,
+            sock=sock, stopped=stopped,
         )  # fmt: skip
         return Walked(queue, {})
 
@@ -150,37 +162,44 @@ class SkbQueues:
         # A queue can hold hundreds of thousands: sound ones are taken by the block, with nothing per sk_buff in Python.
         found: dict[int, Figures] = {}
         before, node = head, first
-        for block in self._memory.follow(first, head, self._next, self._skb.span):
-            records = list(self._skb.iter_unpack(block))
-            nodes = [node, *[record[0] for record in records]]
-            following = nodes.pop()
-            if not _is_sound(found, nodes, [before, *nodes[:-1]] == [record[1] for record in records]):
-                return self._follow_one_by_one(head, before, node, found)
-            figures = self._all_figures(records)
-            found.update(zip(nodes, figures))
-            if gather is not None:
-                gather.add([figure[3] for figure in figures])
-            before, node = nodes[-1] if nodes else before, following
-            if len(found) > MAX_ELEMENTS:
-                break
-        return found, [], None, self._hole(node, head)
+        try:
+            for block in self._memory.follow(first, head, self._next, self._skb.span):
+                records = list(self._skb.iter_unpack(block))
+                if len(found) + len(records) > limits.max_elements():
+                    return self._follow_one_by_one(head, before, node, found)
+                nodes = [node, *[record[0] for record in records]]
+                following = nodes.pop()
+                if not _is_sound(found, nodes, [before, *nodes[:-1]] == [record[1] for record in records]):
+                    return self._follow_one_by_one(head, before, node, found)
+                figures = self._all_figures(records)
+                found.update(zip(nodes, figures))
+                if gather is not None:
+                    gather.add([figure[3] for figure in figures])
+                before, node = nodes[-1] if nodes else before, following
+        except KeyboardInterrupt:
+            return found, [], None, None, limits.interrupt()
+        return found, [], None, self._hole(node, head), ""
 
     def _follow_one_by_one(self, head: int, before: int, node: int, found: dict[int, Figures]) -> Followed:
-        """The rest of a queue from `node` on, behind `before`, that is damaged somewhere."""
+        """The rest of a queue from `node` on, behind `before`, that is damaged somewhere, or too long."""
         bad_links: list[BadLink] = []
-        for block in self._memory.follow(node, head, self._next, self._skb.span):
-            for record in self._skb.iter_unpack(block):
-                if node in found:
-                    return found, bad_links, node, None
-                if not _is_plausible(node):
-                    return found, bad_links, None, Hole(node, Why.UNMAPPED)
-                if record[1] != before:
-                    bad_links.append(BadLink(node, before, record[1]))
-                found[node] = self._figures_of(record)
-                before, node = node, record[0]
-            if len(found) > MAX_ELEMENTS:
-                break
-        return found, bad_links, None, self._hole(node, head)
+        most = limits.max_elements()
+        try:
+            for block in self._memory.follow(node, head, self._next, self._skb.span):
+                for record in self._skb.iter_unpack(block):
+                    if node in found:
+                        return found, bad_links, node, None, ""
+                    if len(found) >= most:
+                        return found, bad_links, None, None, limits.too_many("the queue")
+                    if not _is_plausible(node):
+                        return found, bad_links, None, Hole(node, Why.UNMAPPED), ""
+                    if record[1] != before:
+                        bad_links.append(BadLink(node, before, record[1]))
+                    found[node] = self._figures_of(record)
+                    before, node = node, record[0]
+        except KeyboardInterrupt:
+            return found, bad_links, None, None, limits.interrupt()
+        return found, bad_links, None, self._hole(node, head), ""
 
     def _hole(self, node: int, head: int) -> Hole | None:
         """Why a walk ended at a node that is not the head."""
@@ -198,7 +217,7 @@ class SkbQueues:
         """The nodes from the tail on, along prev, until the head, a hole or a node that came before."""
         found: dict[int, None] = {}
         node = last
-        while node != head and node not in found and _is_plausible(node) and len(found) < MAX_ELEMENTS:
+        while node != head and node not in found and _is_plausible(node) and len(found) < limits.max_elements():
             try:
                 _, prev = self._links.unpack_from(*self._memory.block(node, self._skb.span))
             except Unreadable:
@@ -208,7 +227,7 @@ class SkbQueues:
         # The head closes the list, for whoever asks what stands behind it.
         return [*found, head] if node == head else list(found)
 
-    def _chain(self, first: int) -> tuple[dict[int, Figures], int | None, Hole | None]:
+    def _chain(self, first: int) -> tuple[dict[int, Figures], int | None, Hole | None, str]:
         figures: dict[int, Figures] = {}
 
         def following(skb: int) -> int:
@@ -216,25 +235,31 @@ class SkbQueues:
             after: int = self._links.unpack_from(*self._memory.block(skb, self._links.span))[0]
             return after
 
-        _, cycle, hole = self._singly(first, following)
-        return figures, cycle, hole
+        return figures, *self._singly(first, following)[1:]
 
-    def _singly(self, first: int, following: Callable[[int], int]) -> tuple[dict[int, None], int | None, Hole | None]:
+    def _singly(
+        self, first: int, following: Callable[[int], int]
+    ) -> tuple[dict[int, None], int | None, Hole | None, str]:
         """A list that ends in NULL."""
         found: dict[int, None] = {}
         node = first
-        while node and len(found) < MAX_ELEMENTS:
-            if node in found:
-                return found, node, None
-            if not _is_plausible(node):
-                return found, None, Hole(node, Why.UNMAPPED)
-            try:
-                after = following(node)
-            except Unreadable as error:
-                return found, None, Hole(error.addr, error.why)
-            found[node] = None
-            node = after
-        return found, None, None
+        try:
+            while node:
+                if node in found:
+                    return found, node, None, ""
+                if len(found) >= limits.max_elements():
+                    return found, None, None, limits.too_many("the queue")
+                if not _is_plausible(node):
+                    return found, None, Hole(node, Why.UNMAPPED), ""
+                try:
+                    after = following(node)
+                except Unreadable as error:
+                    return found, None, Hole(error.addr, error.why), ""
+                found[node] = None
+                node = after
+        except KeyboardInterrupt:
+            return found, None, None, limits.interrupt()
+        return found, None, None, ""
 
     def _figures(self, skb: int) -> Figures:
         return self._figures_of(self._skb.unpack_from(*self._memory.block(skb, self._skb.span)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from gdb_kdump import limits
 from gdb_kdump.errors import Unreadable, Why
 from gdb_kdump.kernel.pages import PAGE_SIZE, Pages
 from gdb_kdump.kernel.places import Places
@@ -13,7 +14,6 @@ from gdb_kdump.rules.records import Frag, FragList, Hole, Place, SharedInfo, Skb
 from gdb_kdump.session import Session
 from gdb_kdump.text import is_kernel_address
 
-MAX_CHAIN = 100_000
 _LARGEST_BUFFER = 1 << 20  # no kmalloc'd head is larger; a damaged one claims anything
 
 _HEADERS = ("mac_header", "network_header", "transport_header")
@@ -150,9 +150,11 @@ class Skbs:
     def _chain(self, first: int) -> FragList:
         skbs: dict[int, None] = {}  # a dict for its order
         total, skb = 0, first
-        while skb and len(skbs) < MAX_CHAIN:
+        while skb:
             if skb in skbs:
                 return FragList(tuple(skbs), total, cycle=skb)
+            if len(skbs) >= limits.max_elements():
+                return FragList(tuple(skbs), total, hole=Hole(skb, Why.UNKNOWN))
             if not is_kernel_address(skb):
                 # A pointer that no kernel has: nothing worth a request, and the rule sees the pointer itself.
                 return FragList(tuple(skbs), total, hole=Hole(skb, Why.UNMAPPED))

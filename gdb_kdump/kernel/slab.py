@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
+from gdb_kdump import limits
 from gdb_kdump.errors import Corrupt, Unreadable
 from gdb_kdump.kernel.freelists import Freelists, Room
 from gdb_kdump.kernel.kfence import Kfence
@@ -25,9 +26,11 @@ from gdb_kdump.rules.slabrecords import (
     Track,
 )
 from gdb_kdump.session import Session
+from gdb_kdump.text import some
 
 _MAX_KEPT = 20_000  # slabs
 _MAX_PAGES = 50_000
+_LARGEST = 1 << 24  # bytes: far above any order that a slab can have
 _SAMPLED = 4  # partial slabs of each node
 
 
@@ -56,7 +59,7 @@ class Slabs:
         # Page frame (of an address) -> its slab, so that walking many objects costs one look at each page.
         self._by_page: dict[int, Slab | None] = {}
         self._by_cache: dict[int, list[int]] | None = None
-        self._missing: tuple[str, ...] = ()
+        self._missing: dict[str, None] = {}
         self._places: dict[int, dict[int, str]] = {}
 
     def caches(self) -> tuple[SlabCache, ...]:
@@ -170,11 +173,10 @@ class Slabs:
 
     def missing(self) -> tuple[str, ...]:
         """Why slabs_of() and for_each_object() may lack something: a sentence for each hole and each unusable slab."""
-        return self._missing
+        return tuple(some(list(self._missing)))
 
     def _miss(self, sentence: str) -> None:
-        if sentence not in self._missing:
-            self._missing += (sentence,)
+        self._missing[sentence] = None
 
     def slabs_of(self, cache: SlabCache) -> list[int]:
         """The `struct slab *` of every slab of a cache, by address, without KFENCE's.
@@ -183,11 +185,15 @@ class Slabs:
         """
         if self._by_cache is None:
             found: dict[int, list[int]] = {}
-            for row in self._pages.for_each_slab():
+
+            def take(row: tuple[int, int] | Unreadable) -> None:
                 if isinstance(row, Unreadable):
                     self._miss(str(row))
                 elif not self._kfence.has(self._pages.address_of(row[0])):
                     found.setdefault(row[1], []).append(row[0])
+
+            if ended := limits.gather(self._pages.for_each_slab(), take, "the slabs"):
+                self._miss(ended)
             self._by_cache = found
         return self._by_cache.get(cache.addr, [])
 
@@ -204,8 +210,8 @@ class Slabs:
     def _read(self, page: int) -> Slab:
         cache_at, freelist, inuse, objects = self._unpacker.unpack_from(*self._memory.block(page, self._unpacker.span))
         start, cache = self._pages.address_of(page), self._caches.read(cache_at)
-        if not objects or inuse > objects:
-            raise Corrupt(page, f"no struct slab: {inuse} of {objects} objects in use")
+        if not objects or inuse > objects or objects * cache.size > _LARGEST:
+            raise Corrupt(page, f"no struct slab: {inuse} of {objects} objects of {cache.size} bytes in use")
         room = Room(cache, start, objects)
         walks = [self._freelists.walk(room, "the slab", page + self._freelist_at, freelist)]
         problems = [walk.problem for walk in walks if walk.problem]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gdb_kdump.errors import Corrupt, Unreadable
+from gdb_kdump import limits
+from gdb_kdump.errors import Corrupt
 from gdb_kdump.kernel.lists import list_for_each
 from gdb_kdump.kernel.percpu import PerCpu
 from gdb_kdump.kernel.slabaliases import SlabAliases
@@ -54,12 +55,10 @@ class SlabCaches:
         Raises MissingDebugInfo.
         """
         if self._listed is None:
-            offset, found = self._layout.offset("kmem_cache.list"), []
-            try:
-                for node in list_for_each(self._session, self._session.debuginfo.address("slab_caches")):
-                    found.append(self.read(node - offset))
-            except (Unreadable, Corrupt) as error:
-                self.cut_short = str(error)
+            offset, found = self._layout.offset("kmem_cache.list"), list[SlabCache]()
+            nodes = list_for_each(self._session, self._session.debuginfo.address("slab_caches"))
+            caches = (self.read(node - offset) for node in nodes)
+            self.cut_short = limits.gather(caches, found.append, "the list") or None
             self._listed = tuple(found)
         return self._listed
 

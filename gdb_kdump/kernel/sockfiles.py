@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from gdb_kdump import limits
 from gdb_kdump.errors import Corrupt, Unreadable
 from gdb_kdump.kernel.tasks import Task, Tasks
 from gdb_kdump.session import Session
-
-_MAX_FDS = 1 << 26
+from gdb_kdump.text import some
 
 
 @dataclass(frozen=True)
@@ -45,24 +45,23 @@ class SockFiles:
         problems += tasks.problems
         met: set[int] = set()
         for task in tasks.tasks:
+            broken: list[str] = []
             try:
                 files = self._memory.ptr(task.task + self._files)
                 if not files or files in met:  # a zombie, or a thread of a process that was seen
                     continue
                 met.add(files)
-                yield from self._open_socks(task, files, problems)
+                yield from self._open_socks(task, files, broken)
             except (Unreadable, Corrupt) as error:
-                problems.append(f"the descriptors of PID {task.pid}: {error}")
+                broken.append(f"the descriptors of PID {task.pid}: {error}")
+            problems += some(broken)
 
     def _open_socks(self, task: Task, files: int, problems: list[str]) -> Iterator[OpenSock]:
         fdt = self._memory.ptr(files + self._fdt)
         count, table, bitmap = self._table.unpack_from(*self._memory.block(fdt, self._table.span))
-        if count > _MAX_FDS:
-            raise Corrupt(fdt, f"a table of {count} descriptors")
-        bits = int.from_bytes(self._memory.read(bitmap, (count + 63) // 64 * 8), "little")
-        while bits:
-            fd = (bits & -bits).bit_length() - 1
-            bits &= bits - 1
+        if count > limits.max_elements():
+            raise Corrupt(fdt, f"a table of {count} descriptors (set kdump max-elements)")
+        for fd in _bits(self._memory.read(bitmap, (count + 63) // 64 * 8)):
             try:
                 file = self._memory.ptr(table + 8 * fd)
                 sock = self._sock_of(file) if file else 0  # a descriptor that is reserved has no file yet
@@ -76,3 +75,12 @@ class SockFiles:
         """The `struct sock *` of a `struct file *`, or 0 where it is none of a socket; net/socket.c: sock_from_file."""
         operations, private = self._file.unpack_from(*self._memory.block(file, self._file.span))
         return self._memory.ptr(private + self._socket_sk) if operations == self._operations and private else 0
+
+
+def _bits(bitmap: bytes) -> Iterator[int]:
+    """The numbers of the bits that are set."""
+    for at in range(0, len(bitmap), 8):
+        word = int.from_bytes(bitmap[at : at + 8], "little")
+        while word:
+            yield 8 * at + (word & -word).bit_length() - 1
+            word &= word - 1

@@ -9,6 +9,7 @@ from gdb_kdump.kernel.hashlists import chain, chained, rhashtable
 from gdb_kdump.kernel.nets import Nets
 from gdb_kdump.layout import array_length, listening_hash, unix_hash
 from gdb_kdump.session import Session
+from gdb_kdump.text import some
 
 _MAX_LINKS = 32  # include/uapi/linux/netlink.h: the netlink families, which is the length of nl_table
 
@@ -50,7 +51,7 @@ class SockTables:
                     yield name, sock
             except (Unreadable, Corrupt, MissingDebugInfo) as error:
                 found.append(str(error))
-            problems += [f"the {name} table: {problem}" for problem in dict.fromkeys(found)]
+            problems += [f"the {name} table: {problem}" for problem in some(found)]
 
     def _hashinfos(self, symbol: str, nets: list[int], problems: list[str]) -> Iterator[int]:
         """Established, TIME_WAIT and half-open sockets (ehash) and listening ones; include/net/inet_hashtables.h."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import gdb
 
-from gdb_kdump.errors import MissingDebugInfo, Unreadable
+from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.modsyms import ModuleSymbols
 from gdb_kdump.kernel.modules import Module, Modules
 from gdb_kdump.session import Session
@@ -112,7 +112,7 @@ class Source:
     def _symbol_in(self, module: Module, addr: int) -> tuple[str, int]:
         try:
             found = self._modules.find_symbol(module, addr)
-        except (Unreadable, MissingDebugInfo):
+        except (Unreadable, Corrupt, MissingDebugInfo):
             found = None
         return found or (f"[{module.name}]", addr - module.base)
 

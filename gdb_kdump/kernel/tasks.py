@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
-from gdb_kdump.errors import Corrupt, Unreadable
+from gdb_kdump import limits
+from gdb_kdump.errors import Unreadable
 from gdb_kdump.kernel.lists import list_for_each
 from gdb_kdump.kernel.percpu import PerCpu
 from gdb_kdump.layout import task_cpu, thread_list
@@ -79,13 +81,18 @@ class Tasks:
         if self._all is None:
             found: dict[int, Task] = {}
             problems: list[str] = []
-            for addresses in (self._idle(), *map(self._threads, self._leaders(problems))):
-                try:
-                    for addr in addresses:
-                        if addr not in found:  # a circle in a damaged list comes by again before it is noticed
-                            found[addr] = self.read(addr)
-                except (Unreadable, Corrupt) as error:
-                    problems.append(str(error))
+
+            def take(addr: int) -> None:
+                if addr not in found:  # a circle in a damaged list comes by again before it is noticed
+                    found[addr] = self.read(addr)
+
+            def walk(group: Iterator[int]) -> None:
+                if ended := limits.gather(group, take, "a thread group"):
+                    problems.append(ended)
+
+            walk(self._idle())
+            if ended := limits.gather(map(self._threads, self._leaders(problems)), walk, "the task list"):
+                problems.append(ended)
             self._all = TaskList(tuple(found.values()), tuple(problems))
         return self._all
 
@@ -99,18 +106,13 @@ class Tasks:
         init_task = self._session.debuginfo.address("init_task")
         nodes: dict[int, None] = {}
         behind: dict[int, None] = {}
-        try:
-            for node in list_for_each(self._session, init_task + offset):
-                nodes[node] = None
-        except (Unreadable, Corrupt) as error:
-            problems.append(f"the task list, followed forward: {error}")
-            try:
-                for node in list_for_each(self._session, init_task + offset, layout.offset("list_head.prev")):
-                    if node in nodes:
-                        break
-                    behind[node] = None
-            except (Unreadable, Corrupt) as error_behind:
-                problems.append(f"the task list, followed backward: {error_behind}")
+        forward = list_for_each(self._session, init_task + offset)
+        if ended := limits.gather(forward, nodes.setdefault, "the list"):
+            problems.append(f"the task list, followed forward: {ended}")
+            backward = list_for_each(self._session, init_task + offset, layout.offset("list_head.prev"))
+            unknown = takewhile(lambda node: node not in nodes, backward)
+            if ended := limits.gather(unknown, behind.setdefault, "the list"):
+                problems.append(f"the task list, followed backward: {ended}")
         return [node - offset for node in (*nodes, *reversed(behind))]
 
     def _threads(self, leader: int) -> Iterator[int]:

@@ -189,7 +189,8 @@ class Queue:
 
     `tail` is the member that names the last node where there is one, and what it says; `sock` owns the queue.
     `is_busy` says that its lock was held: a CPU was at work on it.
-    `bytes` and `truesize` are sums over the nodes that could be read.
+    `bytes` and `truesize` are sums over the nodes that could be read; `stopped` says why the walk was given up though
+    the queue goes on: the limit, or Ctrl-C.
     """
 
     name: str
@@ -210,11 +211,14 @@ class Queue:
     sock: int = 0
     elsewhere: int = 0
     is_busy: bool = False
+    stopped: str = ""
 
     @property
     def complete(self) -> bool:
         """Whether the walk came to the end that the kernel would come to."""
-        return self.cycle is None and self.hole is None and self.astray is None and not self.dead_ends
+        if self.stopped or self.dead_ends:
+            return False
+        return self.cycle is None and self.hole is None and self.astray is None
 
     @property
     def skbs(self) -> tuple[int, ...]:
