@@ -15,10 +15,10 @@ from fixtures.el6.system import LOG
 from pytest_gdb_fixtures import Gdb, Run
 
 
-@pytest.fixture(scope="session")
-def dump(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The vmlinux and the vmcore."""
-    return el6.make(tmp_path_factory.mktemp("el6"))
+@pytest.fixture(scope="session", params=["with CFI", "without CFI"])
+def dump(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The vmlinux and the vmcore; debug packages of that age have .debug_frame, a kernel built without it has not."""
+    return el6.make(tmp_path_factory.mktemp("el6"), debug_frame=request.param == "with CFI")
 
 
 def run(gdb_run: Gdb, dump: tuple[Path, Path], *commands: str, **options: Any) -> Run:

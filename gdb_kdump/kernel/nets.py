@@ -13,7 +13,8 @@ class Nets:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._inum = session.layout.offset("net.inum")
+        # 98f842e675f9 (v3.8) proc: Usable inode numbers for the namespace file descriptors.
+        self._inum = session.layout.find_member("net.inum")
         self._inums: dict[int, int | None] = {}
 
     def all(self) -> tuple[list[int], list[str]]:
@@ -36,7 +37,7 @@ class Nets:
         """The number of a `struct net *` in /proc/PID/ns/net, or None where that cannot be read."""
         if net not in self._inums:
             try:
-                self._inums[net] = self._session.memory.u32(net + self._inum)
+                self._inums[net] = self._session.memory.u32(net + self._inum.offset) if self._inum else None
             except Unreadable:
                 self._inums[net] = None
         return self._inums[net]

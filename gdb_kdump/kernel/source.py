@@ -92,6 +92,21 @@ class Source:
         # The assembler may describe its labels as functions, too: since binutils 2.35.
         return not _functions(addr) or (where is not None and where.filename.endswith((".S", ".s")))
 
+    def function_bounds(self, addr: int) -> tuple[int, int] | None:
+        """The first address of the function that an address lies in, and the one behind it; None where none is known.
+
+        For a module without debug information the end is the address itself.
+        """
+        block, outermost = gdb.block_for_pc(addr), None
+        while block is not None and not block.is_static and not block.is_global:
+            outermost = block if block.function is not None else outermost
+            block = block.superblock
+        if outermost is not None:
+            return outermost.start, outermost.end
+        module = None if self.in_kernel(addr) else self._modules.find(addr)
+        name, offset = self.symbol(addr) if module is None else self._symbol_in(module, addr)
+        return None if name is None or offset is None else (addr - offset, addr)
+
     def is_text(self, addr: int) -> bool:
         """Whether an address lies in the kernel's text or in a module."""
         return self._text[0] <= addr < self._text[1] or self._modules.find(addr) is not None

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field, replace
 from gdb_kdump.cfi import CALLEE_SAVED, Row
 from gdb_kdump.errors import Unreadable
 from gdb_kdump.kernel import orc as o
-from gdb_kdump.kernel.entryframes import EntryFrames
-from gdb_kdump.kernel.framepointers import caller_of
+from gdb_kdump.kernel.framechain import FrameChain
 from gdb_kdump.kernel.modules import Module, Modules
 from gdb_kdump.kernel.orc import FrameType, Orc, OrcEntry, has_orc
 from gdb_kdump.kernel.registers import Registers
@@ -123,7 +122,7 @@ class Stacks:
         self._source = session.once(Source)
         self._modules = session.once(Modules)
         self._registers = session.once(Registers)
-        self._entries = EntryFrames(session, self._source.is_text)
+        self._chain = session.once(FrameChain)
         self._steps: dict[int, Step] = {}
 
     @property
@@ -247,21 +246,10 @@ class Stacks:
         """The caller where neither table knows: kernels without ORC have frame pointers."""
         if self._orc is not None:
             raise Stop(f"the kernel has no unwind information for pc {hex16(state.pc)}")
-        if self._source.is_assembly(state.pc if state.interrupted else state.pc - 1):
-            saved = self._entries.interrupted(state.registers)
-            if saved is not None:
-                return State(saved, True)
-            switched = self._entries.switched(state.registers)
-            if switched is not None:
-                return State(switched, False)
-        if state.registers.get("rbp") == 0:
-            return None  # where kernel threads and idle tasks begin; arch/x86/kernel/head_64.S
-        found = caller_of(state.registers, self._memory.u64)
+        found = self._chain.caller(state.registers, state.interrupted)
         if found is None:
             raise Stop(f"the chain of frame pointers is broken at pc {hex16(state.pc)}")
-        if isinstance(found, int):
-            return State(self._registers.pt_regs(found), True)
-        return State(found, False)
+        return State(*found) if found[0] else None
 
     def _called(self, state: State, cfa: int, orc: OrcEntry | None, cfi: Row | None) -> State:
         """The state behind a call: the return address below the CFA, the registers that the callee saved or left."""
