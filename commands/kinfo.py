@@ -35,6 +35,8 @@ With `layout`: for each structure member that kernels disagree on, the path that
     def read(self, session: Session, arguments: Arguments) -> Info:
         if arguments.operands not in ([], ["layout"]):
             raise UsageError("the only operand is `layout`")
+        if arguments.operands:
+            session.layout.resolve_all()
         return Info(session, read_system(session), bool(arguments.operands))
 
     def text(self, result: Info) -> Iterator[str]:

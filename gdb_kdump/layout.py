@@ -380,6 +380,14 @@ class Layout:
             raise MissingDebugInfo(f"member {name}", [f"{tag}.{path}" for path in MEMBERS.get(name, (plain,))])
         return found
 
+    def resolve_all(self) -> None:
+        """Look for every row of the table, so that `chosen` has all that this kernel has."""
+        for name in MEMBERS:
+            try:
+                self.find_member(name)
+            except MissingDebugInfo:
+                continue  # the kernel has no such struct
+
     def offset(self, name: str) -> int:
         """The byte offset of a logical member; raises MissingDebugInfo."""
         return self.member(name).offset

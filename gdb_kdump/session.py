@@ -14,7 +14,7 @@ from gdb_kdump import banner, endframe, indexcache, permissions
 from gdb_kdump.channel import SavedFrame, Server, Thread
 from gdb_kdump.debuginfo import DebugInfo
 from gdb_kdump.elf import ElfFile
-from gdb_kdump.errors import DumpError, Unreadable, UsageError
+from gdb_kdump.errors import DumpError, Unreadable, UsageError, Why
 from gdb_kdump.memory import Memory
 from gdb_kdump.vmcoreinfo import KNOWN_SYMBOLS, TOP_TABLES, offset_of, parse_vmcoreinfo
 from gdb_kdump.vmlinux import find_vmlinux
@@ -29,7 +29,10 @@ REMOTE_TIMEOUT_SECONDS = 60
 _CACHE_LINE = "dcache line-size"
 _CACHE_LINE_BYTES = (64, 512)
 _MOST_VMCOREINFO = 1 << 16
-PAGE_OFFSET = 0xFFFF888000000000  # where the kernel does not randomize it; Documentation/arch/x86/x86_64/mm.rst
+# Where the direct map begins when it is not randomized, oldest first; Documentation/arch/x86/x86_64/mm.rst.
+# d52888aa2753 (v4.20) x86/mm: Move LDT remap out of KASLR region on 5-level paging: what was its begin is unmapped now.
+_PAGE_OFFSETS = (0xFFFF880000000000, 0xFFFF888000000000)
+_ALWAYS_MAPPED = 1 << 20  # bytes from its begin: behind the first MiB, every machine has memory
 
 
 @dataclass(frozen=True)
@@ -132,9 +135,15 @@ def open_dump(vmcores: Sequence[Path], vmlinux: Path | None, progress: Progress,
 
 
 def direct_map(debuginfo: DebugInfo, memory: Memory) -> int:
-    """The address of the kernel's direct map of physical memory; arch/x86/include/asm/page_64_types.h: PAGE_OFFSET."""
+    """The address of the kernel's direct map of physical memory; arch/x86/include/asm/page_64_types.h: PAGE_OFFSET.
+
+    Raises Unreadable where a variable has it and is not in the dump.
+    """
     randomized = debuginfo.find_address("page_offset_base")
-    return PAGE_OFFSET if randomized is None else memory.u64(randomized)
+    if randomized is not None:
+        return memory.u64(randomized)
+    mapped = (base for base in _PAGE_OFFSETS if memory.why(base + _ALWAYS_MAPPED) in (None, Why.FILTERED))
+    return next(mapped, _PAGE_OFFSETS[-1])
 
 
 def connect(session: Session, threads: list[Thread], selected: int, frame: SavedFrame) -> None:

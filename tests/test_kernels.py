@@ -1,0 +1,44 @@
+"""The same small system in the memory of kernels from 3.10 to 6.18, with the layouts that these have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import kernel_expectations as expected
+import pytest
+from fixtures.kernels import KERNELS
+from fixtures.kernels.system import make_system
+
+
+@pytest.fixture(scope="module", params=KERNELS)
+def shown(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> expected.Shown:
+    folder = tmp_path_factory.mktemp(f"linux-{request.param}")
+    return expected.ask(make_system(KERNELS[request.param], folder), folder)
+
+
+@pytest.mark.parametrize("check", expected.CHECKS, ids=lambda check: check.__name__)
+def test_every_kernel_shows_the_same(shown: expected.Shown, check: Callable[[expected.Shown], None]) -> None:
+    check(shown)
+
+
+# What the kernels call some members, as `kinfo layout` shows it.
+_LAYOUTS = {
+    "3.10": {
+        "sk_buff.users": "users.counter", "skb_frag.offset": "page_offset", "page.compound_head": "first_page",
+        "page.page_type": "_mapcount.counter", "page.refcount": "_count.counter", "net.inum": "proc_inum",
+        "sock.net": "__sk_common.skc_net", "task_struct.state": "state", "slab.slab_list": "lru",
+    },
+    "4.18": {"sk_buff.users": "users.refs.counter", "skb_frag.size": "size", "page.compound_head": "compound_head"},
+    "5.4": {"skb_frag.size": "bv_len", "skb_frag.page": "bv_page", "task_struct.state": "state"},
+    "5.14": {"task_struct.state": "__state", "task_struct.cpu": "cpu", "kmem_cache_cpu.slab": "page"},
+    "6.18": {
+        "skb_frag.page": "netmem", "page.flags": "flags.f", "task_struct.cpu": "thread_info.cpu",
+        "kmem_cache_cpu.slab": "slab", "net.unix_buckets": "unx.table.buckets",
+    },
+}  # fmt: skip
+
+
+def test_kinfo_says_which_names_a_kernel_has(shown: expected.Shown) -> None:
+    layout = shown["kinfo layout"]["layout"]
+    named = _LAYOUTS[shown.system.kernel.name]
+    assert {name: layout.get(name) for name in named} == named
