@@ -31,6 +31,7 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     # b178bb3dfc30 (v2.6.38) net: reorder struct sock fields
     "sock.rmem_alloc": ("sk_backlog.rmem_alloc.counter", "sk_rmem_alloc.counter"),
     "sock.lock_owned": ("sk_lock.owned",),
+    "sock.spinlock": ("sk_lock.slock",),
     "sock.family": ("__sk_common.skc_family",),
     "sock.state": ("__sk_common.skc_state",),
     "sock.prot": ("__sk_common.skc_prot",),

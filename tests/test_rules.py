@@ -82,6 +82,16 @@ HEALTHY_SKBS = {
     ),
     "its buffer a page fragment": replace(HEALTHY, head_place=Place("page", HEAD - 0x1000)),
     "a TCP segment to be cut": with_shinfo(gso_size=700, gso_segs=3, gso_type=1),
+    "a TCP segment of which part was acknowledged": replace(
+        with_shinfo(gso_size=1448, gso_segs=44, gso_type=1), is_tcp=True
+    ),
+    "pure ACKs that TCP put together": replace(with_shinfo(gso_segs=3), is_tcp=True),
+    "what TCP's backlog put together": replace(with_shinfo(gso_size=1448, gso_segs=3), is_tcp=True),
+    "segments that are those of the frag_list": with_shinfo(gso_size=0xFFFF, gso_segs=3, gso_type=1 << 14),
+    "a pure ACK, which is not to be paced": replace(HEALTHY, truesize=2),
+    "a header that was never set, in a buffer copied to less headroom": replace(
+        HEALTHY, headers=(("transport_header", 0xFFFF - 64),)
+    ),
     "a guest left the counting to us": with_shinfo(gso_size=700, gso_type=1),
     "a timestamp in progress": with_shinfo(tx_flags=5),
     "zerocopy": with_shinfo(is_zerocopy=True, destructor_arg=0xFFFF888003E00000),

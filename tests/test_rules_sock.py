@@ -54,6 +54,13 @@ DAMAGED = {
     "UDP gave back too much": (replace(UDP, rmem_alloc=1299), SOCK, "sk_rmem_alloc", CORRUPT),
     "cork too long": (replace(UDP, cork=(2460, 1, 1480)), SOCK, "cork.base.length", CORRUPT),
     "cork too short": (replace(UDP, cork=(460, 1, 1480)), SOCK, "cork.base.length", CORRUPT),
+    "forward_alloc negative, another protocol": (
+        replace(TCP, kind="other", forward_alloc=-1, truesize={}),
+        SOCK,
+        "sk_forward_alloc",
+        SUSPECT,
+    ),
+    "cork that IPsec makes longer": (replace(UDP, cork=(2920, 2, 2985)), SOCK, "cork.base.length", SUSPECT),
     "another socket's sk_buff": (replace(TCP, owners=(Owner(SKB, "write", OTHER),)), SKB, "sk", CORRUPT),
     "no socket's sk_buff": (
         replace(TCP, kind="unix", wmem_queued=0, truesize={}, owners=(Owner(SKB, "receive", 0x4002030400585A08),)),

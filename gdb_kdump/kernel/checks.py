@@ -54,6 +54,10 @@ class Checks:
             "sock", ("lock_owned", "sk_wmem_queued", "wmem_alloc", "rmem_alloc", "sk_forward_alloc")
         )
         self._sk = session.layout.unpacker("sk_buff", ("sk",))
+        self._charge = session.layout.unpacker("sk_buff", ("truesize", "destructor"))
+        self._spinlock = session.layout.find_member("sock.spinlock")
+        # An sk_buff with this destructor is charged to sk_omem_alloc: net/core/skbuff.c: msg_zerocopy_alloc.
+        self._omem = session.debuginfo.find_address("sock_ofree")
         self._lock = session.layout.offset("sk_buff_head.lock")
         self._judged_slabs: set[int] = set()
         self._judged_pages: set[int] = set()  # the numbers of pages of those slabs
@@ -157,15 +161,27 @@ class Checks:
         owned, wmem_queued, wmem_alloc, rmem_alloc, forward_alloc = accounts
         kind = "tcp" if sock.is_tcp else "udp" if sock.is_udp else _KINDS.get(sock.family, "other")
         kind = "other" if sock.is_listener else kind
-        sums = {queue.name: queue.truesize for queue in queues if queue.complete}
+        sums = {queue.name: self._charged(queue) for queue in queues if queue.complete}
+        at_work = self._spinlock is not None and self._session.once(Spinlocks).is_held(
+            sock.sock + self._spinlock.offset
+        )
         owners = tuple(owner for queue in queues for owner in self._owners(queue))
         held = sums.get("write", 0) if kind == "udp" else 0
         # All sk_buffs of the system are gone through only for a socket that has written more than stands in its queue.
-        written = held if wmem_alloc == held + 1 else self._session.once(SkbObjects).written_by(sock.sock)
+        written: int | None = held if wmem_alloc == held + 1 else None
+        if written is None and kind != "other":
+            written = self._session.once(SkbObjects).written_by(sock.sock)
         return SockRecord(
-            sock.sock, kind, bool(owned), wmem_queued, wmem_alloc, rmem_alloc, forward_alloc, sums, owners, written,
-            self._member(sock, "udp_sock.forward_deficit") if kind == "udp" else 0, self._cork(sock, queues),
+            sock.sock, kind, bool(owned) or at_work, wmem_queued, wmem_alloc, rmem_alloc, forward_alloc, sums, owners,
+            written, self._member(sock, "udp_sock.forward_deficit") if kind == "udp" else 0, self._cork(sock, queues),
         )  # fmt: skip
+
+    def _charged(self, queue: Queue) -> int:
+        """The truesize of a queue's sk_buffs, without that of zerocopy's notifications on the error queue."""
+        if queue.name != "error" or not queue.nodes or self._omem is None:
+            return queue.truesize
+        charges = (self._charge.unpack_from(*self._session.memory.block(n, self._charge.span)) for n in queue.nodes)
+        return sum(truesize for truesize, destructor in charges if destructor != self._omem)
 
     def _cork(self, sock: Sock, queues: list[Queue]) -> tuple[int, int, int] | None:
         """The length of a corked UDP datagram, and how many sk_buffs with how many bytes hold it."""

@@ -8,7 +8,6 @@ from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.hashlists import rhashtable
 from gdb_kdump.kernel.nets import Nets
 from gdb_kdump.kernel.skbchains import SkbChains
-from gdb_kdump.kernel.skbqueues import SkbQueues
 from gdb_kdump.layout import fragment_tables
 from gdb_kdump.rules.records import Queue
 from gdb_kdump.session import Session
@@ -22,7 +21,6 @@ class Fragments:
         self._session = session
         self._memory = session.memory
         self._layout = session.layout
-        self._queues = session.once(SkbQueues)
         self._chains = session.once(SkbChains)
 
     def queues(self, problems: list[str]) -> Iterator[Queue]:
@@ -60,7 +58,7 @@ class Fragments:
         root = self._layout.find_member("inet_frag_queue.rb_fragments")
         if root is None:
             return
-        tree = self._queues.tree(name, queue + root.offset).queue
+        tree = self._chains.tree(name, queue + root.offset)
         yield tree
         if self._layout.find_struct("ipfrag_skb_cb") is None:
             return

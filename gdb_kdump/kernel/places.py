@@ -35,7 +35,9 @@ class Places:
             found = self._slabs.find_state(addr)
             if found is not None:
                 cache, start, state = found
-                return Place("slab", start, cache.object_size, state, cache.name, cache.addr in self.skb_caches)
+                # Where no skb cache is known, anything may be one.
+                is_skb = cache.addr in self.skb_caches or not self.skb_caches
+                return Place("slab", start, cache.object_size, state, cache.name, is_skb)
             page = self._pages.find(addr)
         except (MissingDebugInfo, Unreadable, Corrupt):
             return _UNKNOWN

@@ -249,14 +249,14 @@ class Qdiscs:
         # eeb84aa0d0af (v5.0) net_sched: sch_fq: do not assume EDT packets are ordered
         root = layout.find_member("fq_flow.t_root")
         if root is not None and self._memory.ptr(flow + root.offset):
-            yield self._queues.tree(name, flow + root.offset).queue
+            yield self._chains.tree(name, flow + root.offset)
 
     def _netem(self, qdisc: Qdisc) -> Iterator[Queue]:
         """net/sched/sch_netem.c: tfifo_enqueue."""
         layout, name = self._layout, f"qdisc {qdisc.name}"
         root = layout.find_member("netem_sched_data.t_root")
         if root is not None:
-            yield self._queues.tree(f"{name}, t_root", qdisc.private + root.offset).queue
+            yield self._chains.tree(f"{name}, t_root", qdisc.private + root.offset)
         head = layout.find_member("netem_sched_data.t_head")
         if head is not None:
             last = self._memory.ptr(qdisc.private + layout.offset("netem_sched_data.t_tail"))

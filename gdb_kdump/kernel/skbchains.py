@@ -68,6 +68,11 @@ class SkbChains:
         queue = self._queues.linked(name, head).queue
         return replace(queue, qlen=len(queue.nodes) if count is None else count)
 
+    def tree(self, name: str, root: int) -> Queue:
+        """A `struct rb_root *` of sk_buffs that are not TCP's, which have no sequence numbers; raises Unreadable."""
+        queue = self._queues.tree(name, root).queue
+        return replace(queue, tree=tuple(replace(node, seq=None) for node in queue.tree))
+
     def recounted(self, queue: Queue, count: tuple[int, int] | None) -> Queue:
         """A struct sk_buff_head whose count is that of more than its own sk_buffs; `count` as in chain()."""
         qlen, elsewhere = (len(queue.nodes), 0) if count is None else count

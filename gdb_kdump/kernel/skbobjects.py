@@ -12,8 +12,18 @@ from gdb_kdump.layout import skb_fclones
 from gdb_kdump.rules.slabrecords import UNKNOWN
 from gdb_kdump.session import Session
 
-# What takes the truesize of an sk_buff back from its writer's sk_wmem_alloc when it is freed.
+# Destructors: those that take the truesize of an sk_buff back from its writer's sk_wmem_alloc, and those that do not.
+# Of a socket whose sk_buffs have another one nothing is known.
 _WRITERS = ("sock_wfree", "__sock_wfree", "tcp_wfree", "unix_wfree", "unix_destruct_scm", "tpacket_destruct_skb")
+_OTHERS = (
+    "sock_rfree",
+    "sock_rmem_free",
+    "sock_ofree",
+    "sock_efree",
+    "sock_edemux",
+    "sock_pfree",
+    "netlink_skb_destructor",
+)
 _SKB_FCLONE_CLONE = 2  # include/linux/skbuff.h: always the same number
 
 
@@ -27,6 +37,7 @@ class SkbObjects:
         self._skb = session.layout.unpacker("sk_buff", ("sk", "truesize", "destructor"))
         self._fclone = session.layout.unpacker("sk_buff", ("fclone",))
         self._written: dict[int, int] | None = None
+        self._uncounted: set[int] = set()
         self._problem = ""
         # Whether a damaged freelist hides which objects of some slab are allocated.
         self._unknown = False
@@ -38,6 +49,8 @@ class SkbObjects:
         """
         waiting = self._waiting()
         slabs, caches = self._session.once(Slabs), self._session.once(Places).skb_caches
+        if not caches:
+            self._problem = "the debug information has no skb caches: what stands on no queue is not found"
         for cache in slabs.caches():
             if cache.addr in caches:
                 second = cache.object_size >= 2 * self._skb.size
@@ -52,10 +65,13 @@ class SkbObjects:
         """The truesize of all sk_buffs that count as written by a socket; None where not all can be found."""
         if self._written is None:
             self._written = self._sum_written()
-        return None if self.missing() or self._unknown else self._written.get(sock, 0)
+        return None if self.missing() or self._unknown or sock in self._uncounted else self._written.get(sock, 0)
 
     def _sum_written(self) -> dict[int, int]:
-        writers = {addr for name in _WRITERS if (addr := self._session.debuginfo.find_address(name)) is not None}
+        find = self._session.debuginfo.find_address
+        writers, others = (
+            {addr for name in names if (addr := find(name)) is not None} for names in (_WRITERS, _OTHERS)
+        )
         sums: dict[int, int] = {}
         slabs, caches = self._session.once(Slabs), self._session.once(Places).skb_caches
         try:
@@ -65,6 +81,8 @@ class SkbObjects:
                 sk, truesize, destructor = self._skb.unpack_from(*self._memory.block(skb, self._skb.span))
                 if destructor in writers:
                     sums[sk] = sums.get(sk, 0) + truesize
+                elif destructor and destructor not in others:
+                    self._uncounted.add(sk)
         except (Unreadable, MissingDebugInfo, Corrupt) as error:
             self._problem = str(error)
         return sums

@@ -16,6 +16,7 @@ from gdb_kdump.text import is_kernel_address
 
 _LARGEST_BUFFER = 1 << 20  # no kmalloc'd head is larger; a damaged one claims anything
 
+_IPPROTO_TCP, _IPV6_HEADER = 6, 40  # include/uapi/linux/in.h; bytes
 _HEADERS = ("mac_header", "network_header", "transport_header")
 _SKB_MEMBERS = (
     "next", "prev", "sk", "len", "data_len", "head", "data", "tail", "end", "truesize", "users", "cloned", "nohdr",
@@ -42,6 +43,8 @@ class Skbs:
         self._frags_offset = layout.offset("skb_shared_info.frags")
         # A header that was never set has all bits set.
         self._unset = (1 << 8 * layout.member("sk_buff.transport_header").size) - 1
+        gso_types = session.debuginfo.enum_with("SKB_GSO_TCPV4")
+        self._tcp_types = gso_types.get("SKB_GSO_TCPV4", 0) | gso_types.get("SKB_GSO_TCPV6", 0)
         self._gso_types = session.debuginfo.enum_bits("SKB_GSO_TCPV4")
         self.size = self._skb.size
         self.end_is_offset = skb_end_is_offset(layout)
@@ -84,8 +87,20 @@ class Skbs:
             hole = Hole(error.addr, error.why)
         return Skb(
             skb, next_, prev, sk, len_, data_len, head, data, tail, end, truesize, users, cloned, nohdr, headers,
-            self._skb.size, self._shinfo.size, shinfo, hole, place_of(skb), place_of(head),
+            self._skb.size, self._shinfo.size, shinfo, hole, place_of(skb), place_of(head), b"", unset,
+            shinfo is not None and bool(shinfo.gso_size or shinfo.gso_segs) and self._is_tcp(head, offsets[1], shinfo),
         )  # fmt: skip
+
+    def _is_tcp(self, head: int, network_header: int, shinfo: SharedInfo) -> bool:
+        """Whether gso_type or the header of an IP packet says that it is a TCP segment."""
+        if shinfo.gso_type & self._tcp_types:
+            return True
+        try:
+            header = self._memory.read(head + network_header, _IPV6_HEADER)
+        except Unreadable:
+            return False
+        protocol = {4: header[9], 6: header[6]}.get(header[0] >> 4)
+        return protocol == _IPPROTO_TCP
 
     def looks_alive(self, skb: int) -> bool:
         """Whether memory that an skb cache has allocated holds an sk_buff at all: a cache may be merged with others."""

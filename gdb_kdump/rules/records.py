@@ -106,6 +106,8 @@ class Skb:
     `shinfo` is None where it cannot be read: `hole` says why.  The headers are offsets from `head` in bytes, None when
     not set.  `size` is sizeof(struct sk_buff), `shinfo_size` that of its shared info.  `place` and `head_place` are
     the memory that the sk_buff and its buffer stand in, `buffer` the bytes from head on through the shared info.
+    `unset_header` is the offset that says not set; `is_tcp` says that it is a TCP segment, which is only looked for
+    where there are gso_size or gso_segs.
     """
 
     addr: int
@@ -130,6 +132,8 @@ class Skb:
     place: Place = Place("unknown")
     head_place: Place = Place("unknown")
     buffer: bytes = b""
+    unset_header: int = 0xFFFF
+    is_tcp: bool = False
 
     @property
     def shinfo_bytes(self) -> bytes:

@@ -10,6 +10,8 @@ from gdb_kdump.rules.records import Skb
 from gdb_kdump.text import hex16, is_kernel_address
 
 _DATAREF_SHIFT = 16  # include/linux/skbuff.h: SKB_DATAREF_SHIFT
+_GSO_BY_FRAGS = 0xFFFF  # include/linux/skbuff.h
+_LARGEST_TCP = 4 << 20  # bytes; GSO_MAX_SIZE is 512 KiB
 _SKBTX_HW_TSTAMP, _SKBTX_IN_PROGRESS = 1, 4  # include/linux/skbuff.h, the same bits since v2.6.30
 
 
@@ -100,8 +102,9 @@ def gso(skb: Skb) -> Iterator[Finding]:
     """gso_size, gso_segs and gso_type describe how this sk_buff is cut into segments.
 
     Mirrors include/linux/skbuff.h: skb_is_gso, enum SKB_GSO_*, and net/ipv4/tcp_offload.c: tcp_gso_segment.  Traps:
-    gso_segs may be 0 where a guest or the device left the counting to us, and TCP sets gso_size for what it may cut
-    later, so only more segments than bytes are impossible.
+    gso_segs may be 0 where a guest or the device left the counting to us, and gso_size 0xffff where the segments are
+    those of frag_list (GSO_BY_FRAGS).  TCP's are as they were when it was last sent, though part of it was acknowledged
+    since (tcp_trim_head), or added up over what it coalesced, pure ACKs of no size included (tcp_add_backlog).
     """
     shinfo = skb.shinfo
     if shinfo is None or not (shinfo.gso_size or shinfo.gso_segs or shinfo.gso_type):
@@ -111,16 +114,23 @@ def gso(skb: Skb) -> Iterator[Finding]:
     if unknown:
         message = f"bits {unknown:#x} of gso_type mean nothing to this kernel"
         yield Finding("shinfo.gso", skb.addr, "gso_type", CORRUPT, "known SKB_GSO_* bits", found, message)
-    if shinfo.gso_segs > 1 and (shinfo.gso_segs - 1) * shinfo.gso_size > skb.len:
+    if shinfo.gso_size and not shinfo.gso_type:
+        severity = CORRUPT if shinfo.gso_size > skb.len else SUSPECT
+        if severity == CORRUPT or not skb.is_tcp:
+            message = "a size of segments, but no kind of segmentation"
+            yield Finding("shinfo.gso", skb.addr, "gso_size", severity, "0, or an SKB_GSO_* bit", found, message)
+            return
+    if shinfo.gso_segs <= 1 or shinfo.gso_size == _GSO_BY_FRAGS:
+        return
+    if skb.is_tcp:
+        if shinfo.gso_segs * shinfo.gso_size > _LARGEST_TCP:
+            message = "more bytes than TCP sends or coalesces at once"
+            yield Finding("shinfo.gso", skb.addr, "gso_segs", SUSPECT, f"at most {_LARGEST_TCP} bytes", found, message)
+    elif (shinfo.gso_segs - 1) * shinfo.gso_size > skb.len:
         message = f"{shinfo.gso_segs} segments of {shinfo.gso_size} bytes do not come from {skb.len} bytes"
         yield Finding("shinfo.gso", skb.addr, "gso_segs", CORRUPT, "segments of len bytes", found, message)
-    elif shinfo.gso_segs > 1 and not shinfo.gso_size:
-        message = "segments of no size"
-        yield Finding("shinfo.gso", skb.addr, "gso_size", CORRUPT, "more than 0", found, message)
-    elif shinfo.gso_size and not shinfo.gso_type:
-        severity = CORRUPT if shinfo.gso_size > skb.len else SUSPECT
-        message = "a size of segments, but no kind of segmentation"
-        yield Finding("shinfo.gso", skb.addr, "gso_size", severity, "0, or an SKB_GSO_* bit", found, message)
+    elif not shinfo.gso_size:
+        yield Finding("shinfo.gso", skb.addr, "gso_size", CORRUPT, "more than 0", found, "segments of no size")
 
 
 def tx_flags(skb: Skb) -> Iterator[Finding]:

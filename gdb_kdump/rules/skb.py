@@ -12,6 +12,9 @@ from gdb_kdump.text import hex16, is_kernel_address
 
 _SATURATED = 0x3FFFFFFF
 _MANY_USERS = 100_000
+_PURE_ACK = 2  # include/net/tcp.h: skb_set_tcp_pure_ack
+_LARGEST_PURE_ACK = 512  # bytes: without data, and hardly more than its headers
+_LOWERED = 1024  # bytes that a buffer's headroom can lose when it is copied
 _LARGEST_TRUESIZE = 4 << 20  # 17 fragments of 64 KiB and their heads, several times over
 
 
@@ -102,31 +105,38 @@ def truesize(skb: Skb) -> Iterator[Finding]:
     """truesize accounts for the sk_buff itself, and not for more memory than an sk_buff can hold.
 
     Mirrors include/linux/skbuff.h: SKB_TRUESIZE.  Traps: pskb_expand_head does not add a larger head, a clone keeps
-    its original's, and coalescing adds whole buffers; so only what no path can make is corrupt.
+    its original's, and coalescing adds whole buffers; so only what no path can make is corrupt.  TCP gives its pure
+    ACKs a truesize of 2 (include/net/tcp.h: skb_set_tcp_pure_ack, since v4.0), to which a larger headroom adds.
     """
     limit = _LARGEST_TRUESIZE + 16 * skb.len
     chain = skb.shinfo.chain if skb.shinfo is not None else None
+    severity = CORRUPT
+    if skb.truesize == _PURE_ACK:
+        return
     if skb.truesize < skb.size:
+        if skb.truesize % 8 == _PURE_ACK and not skb.data_len and skb.len <= _LARGEST_PURE_ACK:
+            severity = SUSPECT
         message = f"less than the {skb.size} bytes of the sk_buff alone"
         expected = f"at least {skb.size}"
     elif skb.truesize > limit and not (chain and chain.skbs):
         message, expected = "more memory than an sk_buff can hold", f"at most about {limit}"
     else:
         return
-    yield Finding("skb.truesize", skb.addr, "truesize", CORRUPT, expected, str(skb.truesize), message)
+    yield Finding("skb.truesize", skb.addr, "truesize", severity, expected, str(skb.truesize), message)
 
 
 def headers(skb: Skb) -> Iterator[Finding]:
     """The header offsets that are set point into the buffer.
 
-    Mirrors include/linux/skbuff.h: skb_mac_header_was_set, skb_network_header, skb_transport_header.  Trap: the order
-    of the three is no invariant: a tunnel's are reused.
+    Mirrors include/linux/skbuff.h: skb_mac_header_was_set, skb_network_header, skb_transport_header.  Traps: the
+    order of the three is no invariant: a tunnel's are reused.  A header that was never set moves with the others when
+    the headroom changes (net/core/skbuff.c: skb_headers_offset_update), so it can stand a little below all ones.
     """
     room = skb.end - skb.head
     if room < 0:
         return  # skb.order has said so
     for name, offset in skb.headers:
-        if offset is not None and not 0 <= offset <= room:
+        if offset is not None and room < offset < skb.unset_header - _LOWERED:
             message = f"{name} points {offset - room} bytes behind the buffer"
             yield Finding("skb.headers", skb.addr, name, CORRUPT, f"at most {room}", str(offset), message)
 

@@ -24,11 +24,13 @@ class Owner:
 class SockRecord:
     """A struct sock with what it has accounted and what its queues hold, in bytes of truesize.
 
-    `kind` is "tcp", "udp", "unix", "netlink", "packet" or "other"; `is_locked` says that somebody was at work on it.
+    `kind` is "tcp", "udp", "unix", "netlink", "packet" or "other"; `is_locked` says that somebody was at work on it: a
+    task that owns it, or a CPU that held its spinlock.
     `owners` may leave out those sk_buffs whose sk is NULL or this socket.
-    `truesize` has the sum of each queue that could be walked whole.  `written` is the truesize of all sk_buffs of the
-    system that count as written by it, None where not all can be found.  `deficit` is what UDP has yet to give back;
-    `cork` is the length of a corked datagram, with the number of its sk_buffs and the sum of their len, or None.
+    `truesize` has the sum of each queue that could be walked whole, of what is charged to the socket's memory.
+    `written` is the truesize of all sk_buffs of the system that count as written by it, None where not all can be
+    found.  `deficit` is what UDP has yet to give back; `cork` is the length of a corked datagram, with the number of
+    its sk_buffs and the sum of their len, or None.
     """
 
     sock: int
@@ -65,7 +67,9 @@ def accounting(sock: SockRecord) -> Iterator[Finding]:
         yield _finding(sock, "sk_wmem_alloc", SUSPECT, str(sock.written + 1), sock.wmem_alloc, message)
     if sock.forward_alloc < 0:
         message = "more was charged than was reserved"
-        yield _finding(sock, "sk_forward_alloc", severity, "at least 0", sock.forward_alloc, message)
+        # Other protocols charge before they reserve: net/sctp/ulpevent.c: sctp_ulpevent_set_owner.
+        certain = severity if sock.kind in ("tcp", "udp") else SUSPECT
+        yield _finding(sock, "sk_forward_alloc", certain, "at least 0", sock.forward_alloc, message)
     if sock.kind == "tcp" and {"write", "rtx"} <= sock.truesize.keys():
         held = sock.truesize["write"] + sock.truesize["rtx"]
         if sock.wmem_queued != held:
@@ -103,14 +107,18 @@ def _received(sock: SockRecord, severity: str) -> Iterator[Finding]:
 
 
 def _corked(sock: SockRecord) -> Iterator[Finding]:
-    """net/ipv4/ip_output.c: __ip_append_data: every sk_buff has room for its IP header, and the rest is the cork."""
+    """net/ipv4/ip_output.c: __ip_append_data: every sk_buff has room for its IP header, and the rest is the cork.
+
+    Trap: with IPsec the first one has room for more than the others (exthdrlen).
+    """
     if sock.cork is None or sock.is_locked:
         return
     length, count, held = sock.cork
     header, rest = divmod(held - length, count)
     if rest or not _IP_HEADERS[0] <= header <= _IP_HEADERS[1] or header % 4:
         message = f"{count} sk_buffs hold {held} bytes with their IP headers"
-        yield _finding(sock, "cork.base.length", CORRUPT, "len without the IP headers", length, message)
+        severity = CORRUPT if header < _IP_HEADERS[0] or header > 2 * _IP_HEADERS[1] else SUSPECT
+        yield _finding(sock, "cork.base.length", severity, "len without the IP headers", length, message)
 
 
 def _finding(sock: SockRecord, member: str, severity: str, expected: str, found: int, message: str) -> Finding:
