@@ -89,9 +89,6 @@ HEALTHY_SKBS = {
     "what TCP's backlog put together": replace(with_shinfo(gso_size=1448, gso_segs=3), is_tcp=True),
     "segments that are those of the frag_list": with_shinfo(gso_size=0xFFFF, gso_segs=3, gso_type=1 << 14),
     "a pure ACK, which is not to be paced": replace(HEALTHY, truesize=2),
-    "a header that was never set, in a buffer copied to less headroom": replace(
-        HEALTHY, headers=(("transport_header", 0xFFFF - 64),)
-    ),
     "a guest left the counting to us": with_shinfo(gso_size=700, gso_type=1),
     "a timestamp in progress": with_shinfo(tx_flags=5),
     "zerocopy": with_shinfo(is_zerocopy=True, destructor_arg=0xFFFF888003E00000),
@@ -278,3 +275,22 @@ def test_verdict_is_the_worst_severity() -> None:
     assert verdict([]) == CLEAN
     assert verdict([suspect]) == SUSPECT
     assert verdict([suspect, corrupt]) == verdict([corrupt, suspect]) == CORRUPT
+
+
+@pytest.mark.parametrize(
+    ("skb", "rule"),
+    [
+        pytest.param(replace(HEALTHY, headers=(("transport_header", 0xFFFF - 64),)), "skb.headers", id="never set"),
+        pytest.param(
+            replace(HEALTHY, len=100, data_len=0, truesize=66, shinfo=replace(SHINFO, nr_frags=0, frags=())),
+            "skb.truesize",
+            id="a pure ACK with more headroom",
+        ),
+        pytest.param(
+            replace(with_shinfo(gso_size=1448, gso_segs=0xFFF0, gso_type=1), is_tcp=True), "shinfo.gso", id="TCP"
+        ),
+    ],
+)
+def test_what_the_kernel_rarely_does_is_only_suspect(skb: Skb, rule: str) -> None:
+    (finding,) = judge_skb(skb)
+    assert (finding.rule, finding.severity) == (rule, SUSPECT)

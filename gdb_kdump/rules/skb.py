@@ -136,9 +136,10 @@ def headers(skb: Skb) -> Iterator[Finding]:
     if room < 0:
         return  # skb.order has said so
     for name, offset in skb.headers:
-        if offset is not None and room < offset < skb.unset_header - _LOWERED:
+        if offset is not None and offset > room:
+            severity = CORRUPT if offset < skb.unset_header - _LOWERED else SUSPECT
             message = f"{name} points {offset - room} bytes behind the buffer"
-            yield Finding("skb.headers", skb.addr, name, CORRUPT, f"at most {room}", str(offset), message)
+            yield Finding("skb.headers", skb.addr, name, severity, f"at most {room}", str(offset), message)
 
 
 def buffer(skb: Skb) -> Iterator[Finding]:
