@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from fixtures import el6
-from fixtures.el6 import case
+from fixtures.el6 import case, cpus
 from fixtures.el6.system import LOG
 from pytest_gdb_fixtures import Gdb, Run
 
@@ -150,7 +150,16 @@ def test_what_stands_around_the_case(gdb_run: Gdb, dump: tuple[Path, Path]) -> N
     assert [record["text"] for record in log["records"]] == [line[3:] for line in LOG]
     assert [module["name"] for module in modules["modules"]] == ["udp_media"]
     ended = {trace["pid"]: trace["ended"] for trace in traces["tasks"] if trace["pid"]}
-    assert ended == {1: "user", 2: "kthread", 23: "kthread", 1844: "user", 27481: "user", 27528: "user", 27600: "user"}
+    assert ended == {
+        1: "user",
+        2: "kthread",
+        23: "kthread",
+        1844: "user",
+        27481: "user",
+        27528: "user",
+        27600: "user",
+        4242: "user",
+    }
     sleeping = next(trace for trace in traces["tasks"] if trace["pid"] == 1844)
     assert [f["function"] for f in sleeping["frames"]] == [
         "schedule",
@@ -158,6 +167,37 @@ def test_what_stands_around_the_case(gdb_run: Gdb, dump: tuple[Path, Path]) -> N
         "sys_select",
         "system_call_fastpath",
     ]
+
+
+SOFTIRQ = ["net_rx_action", "__do_softirq", "call_softirq", "do_softirq"]
+
+
+@pytest.mark.parametrize(
+    ("cpu", "functions", "kinds", "ended"),
+    [
+        (0, ["mwait_idle", "cpu_idle", "start_secondary"], {}, "idle"),
+        (
+            cpus.INTERRUPTED,
+            [*SOFTIRQ, "irq_exit", "do_IRQ", "common_interrupt", "mwait_idle", "cpu_idle", "start_secondary"],
+            {"common_interrupt": "irq"},
+            "idle",
+        ),
+        (cpus.SENDING, [*SOFTIRQ, "sys_sendto", "system_call_fastpath"], {"system_call_fastpath": "syscall"}, "user"),
+        (cpus.CALLED, ["mwait_idle", "cpu_idle", "start_secondary"], {}, "idle"),
+    ],
+)
+def test_the_other_cpus(
+    gdb_run: Gdb, dump: tuple[Path, Path], cpu: int, functions: list[str], kinds: dict[str, str], ended: str
+) -> None:
+    """Across the IRQ stack, with the link at its end, and from a function's first instruction."""
+    shown = run(gdb_run, dump, f"kbt -c {cpu} --json", f"thread {cpu + 1}", "thread apply all -q bt")
+    (task,) = shown.json()["tasks"]
+    assert [frame["function"] for frame in task["frames"]] == functions
+    assert {f["function"]: f["kind"] for f in task["frames"] if f["kind"] != "normal"} == kinds
+    assert task["ended"] == ended
+    if cpu == cpus.INTERRUPTED:
+        assert task["frames"][6]["registers"]["rip"] == task["frames"][7]["pc"]
+    assert "??" not in shown.stdout and "Backtrace stopped" not in shown.output
 
 
 def test_the_vmlinux_of_another_build_is_refused(gdb_run: Gdb, tmp_path: Path) -> None:

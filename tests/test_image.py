@@ -66,6 +66,7 @@ def test_all_kinds_of_addresses_are_in_the_dump(image: Image, tmp_path: Path) ->
     for addr, data in stored.items():
         assert bytes(dump.read(kdumpfile.KDUMP_KVADDR, addr, len(data))) == data, hex(addr)
     assert dump.attr["linux.uts.release"] == "4.18.0-synthetic"
+    assert image.build_id == "ab" * 20
 
 
 def test_gdb_agrees_about_every_member(image: Image, tmp_path: Path, gdb_run: Gdb) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gdb_kdump.kernel.prologue import ends_in_call
 from gdb_kdump.kernel.registers import Registers
 from gdb_kdump.session import Session
 from gdb_kdump.text import LOWEST_KERNEL_ADDRESS, is_kernel_address
@@ -43,16 +44,18 @@ class EntryFrames:
         # The old stack's address stands where the new one begins.
         return self._saved_above(link) if self._is_elsewhere(link, sp) else None
 
-    def switched(self, registers: dict[str, int]) -> dict[str, int] | None:
-        """The registers of the caller on the stack that call_softirq came from; None where it is not that.
+    def framed(self, registers: dict[str, int]) -> dict[str, int] | None:
+        """The registers of the caller of entry code that has made a frame, as call_softirq; None where it has not.
 
-        call_softirq makes a frame, changes to the IRQ stack, and pushes the address of its frame there.
+        It then changes to the IRQ stack and pushes the address of its frame there.
         """
         sp, base = registers["rsp"], registers.get("rbp")
-        if base is None or self._memory.u64(sp) != base or not self._is_elsewhere(base, sp):
+        if base is None or base % 8 or not is_kernel_address(base) or self._memory.u64(sp) != base:
             return None
         caller = self._memory.u64(base + 8)
-        return {"rip": caller, "rsp": base + 16, "rbp": self._memory.u64(base)} if self._is_text(caller - 1) else None
+        if not self._is_text(caller - 1) or not ends_in_call(self._memory.read_prefix(caller - 7, 7)[0]):
+            return None
+        return {"rip": caller, "rsp": base + 16, "rbp": self._memory.u64(base)}
 
     def _is_elsewhere(self, link: int, sp: int) -> bool:
         return is_kernel_address(link) and not link % 8 and not sp <= link < sp + self._layout.size("pt_regs")

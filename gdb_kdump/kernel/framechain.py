@@ -39,12 +39,12 @@ class FrameChain:
         """
         place = self._place(registers["rip"] - (not interrupted))
         if place.is_assembly:
+            framed = self._entries.framed(registers)
+            if framed is not None:
+                return framed, False
             saved = self._entries.interrupted(registers)
             if saved is not None:
                 return saved, True
-            switched = self._entries.switched(registers)
-            if switched is not None:
-                return switched, False
         elif interrupted and place.words_to_return is not None:
             at = registers["rsp"] + 8 * place.words_to_return
             return {**registers, "rip": self._memory.u64(at), "rsp": at + 8}, False

@@ -25,6 +25,7 @@ _SUB8, _SUB32 = b"\x48\x83\xec", b"\x48\x81\xec"  # sub $n,%rsp
 _NOP = b"\x0f\x1f\x44\x00\x00"  # of ftrace
 _ARITHMETIC = (0x01, 0x09, 0x21, 0x29, 0x31, 0x39, 0x85, 0x89, 0x8B)  # add, or, and, sub, xor, cmp, test, mov
 _LEA = 0x8D
+_CALL = 0xE8
 _RET = 0xC3
 
 
@@ -78,6 +79,13 @@ def decode(code: bytes, offset: int) -> Prologue | None:
             break
     kept = frozenset(name for name in _POPS if name not in saved and not _restores(code, name))
     return Prologue(frame_at, saved, kept)
+
+
+def ends_in_call(code: bytes) -> bool:
+    """Whether these 7 bytes end in a call: what stands before a return address.  Direct, or by register or memory."""
+    if len(code) < 7:
+        return False
+    return code[-5] == _CALL or any(code[-size] == 0xFF and code[1 - size] >> 3 & 7 == 2 for size in (2, 3, 4, 6, 7))
 
 
 def words_to_return(code: bytes, offset: int, prologue: Prologue | None) -> int | None:
