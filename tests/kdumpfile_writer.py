@@ -43,6 +43,8 @@ class Kernel:
     phys_base: int = 0
     release: str = "6.1.0-synthetic"
     crash_time: int = 1700000000
+    zeros: range = range(0)
+    """Pages of zeros, in multiples of 8 and away from the others: one page in the file, as makedumpfile has it."""
 
 
 class PageTables:
@@ -145,6 +147,8 @@ def write_kdump(
         present[pfn // 8] |= 1 << pfn % 8
         if pfn not in kernel.excluded:
             dumped[pfn // 8] |= 1 << pfn % 8
+    zeros = slice(kernel.zeros.start // 8, kernel.zeros.stop // 8)
+    present[zeros] = dumped[zeros] = b"\xff" * (len(kernel.zeros) // 8)
     notes, text_offset = _notes(kernel)
     sub_header_blocks = (128 + len(notes) + PAGE - 1) // PAGE
     header = struct.pack("<8si", b"KDUMP   ", version)
@@ -166,18 +170,24 @@ def write_kdump(
     head = header.ljust(PAGE, b"\0") + sub_header.ljust(128, b"\0") + notes
     head = head.ljust((1 + sub_header_blocks) * PAGE, b"\0")
     pfns = [pfn for pfn in sorted(kernel.pages) if pfn not in kernel.excluded and (not span or first <= pfn < end)]
-    at = len(head) + 2 * bitmap_blocks * PAGE + 24 * len(pfns)
+    at = len(head) + 2 * bitmap_blocks * PAGE + 24 * (len(pfns) + len(kernel.zeros))
     with path.open("wb") as file:
         file.write(head + present + dumped)
         file.seek(at)
-        descriptors = bytearray()
+        descriptors, split_at = bytearray(), 24 * sum(pfn < kernel.zeros.start for pfn in pfns)
         for pfn in pfns:
             body, flags = page_compression.compress(bytes(kernel.pages[pfn]), method)
             descriptors += struct.pack("<QIIQ", at, len(body), flags, 0)
             file.write(body)
             at += len(body)
+        body, flags = page_compression.compress(bytes(PAGE), method)
+        if kernel.zeros:
+            file.write(body)
         file.seek(len(head) + 2 * bitmap_blocks * PAGE)
-        file.write(descriptors)
+        file.write(descriptors[:split_at])
+        for start in range(0, len(kernel.zeros), 1 << 20):
+            file.write(struct.pack("<QIIQ", at, len(body), flags, 0) * min(1 << 20, len(kernel.zeros) - start))
+        file.write(descriptors[split_at:])
 
 
 def write_split(path: Path, kernel: Kernel, ends: Sequence[int]) -> list[Path]:
