@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,22 +149,25 @@ def _skbs_text(walked: WalkedQueue) -> Iterator[str]:
     if not walked.figures:
         return
     from_tail, nr_frags = set(walked.queue.from_tail), walked.nr_frags
-    rows = [
-        (number, hex16(skb), length, data_len, nr_frags[shinfo], truesize)
-        for number, (skb, (length, data_len, truesize, shinfo)) in enumerate(walked.figures.items())
+    columns = [{figures[at] for figures in walked.figures.values()} for at in range(3)]  # few different values each
+    widest = [
+        str(len(walked.figures)),
+        hex16(0),
+        *map(_widest, (columns[0], columns[1], nr_frags.values(), columns[2])),
     ]
-    widths = [max(len(header), max(len(_cell(row[at])) for row in rows)) for at, header in enumerate(_HEADERS)]
-    yield _line(_HEADERS, widths)
-    for row, skb in zip(rows, walked.figures):
-        yield _line(row, widths) + ("  from the tail" if skb in from_tail else "")
+    line = "  ".join(f"{{:>{max(len(header), len(cell))}}}" for header, cell in zip(_HEADERS, widest))
+    yield line.format(*_HEADERS)
+    for number, (skb, (length, data_len, truesize, shinfo)) in enumerate(walked.figures.items()):
+        text = line.format(number, hex16(skb), *map(_cell, (length, data_len, nr_frags[shinfo], truesize)))
+        yield text + ("  from the tail" if skb in from_tail else "")
+
+
+def _widest(values: Iterable[Any]) -> str:
+    return max(map(_cell, set(values)), key=len)
 
 
 def _cell(value: Any) -> str:
     return f"? ({value.name})" if isinstance(value, Why) else str(value)
-
-
-def _line(row: Sequence[Any], widths: Sequence[int]) -> str:
-    return "  ".join(f"{_cell(value):>{width}}" for value, width in zip(row, widths))
 
 
 def _cut_short(queue: Queue) -> str:

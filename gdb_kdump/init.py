@@ -9,17 +9,13 @@ _ROOT = str(Path(__file__).resolve().parent.parent)
 
 
 def _check_dependencies() -> None:
-    missing = []
-    for module, package in (("elftools", "python3-pyelftools"), ("tabulate", "python3-tabulate")):
-        try:
-            __import__(module)
-        except ImportError:
-            missing.append(package)
-    if missing:
+    try:
+        __import__("elftools")
+    except ImportError:
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         raise gdb.GdbError(
-            f"gdb-kdump: GDB's Python {version} lacks {' and '.join(missing)}: run `apt install {' '.join(missing)}`"
-        )
+            f"gdb-kdump: GDB's Python {version} lacks pyelftools: run `apt install python3-pyelftools`"
+        ) from None
 
 
 def _register() -> None:
