@@ -18,6 +18,7 @@ _DESCRIPTOR = "QII8x"  # makedumpfile's struct page_desc {off_t offset; u32 size
 _DESCRIPTOR_BYTES = 24
 _DESCRIPTORS_PER_READ = 1 << 16
 _SAMPLE_ABOVE = 10_000_000
+_SAMPLE = 2_000_000  # how many descriptors are looked at then
 _BITMAP_STEP = 4096  # bytes of bitmap between two remembered page counts
 _STEPS_KEPT = 256  # a MiB of bitmap, which tells of 32 GiB of memory
 _STATUS_INCOMPLETE = 0x8  # makedumpfile's DUMP_DH_COMPRESSED_INCOMPLETE
@@ -134,7 +135,7 @@ class Kdump:
 
     def lost(self) -> Lost:
         """What of this file's pages is not there."""
-        sampling = -(-self.pages // _SAMPLE_ABOVE)
+        sampling = -(-self.pages // _SAMPLE) if self.pages > _SAMPLE_ABOVE else 1
         starts = list(range(0, self.pages, _DESCRIPTORS_PER_READ * max(sampling, 1)))
         if sampling > 1:
             starts.append(self.pages - _DESCRIPTORS_PER_READ)  # the last are the first to go
@@ -152,16 +153,18 @@ class Kdump:
             lost += count - len(offsets)
             if not offsets:
                 continue
-            largest = max(offsets) + self.block
-            if largest > self.file.size or not min(offsets) or not self.file.whole:
+            last = self.file.size - self.block  # no page is larger: what begins until there has an end, too
+            if max(offsets) > last or not min(offsets) or not self.file.whole:
                 for offset, both in zip(offsets, sizes, strict=True):
+                    if 0 < offset <= last and self.file.whole:
+                        continue
                     size = both >> 32 if self._swap else both & 0xFFFFFFFF  # the flags share its word
                     if not offset or not self.file.has(offset, size):
                         lost += 1
                     end = max(end, offset + size)
         if sampling > 1:
             lost = lost * self.pages // seen
-        self.holey = bool(lost) or self.incomplete
+        self.holey = bool(lost) or self.incomplete or sampling > 1
         at_least = self.file.missing(self.descriptors_at, self.data_at) > 0
         return Lost(lost, self.file.missing(self.descriptors_at, end), sampling <= 1, at_least)
 

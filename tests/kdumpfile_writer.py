@@ -174,19 +174,21 @@ def write_kdump(
     with path.open("wb") as file:
         file.write(head + present + dumped)
         file.seek(at)
+        body, flags = page_compression.compress(bytes(PAGE), method)
+        zeros_descriptor = struct.pack("<QIIQ", at, len(body), flags, 0)
+        if kernel.zeros:  # before the others, as makedumpfile has it
+            file.write(body)
+            at += len(body)
         descriptors, split_at = bytearray(), 24 * sum(pfn < kernel.zeros.start for pfn in pfns)
         for pfn in pfns:
             body, flags = page_compression.compress(bytes(kernel.pages[pfn]), method)
             descriptors += struct.pack("<QIIQ", at, len(body), flags, 0)
             file.write(body)
             at += len(body)
-        body, flags = page_compression.compress(bytes(PAGE), method)
-        if kernel.zeros:
-            file.write(body)
         file.seek(len(head) + 2 * bitmap_blocks * PAGE)
         file.write(descriptors[:split_at])
         for start in range(0, len(kernel.zeros), 1 << 20):
-            file.write(struct.pack("<QIIQ", at, len(body), flags, 0) * min(1 << 20, len(kernel.zeros) - start))
+            file.write(zeros_descriptor * min(1 << 20, len(kernel.zeros) - start))
         file.write(descriptors[split_at:])
 
 
