@@ -1,31 +1,36 @@
-"""What the user sources: `source gdb_kdump/init.py` inside GDB.  It registers commands and looks nothing up."""
+"""What the user sources: `source gdb_kdump/init.py` inside GDB.  It registers commands and looks nothing up.
 
+Every Python that a GDB may have, 2.7 too, must be able to read this file: it says what is needed.
+"""
+
+import os
 import sys
-from pathlib import Path
 
 import gdb
 
-_ROOT = str(Path(__file__).resolve().parent.parent)
+
+def _say(kind, error, trace, hook=sys.excepthook):  # type: ignore[no-untyped-def]
+    """For a GDB that prints a traceback of what ends a sourced file (13): its sentence is enough."""
+    if issubclass(kind, gdb.GdbError):
+        gdb.write(str(error) + "\n", gdb.STDERR)
+    else:
+        hook(kind, error, trace)
 
 
-def _check_dependencies() -> None:
-    try:
-        __import__("elftools")
-    except ImportError:
-        version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        raise gdb.GdbError(
-            f"gdb-kdump: GDB's Python {version} lacks pyelftools: run `apt install python3-pyelftools`"
-        ) from None
+_hook = sys.excepthook
+sys.excepthook = _say
+if sys.version_info < (3, 11):  # noqa: UP036
+    raise gdb.GdbError(
+        "gdb-kdump: this GDB has Python %d.%d and 3.11 is the oldest that will do: use a GDB that is built with it, "  # noqa: UP031
+        "such as that of Debian 12" % sys.version_info[:2]
+    )
 
+# A sourced file runs as __main__: the package is imported by its own name, once, however often this is sourced.
+_ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+if _ROOT not in sys.path:
+    sys.path.insert(0, _ROOT)
 
-def _register() -> None:
-    # A sourced file runs as __main__: the package is imported by its own name, once, however often this is sourced.
-    if _ROOT not in sys.path:
-        sys.path.insert(0, _ROOT)
-    from gdb_kdump.commands import register
+from gdb_kdump import startup  # noqa: E402
 
-    register()
-
-
-_check_dependencies()
-_register()
+startup.start()
+sys.excepthook = _hook

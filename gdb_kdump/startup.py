@@ -1,0 +1,26 @@
+"""What is needed before the commands can be registered: features of GDB, a package of its Python."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+import gdb
+
+# The last that GDB got of what is used here: both came with GDB 12.
+FEATURES = ("with_parameter", "TargetConnection")
+
+
+def start() -> None:
+    """Register the commands; raises gdb.GdbError with one sentence where something is missing."""
+    lacking = [f"gdb.{name}" for name in FEATURES if not hasattr(gdb, name)]
+    if lacking:
+        raise gdb.GdbError(
+            f"gdb-kdump: GDB {gdb.VERSION} has no {' and no '.join(lacking)}: use a newer one; GDB 12 brought them"
+        )
+    if importlib.util.find_spec("elftools") is None:
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        raise gdb.GdbError(f"gdb-kdump: GDB's Python {version} lacks pyelftools: run `apt install python3-pyelftools`")
+    from gdb_kdump.commands import register
+
+    register()
