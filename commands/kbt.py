@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
+import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +23,16 @@ from gdb_kdump.kernel.tasks import Task, Tasks
 from gdb_kdump.session import Session
 from gdb_kdump.text import escape, hex16
 
+_MOST_NAMES = 8
 _ENDED = {"user": "user mode", "kthread": "start of a kernel thread", "idle": "start of an idle task"}
+
+
+@dataclass(frozen=True)
+class Group:
+    """The tasks that have the same trace, that of the first of them."""
+
+    trace: Trace
+    tasks: list[Task]
 
 
 @dataclass(frozen=True)
@@ -31,7 +42,7 @@ class Backtraces:
     `problems` are the reasons why there may be more tasks; `words(low, high)` reads a stack.
     """
 
-    groups: tuple[tuple[Trace, ...], ...]
+    groups: tuple[Group, ...]
     problems: tuple[str, ...]
     options: Arguments
     words: Callable[[int, int], bytes]
@@ -57,7 +68,7 @@ An entry frame shows the registers of what it interrupted."""
         Option("-v", "arguments and local variables, as GDB sees them"),
         Option("--state", "only tasks in these states, as ps shows them (D, RD)", "LETTERS"),
         Option("--grep", "only tasks whose trace has this function (shell pattern)", "FUNC"),
-        Option("--group", "identical traces once, with their tasks"),
+        Option("--group", "identical traces once, the most frequent first, with the names and PIDs of their tasks"),
     )
 
     def read(self, session: Session, arguments: Arguments) -> Backtraces:
@@ -66,45 +77,51 @@ An entry frame shows the registers of what it interrupted."""
             pattern = arguments.options["--grep"]
             traces = (trace for trace in traces if _has_function(trace, pattern))
         words = lambda low, high: session.memory.read_prefix(low, high - low)[0]  # noqa: E731
-        found: list[Trace] = []
-        ended = limits.gather(traces, found.append, "the traces")
-        groups = _groups(found, arguments.has("--group"))
+        groups = _Groups(arguments.has("--group"))
+        ended = limits.gather(traces, groups.add, "the traces")
         # Only who asked for all tasks wants to know that there may be more.
         problems = () if arguments.operands or arguments.has("-c") else session.once(Tasks).all().problems
         problems += (ended,) if ended else ()
-        return Backtraces(groups, problems, arguments, words)
+        return Backtraces(groups.all(), problems, arguments, words)
 
     def text(self, result: Backtraces) -> Iterator[str]:
         for number, group in enumerate(result.groups):
             if number:
                 yield ""
-            if result.is_grouped:
-                yield f"{len(group)} task{'s' if len(group) > 1 else ''} with this trace:"
-            for trace in group:
-                yield _headline(trace)
-            yield from _trace_text(group[0], result)
+            if len(group.tasks) > 1:
+                yield from _tasks_text(group.tasks)
+            else:
+                yield _headline(group.tasks[0])
+            yield from _trace_text(group.trace, result)
         if not result.groups:
             yield "no such task"
         yield from (f"there may be more tasks: {problem}" for problem in result.problems)
 
     def json(self, result: Backtraces) -> Any:
         if not result.is_grouped:
-            tasks = [_trace_json(trace, result) for group in result.groups for trace in group]
+            tasks = [_trace_json(group.trace, result) for group in result.groups]
             return {"tasks": tasks, "problems": list(result.problems)}
         groups = [
-            {**_trace_json(group[0], result), "tasks": [task_json(trace.task) for trace in group]}
+            {**_trace_json(group.trace, result), "tasks": [task_json(task) for task in group.tasks]}
             for group in result.groups
         ]
         return {"tasks": [], "groups": groups, "problems": list(result.problems)}
 
 
-def _groups(traces: Iterable[Trace], together: bool) -> tuple[tuple[Trace, ...], ...]:
-    groups: dict[Any, list[Trace]] = {}
-    for trace in traces:
-        same = (*(frame.pc for frame in trace.frames), trace.ended) if together else trace.task.task
-        groups.setdefault(same, []).append(trace)
-    ordered = sorted(groups.values(), key=len, reverse=True) if together else groups.values()
-    return tuple(tuple(group) for group in ordered)
+class _Groups:
+    """Puts traces together whose frames are the same, or none where that is not wanted; keeps one trace of each."""
+
+    def __init__(self, together: bool) -> None:
+        self._together = together
+        self._groups: dict[Any, Group] = {}
+
+    def add(self, trace: Trace) -> None:
+        same = (*(frame.pc for frame in trace.frames), trace.ended) if self._together else trace.task.task
+        self._groups.setdefault(same, Group(trace, [])).tasks.append(trace.task)
+
+    def all(self) -> tuple[Group, ...]:
+        """The largest group first."""
+        return tuple(sorted(self._groups.values(), key=lambda group: len(group.tasks), reverse=True))
 
 
 def _has_function(trace: Trace, pattern: str) -> bool:
@@ -152,8 +169,18 @@ def _named(tasks: Tasks, word: str) -> Task:
     return found
 
 
-def _headline(trace: Trace) -> str:
-    task = trace.task
+def _tasks_text(tasks: list[Task]) -> Iterator[str]:
+    """How many tasks have a trace, what they are called, and the PID of each."""
+    yield f"{len(tasks)} tasks with this trace; the stack is that of PID {tasks[0].pid}, TASK {hex16(tasks[0].task)}:"
+    names = Counter(display_name(task) for task in tasks).most_common()
+    shown = [name if count == 1 else f"{name} ({count})" for name, count in names[:_MOST_NAMES]]
+    more = f", and {len(names) - _MOST_NAMES} other names" if len(names) > _MOST_NAMES else ""
+    yield f"    COMMAND: {', '.join(shown)}{more}"
+    pids = " ".join(map(str, sorted(task.pid for task in tasks)))
+    yield from textwrap.wrap(pids, 110, initial_indent="    PID: ", subsequent_indent="         ")
+
+
+def _headline(task: Task) -> str:
     return f"PID: {task.pid}  TASK: {hex16(task.task)}  CPU: {task.cpu}  COMMAND: {escape(display_name(task))}"
 
 
