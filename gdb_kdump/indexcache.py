@@ -1,7 +1,8 @@
 """GDB's index of a vmlinux, kept in a folder of our own: the first start takes 10-20 s, every other one less than 1 s.
 
 A separate gdb process makes the index, so that Ctrl-C works meanwhile and a crash of the indexer is not the user's.
-GDB 13.1 crashes on a damaged index: a checksum beside each index is compared before GDB may see it.
+GDB 13.1 crashes on a damaged index, and on one of other DWARF: what a file beside each index says of it and of its
+vmlinux is compared before GDB may see it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 
 # A checksum file is written by us, last; an index without it was interrupted or is not ours.
 _CHECKSUM = ".crc32"
+_SECTION_HEADERS = 1 << 14  # they stand at the end of a file, and say where all of it is
 
 
 def folder() -> Path:
@@ -39,15 +41,15 @@ def prepare(vmlinux: Path, build_id: str | None, progress: Callable[[float], Non
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not _made_private(place):
                 return None
-        if _is_sound(cache, build_id):
+        if _is_sound(cache, build_id, vmlinux):
             return cache
         for stale in cache.glob(f"{build_id}*"):
             stale.unlink()
         _make(vmlinux, cache, progress)
-        _seal(cache, build_id)
+        _seal(cache, build_id, vmlinux)
     except OSError:
         return None  # a read-only home or a full disk: slower, but nothing is lost
-    return cache if _is_sound(cache, build_id) else None
+    return cache if _is_sound(cache, build_id, vmlinux) else None
 
 
 def _make(vmlinux: Path, cache: Path, progress: Callable[[float], None]) -> None:
@@ -89,20 +91,25 @@ def _indexes(cache: Path, build_id: str) -> list[Path]:
     return [path for path in cache.glob(f"{build_id}*") if not path.name.endswith(_CHECKSUM)]
 
 
-def _checksum(path: Path) -> str:
-    return f"{zlib.crc32(path.read_bytes()):08x} {path.stat().st_size}\n"
+def _checksum(index: Path, vmlinux: Path) -> str:
+    """What tells that an index is whole, and of this vmlinux: another one may have its build-id and other DWARF."""
+    with vmlinux.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _SECTION_HEADERS))
+        sections = zlib.crc32(file.read())
+    return f"{zlib.crc32(index.read_bytes()):08x} {index.stat().st_size} of {sections:08x} {size}\n"
 
 
-def _seal(cache: Path, build_id: str) -> None:
+def _seal(cache: Path, build_id: str, vmlinux: Path) -> None:
     for index in _indexes(cache, build_id):
         note = Path(f"{index}{_CHECKSUM}")
-        note.with_suffix(".tmp").write_text(_checksum(index))
+        note.with_suffix(".tmp").write_text(_checksum(index, vmlinux))
         note.with_suffix(".tmp").rename(note)
 
 
-def _is_sound(cache: Path, build_id: str) -> bool:
+def _is_sound(cache: Path, build_id: str, vmlinux: Path) -> bool:
     indexes = _indexes(cache, build_id)
     notes = [Path(f"{index}{_CHECKSUM}") for index in indexes]
     return bool(indexes) and all(
-        note.is_file() and note.read_text() == _checksum(index) for index, note in zip(indexes, notes)
+        note.is_file() and note.read_text() == _checksum(index, vmlinux) for index, note in zip(indexes, notes)
     )

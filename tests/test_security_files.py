@@ -213,7 +213,7 @@ def test_what_others_could_put_into_the_index_cache_goes(
     planted = index / f"{build_id}.gdb-index"
     planted.write_text("planted")
     # Its checksum is right: only the folder's mode tells that somebody else may have written both.
-    indexcache._seal(index, str(build_id))
+    indexcache._seal(index, str(build_id), program)
     found = in_gdb(prepare, str(program), build_id, env={"XDG_CACHE_HOME": str(tmp_path)})
     assert found == str(index)
     assert stat.S_IMODE(index.stat().st_mode) == 0o700
