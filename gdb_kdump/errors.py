@@ -61,6 +61,14 @@ class MissingDebugInfo(KdumpError, LookupError):
         super().__init__(f"the debug information has no {name}" + (f" (tried: {', '.join(others)})" if others else ""))
 
 
+class OtherAllocator(MissingDebugInfo):
+    """The kernel allocates objects by something else than SLUB; carries its name, SLAB or SLOB."""
+
+    def __init__(self, allocator: str) -> None:
+        self.name, self.tried = "SLUB", ()
+        KdumpError.__init__(self, f"the kernel's allocator is {allocator}: only SLUB's objects can be looked into")
+
+
 class Unreadable(KdumpError):
     """An address that the dump cannot give, and why."""
 

@@ -648,6 +648,16 @@ def compound_order(layout: Layout) -> int | None:
     return None if found is None else found.offset
 
 
+def slab_allocator(layout: Layout) -> str:
+    """SLUB, SLAB or SLOB, by the members of struct kmem_cache that each has alone.
+
+    16a1d968358a (v6.8) mm/slab: remove mm/slab.c and slab_def.h; 6630e950d532 (v6.4) mm/slob: remove slob.c.
+    """
+    if layout.find_member("kmem_cache.batchcount") is not None:
+        return "SLAB"
+    return "SLUB" if layout.find_member("kmem_cache.offset") is not None else "SLOB"
+
+
 def slab_flags(layout: Layout) -> dict[str, int]:
     """The masks of kmem_cache.flags by their names without SLAB_; include/linux/slab.h, mm/slub.c.
 

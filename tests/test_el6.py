@@ -197,7 +197,17 @@ def test_the_other_cpus(
     assert task["ended"] == ended
     if cpu == cpus.INTERRUPTED:
         assert task["frames"][6]["registers"]["rip"] == task["frames"][7]["pc"]
+    assert "crash_note_area" not in shown.stdout  # what stands at address 0
     assert "??" not in shown.stdout and "Backtrace stopped" not in shown.output
+
+
+def test_an_allocator_that_is_not_slub(gdb_run: Gdb, dump: tuple[Path, Path]) -> None:
+    vmlinux, vmcore = dump
+    shown = gdb_run(f"kslab {case.SKB:x}", "kslab -l", f"skbcheck {case.SKB:x}", vmcore=vmcore, vmlinux=vmlinux)
+    sentence = "the kernel's allocator is SLAB: only SLUB's objects can be looked into"
+    assert shown.stderr.count(f"kslab: {sentence}") == 2
+    assert f"not judged: nothing says which memory is allocated: {sentence}" in shown.stdout
+    assert "checked 1 sk_buffs, 0 queues: corrupt" in shown.stdout
 
 
 def test_the_vmlinux_of_another_build_is_refused(gdb_run: Gdb, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import Any
 
 import gdb
@@ -25,7 +26,19 @@ class ModuleFrameFilter:
     def filter(self, frames: Iterator[Any]) -> Iterator[Any]:
         """GDB's frames, those without a name replaced by ones that have it."""
         opened = session.find_current()
-        return frames if opened is None else map(_Namer(opened.once(Source)), frames)
+        return frames if opened is None else map(_Namer(opened.once(Source)), takewhile(_is_a_caller, frames))
+
+
+def _is_a_caller(frame: Any) -> bool:
+    """Whether a frame is not the one at address 0 that GDB makes of the return address where idle tasks begin.
+
+    arch/x86/kernel/head_64.S, before the unwinding information of ORC kernels says where that is.
+    """
+    inner = frame.inferior_frame()
+    try:
+        return bool(inner.level() == 0 or inner.pc())
+    except gdb.error:  # the only frame of a task that has exited
+        return True
 
 
 class _Namer:

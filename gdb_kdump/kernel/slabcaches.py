@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gdb_kdump import limits
-from gdb_kdump.errors import Corrupt
+from gdb_kdump.errors import Corrupt, OtherAllocator
 from gdb_kdump.kernel.lists import list_for_each
 from gdb_kdump.kernel.percpu import PerCpu
 from gdb_kdump.kernel.slabaliases import SlabAliases
-from gdb_kdump.layout import slab_flags
+from gdb_kdump.layout import slab_allocator, slab_flags
 from gdb_kdump.rules.slabrecords import SlabCache
 from gdb_kdump.session import Session
 
@@ -40,6 +40,8 @@ class SlabCaches:
         self._session = session
         self._memory = session.memory
         self._layout = layout = session.layout
+        if slab_allocator(layout) != "SLUB":
+            raise OtherAllocator(slab_allocator(layout))
         self._unpacker = layout.unpacker("kmem_cache", _MEMBERS)
         members = ((name, layout.find_member(f"kmem_cache.{name}")) for name in _OPTIONAL)
         self._optional = [(name, member) for name, member in members if member is not None]

@@ -16,7 +16,10 @@ from gdb_kdump.session import Session
 
 @dataclass(frozen=True)
 class Task:
-    """One struct task_struct: `comm` as the kernel has it up to its NUL, `state` as ps shows it, `cpu` its number."""
+    """One struct task_struct: `comm` as the kernel has it up to its NUL, `state` as ps shows it, `cpu` its number.
+
+    `cpu` is NO_CPU for a task of a kernel before v4.9 whose stack, which has the number, is not in the dump.
+    """
 
     task: int
     pid: int
@@ -38,6 +41,7 @@ class TaskList:
     problems: tuple[str, ...]
 
 
+NO_CPU = -1
 _MEMBERS = ("pid", "tgid", "state", "exit_state", "flags", "sp", "stack")
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h, the same bit since v2.6.27
 # include/linux/sched.h; none of these bits ever had another meaning
@@ -72,9 +76,12 @@ class Tasks:
         return Task(addr, pid, tgid, comm, letter, cpu, bool(flags & _PF_KTHREAD), running, sp, stack)
 
     def _cpu_of(self, stack: int) -> int:
-        """The CPU in the struct thread_info of a stack; raises Unreadable."""
+        """The CPU in the struct thread_info of a stack."""
         assert self._cpu_on_stack is not None
-        return self._session.memory.u32(stack + self._cpu_on_stack.offset)
+        try:
+            return self._session.memory.u32(stack + self._cpu_on_stack.offset) if stack else NO_CPU
+        except Unreadable:
+            return NO_CPU
 
     def all(self) -> TaskList:
         """Every task: each CPU's idle task, then processes, each with its threads, in the order of the task list."""
