@@ -416,12 +416,14 @@ def spinlock_word(layout: Layout) -> tuple[Member | None, bool]:
     Tickets differ while it is held, all else is then not 0: cfd8983f03c7 (v4.16) locking: Remove ticket (spin)lock
     implementation; on real-time kernels the word is the owner of an rt_mutex.
     """
+    # Before c2f21ce2e312 (v2.6.33) locking: Implement new raw_spinlock, the type had no tag: a member tells it.
+    lock = layout.member("sock.spinlock").type
     for path in ("rlock.raw_lock.val.counter", "lock.rtmutex.owner", "lock.owner"):
-        found = find_path(layout.struct("spinlock"), path)
+        found = find_path(lock, path)
         if found is not None:
             return found, False
     for path in ("rlock.raw_lock.head_tail", "rlock.raw_lock.slock", "raw_lock.slock"):
-        found = find_path(layout.struct("spinlock"), path)
+        found = find_path(lock, path)
         if found is not None:
             return found, True
     return None, False

@@ -113,7 +113,7 @@ def test_the_sock_and_its_queue(gdb_run: Gdb, dump: tuple[Path, Path]) -> None:
     numbers = {"skc_hash": 33728, "skc_family": 2, "skc_state": 1, "skc_reuse": 1}
     assert {name: common[name] for name in numbers} == numbers
     assert common["skc_refcnt"]["counter"] == 2
-    head = {"next": text(case.NEXT_SKB), "prev": text(case.NEXT_SKB), "qlen": 1, "lock": {"slock": 0}}
+    head = {"next": text(case.NEXT_SKB), "prev": text(case.NEXT_SKB), "qlen": 1, "lock": {"raw_lock": {"slock": 0}}}
     assert sock["value"]["sk_write_queue"] == head
     (write,) = (queue for queue in walk["queues"] if queue["queue"] == "write")
     assert write["head"] == "0xffff88114b4f0c08"
