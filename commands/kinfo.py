@@ -76,11 +76,7 @@ def summary(session: Session, system: System) -> Iterator[str]:
     """The banner of an open dump, in crash's words where they mean the same."""
     task = system.panic_task
     rows: list[tuple[str, Any]] = [
-        ("KERNEL", session.vmlinux),
-        ("BUILD-ID", session.build_id or "none"),
-        ("DUMPFILE", session.vmcore),
-        ("FORMAT", session.dump["format"]),
-        ("KASLR OFFSET", f"{session.kaslr_offset:#x}"),
+        *_files(session),
         ("CPUS", system.cpus),
         ("REGISTERS", _registers(system)),
         ("DATE", _date(system.date)),
@@ -95,10 +91,25 @@ def summary(session: Session, system: System) -> Iterator[str]:
         ("CPU", system.panic_cpu),
         ("STATE", task.state),
     ]
-    sentence = session.dump["preflight"].get("sentence")
-    if sentence:
-        rows.insert(4, ("MISSING", sentence))
     return pairs(rows)
+
+
+def partial_summary(session: Session) -> Iterator[str]:
+    """The banner of a dump that has lost the kernel's own data."""
+    release = session.vmcoreinfo.get("OSRELEASE") or session.dump["release"] or "unknown"
+    return pairs([*_files(session), ("RELEASE", release)])
+
+
+def _files(session: Session) -> list[tuple[str, Any]]:
+    missing = session.dump["preflight"]["sentence"]
+    return [
+        ("KERNEL", session.vmlinux),
+        ("BUILD-ID", session.build_id or "none"),
+        ("DUMPFILE", ", ".join(file["path"] for file in session.dump["files"])),
+        ("FORMAT", session.dump["format"]),
+        *([("MISSING", missing)] if missing else []),
+        ("KASLR OFFSET", f"{session.kaslr_offset:#x}"),
+    ]
 
 
 def _registers(system: System) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import gdb
 
 from gdb_kdump import indexcache, session
-from gdb_kdump.commands.kinfo import summary
+from gdb_kdump.channel import SavedFrame, Thread
+from gdb_kdump.commands.kinfo import partial_summary, summary
 from gdb_kdump.errors import DumpError, KdumpError, Unreadable, UsageError
 from gdb_kdump.kernel.registers import Registers
 from gdb_kdump.kernel.source import Source
@@ -49,34 +51,60 @@ class TargetKdump(gdb.Command):
 def _open(words: list[str]) -> None:
     hints, files = _parse(words)
     vmcores, vmlinux = _sort(files)
-    vmcore = vmcores[0]
     progress = _Progress()
     opened = session.open_dump(vmcores, vmlinux, progress.show, hints)
     progress.end()
     try:
-        system = read_system(opened)
-        threads = all_threads(opened)
-        lines = list(summary(opened, system))
-        frame = opened.once(Registers).saved_frame()
-        # GDB shows where the panic task stopped as soon as it is connected: have the names of its module by then.
-        stopped = next((thread for thread in threads if thread.id == thread_id(system.panic_task)), threads[0])
-        if isinstance(stopped.registers, dict) and "rip" in stopped.registers:
-            opened.once(Source).load_symbols(stopped.registers["rip"])
-    except Unreadable as error:
-        opened.server.close()
-        report = opened.dump["preflight"]
-        reason = "it lacks the kernel's own data"
-        if report["sentence"]:
-            reason = f"{report['sentence']}; {report['remedy']}"
-        raise DumpError(f"{vmcore} cannot be opened: {reason} ({error})") from error
+        try:
+            opening = _with_tasks(opened)
+        except Unreadable as error:
+            opening = _without_tasks(opened, error)
     except BaseException:  # Ctrl-C too: nobody else could close what nobody holds
         opened.server.close()
         raise
     # Connecting prints the selected frame, as a core file's opening does: the summary belongs above it.
-    gdb.write("\n".join(lines) + "\n")
-    for problem in opened.once(Tasks).all().problems:
-        gdb.write(escape(f"warning: there may be more tasks: {problem}") + "\n", gdb.STDERR)
-    session.connect(opened, threads, thread_id(system.panic_task), frame)
+    gdb.write("\n".join(opening.summary) + "\n")
+    for warning in opening.warnings:
+        gdb.write(escape(f"warning: {warning}") + "\n", gdb.STDERR)
+    session.connect(opened, opening.threads, opening.selected, opening.frame)
+
+
+@dataclass(frozen=True)
+class _Opening:
+    """What is shown of a dump that is being opened, and what GDB is given: its threads, and the one to select."""
+
+    summary: list[str]
+    warnings: list[str]
+    threads: list[Thread]
+    selected: int
+    frame: SavedFrame | None
+
+
+def _with_tasks(opened: session.Session) -> _Opening:
+    """Every task a thread, the panic task selected; raises Unreadable where the kernel's own data is missing."""
+    system = read_system(opened)
+    threads, selected = all_threads(opened), thread_id(system.panic_task)
+    lines, frame = list(summary(opened, system)), opened.once(Registers).saved_frame()
+    # GDB shows where the panic task stopped as soon as it is connected: have the names of its module by then.
+    stopped = next((thread for thread in threads if thread.id == selected), threads[0])
+    if isinstance(stopped.registers, dict) and "rip" in stopped.registers:
+        opened.once(Source).load_symbols(stopped.registers["rip"])
+    warnings = [f"there may be more tasks: {problem}" for problem in opened.once(Tasks).all().problems]
+    return _Opening(lines, warnings, threads, selected, frame)
+
+
+def _without_tasks(opened: session.Session, error: Unreadable) -> _Opening:
+    """Every CPU a thread, for a truncated dump that has lost what leads to the tasks: the rest can still be read."""
+    report = opened.dump["preflight"]
+    if not report["pages_missing"]:
+        raise DumpError(f"{opened.vmcore} cannot be opened: it lacks the kernel's own data ({error})") from error
+    registers = opened.dump["registers"] or [{}]
+    threads = [Thread(cpu + 1, f"CPU {cpu}", cpu, known) for cpu, known in enumerate(registers)]
+    warning = (
+        f"what leads to the kernel's tasks is missing ({error}), so the threads are the CPUs, with the dump's notes of "
+        f"their registers; what else the dump has can be read by address; {report['remedy']}"
+    )
+    return _Opening(list(partial_summary(opened)), [warning], threads, 1, None)
 
 
 def _parse(words: list[str]) -> tuple[session.Hints, list[Path]]:

@@ -103,29 +103,33 @@ class ElfCore:
         return runs
 
     def _find(self, physical: int, size: int) -> tuple[int | Why, int]:
-        """Where in the file the byte at `physical` is, or why it is not, and how far that goes."""
+        """Where in the file the byte at `physical` is, or why it is not, and how far that goes.
+
+        A page that the file has only the beginning of is missing, like a page of any other dump.
+        """
         index = bisect_right(self._starts, physical) - 1
         # What begins later may end a hole, or hold what another segment has lost.
         following = self._starts[index + 1] - physical if index + 1 < len(self._starts) else size
+        size = min(size, following)
         cut: int | None = None
         while index >= 0 and self._reach[index] > physical:
             start, offset, length = self._segments[index]
-            within = start + length - physical
+            within = min(size, start + length - physical)
             if within > 0:
-                at, within = offset + physical - start, min(size, within)
-                if self.file.has(at, within):
+                at = offset + physical - start
+                end = min(-(-(physical + within) // _PAGE) * _PAGE, start + length)  # of its last page here
+                if self.file.has(at, end - physical):
                     return at, within
-                if within > 1 and self.file.has(at, 1):
-                    return at, self._available(at, within)
-                cut = min(within, cut or within)
+                there = self._available(at, end - physical)
+                if (physical + there) // _PAGE > physical // _PAGE:
+                    return at, min(within, (physical + there) // _PAGE * _PAGE - physical)
+                cut = min(within, _PAGE - physical % _PAGE, cut or within)
             index -= 1
-        if cut is not None:
-            return Why.TRUNCATED, min(cut, following) if following > 0 else cut
-        return Why.FILTERED, min(size, following) if following > 0 else size
+        return (Why.FILTERED, size) if cut is None else (Why.TRUNCATED, cut)
 
     def _available(self, at: int, size: int) -> int:
-        """How many of `size` bytes at `at` the file has, the first of which it has."""
-        low, high = 1, size
+        """How many of `size` bytes at `at` the file has, in one piece."""
+        low, high = 0, size
         while low < high:
             middle = (low + high + 1) // 2
             low, high = (middle, high) if self.file.has(at, middle) else (low, middle - 1)

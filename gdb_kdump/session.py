@@ -146,7 +146,7 @@ def direct_map(debuginfo: DebugInfo, memory: Memory) -> int:
     return next(mapped, _PAGE_OFFSETS[-1])
 
 
-def connect(session: Session, threads: list[Thread], selected: int, frame: SavedFrame) -> None:
+def connect(session: Session, threads: list[Thread], selected: int, frame: SavedFrame | None) -> None:
     """Hand the threads to the server and make the session GDB's target, with thread `selected` chosen."""
     global _current, _connection
     server = session.server

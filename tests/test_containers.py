@@ -13,10 +13,12 @@ from page_compression import METHODS
 
 from gdb_kdump.channel import Server
 from gdb_kdump.dumpfile import open_dump_file
+from gdb_kdump.elfcore import ElfCore
 from gdb_kdump.errors import DumpError, Why
 from gdb_kdump.memory import Memory
 from gdb_kdump.preflight import examine
 from gdb_kdump.window import Window
+from gdb_kdump.wire import Hole
 
 PAGE = writer.PAGE
 DIRECT_MAP = writer.DIRECT_MAP
@@ -256,3 +258,37 @@ def test_a_vmcoreinfo_from_elsewhere(tmp_path: Path, kernel: writer.Kernel) -> N
         assert not server.use_vmcoreinfo("OSRELEASE=6.1.0\n")
         assert server.use_vmcoreinfo(text)
         assert check_every_page(Memory(server), kernel) == 0
+
+
+def test_an_elf_dump_of_odd_segments(tmp_path: Path) -> None:
+    """Segments that end within a page, overlap, lie behind each other, and one whose data the file has lost."""
+    data = os.urandom(0x8000)
+    segments = [(0x1000, 0x200, 0x2C00), (0x2000, 0x1200, 0x400), (0x3C00, 0x3000, 0x1400), (0x5000, 0x10000, 0x800)]
+    path, memory = tmp_path / "vmcore", bytearray(0x6000)
+    head = b"\x7fELF\x02\x01\x01".ljust(16, b"\0") + struct.pack("<HHIQQQ", 4, 62, 1, 0, 64, 0)
+    head += struct.pack("<IHHHHHH", 0, 64, 56, len(segments), 0, 0, 0)
+    for physical, offset, size in segments:
+        head += struct.pack("<IIQQQQQQ", 1, 7, offset, 0, physical, size, size, 0)
+        if offset < len(data):
+            piece = data[offset : offset + size]
+            memory[physical : physical + len(piece)] = piece
+    path.write_bytes(head + data[len(head) :])
+    core = ElfCore(open_dump_file(str(path)))
+    found = [core.read(at, 0x6000 - at) for at in (0, 0x10, 0x1FF0, 0x2FFF, 0x3800, 0x3C01, 0x4FFF)]
+    for at, runs in zip((0, 0x10, 0x1FF0, 0x2FFF, 0x3800, 0x3C01, 0x4FFF), found, strict=True):
+        place = at
+        for run in runs:
+            if isinstance(run, bytes):
+                assert run == memory[place : place + len(run)]
+                assert not {place, place + len(run) - 1} & {*range(0x1000)}
+                place += len(run)
+            else:
+                assert run.why is (Why.TRUNCATED if 0x5000 <= place < 0x5800 else Why.FILTERED), hex(place)
+                place += run.size
+        assert place == 0x6000
+    path.write_bytes(path.read_bytes()[:0x1F00])  # within the page at 0x2000
+    core = ElfCore(open_dump_file(str(path)))
+    assert core.read(0x2000, 8) == [bytes(memory[0x2000:0x2008])], "another segment has it"
+    assert core.read(0x1800, 0x1000) == [
+        bytes(memory[0x1800:0x2000]), bytes(memory[0x2000:0x2400]), Hole(0x400, Why.TRUNCATED)
+    ]  # fmt: skip

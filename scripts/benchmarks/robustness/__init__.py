@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from benchmarks.robustness import interrupts, memory
+from benchmarks.robustness import interrupts, memory, truncation
 from benchmarks.robustness.rows import FULL, SMALL, Row, text
 from benchmarks.tools import Dump
 
 CASES: dict[str, Callable[[Dump, str], list[Row]]] = {
     "interrupts": interrupts.measure,
     "memory": memory.measure,
+    "truncation": truncation.measure,
 }
 
 
