@@ -12,6 +12,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from gdb_kdump.errors import MissingDebugInfo
@@ -306,8 +307,17 @@ def _is_signed(member_type: Any) -> bool:
 
 
 def _reordered(index: Sequence[int], shapes: Sequence[_Shape | None]) -> Callable[[Sequence[Any]], tuple[int, ...]]:
+    in_order: Callable[[Sequence[Any]], tuple[int, ...]]
+    in_order = itemgetter(*index) if len(index) > 1 else lambda values: (values[index[0]],)
+    parts = [(at, shape) for at, shape in enumerate(shapes) if shape]
+    if not parts:
+        return in_order
+
     def take(values: Sequence[Any]) -> tuple[int, ...]:
-        return tuple([_extract(values[i], shape) if shape else values[i] for i, shape in zip(index, shapes)])
+        found = list(in_order(values))
+        for at, shape in parts:
+            found[at] = _extract(found[at], shape)
+        return tuple(found)
 
     return take
 

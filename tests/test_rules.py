@@ -89,6 +89,11 @@ HEALTHY_SKBS = {
     "what TCP's backlog put together": replace(with_shinfo(gso_size=1448, gso_segs=3), is_tcp=True),
     "segments that are those of the frag_list": with_shinfo(gso_size=0xFFFF, gso_segs=3, gso_type=1 << 14),
     "a pure ACK, which is not to be paced": replace(HEALTHY, truesize=2),
+    "a fragment of an IP packet, with its offset for sk": replace(HEALTHY, sk=1480),
+    "its socket": replace(
+        HEALTHY, sk=NODES[0], destructor=1, sk_place=Place("slab", NODES[0], 1152, "allocated", "UDP")
+    ),
+    "known flags": with_shinfo(flags=3, known_flags=0x1F),
     "a guest left the counting to us": with_shinfo(gso_size=700, gso_type=1),
     "a timestamp in progress": with_shinfo(tx_flags=5),
     "zerocopy": with_shinfo(is_zerocopy=True, destructor_arg=0xFFFF888003E00000),
@@ -153,6 +158,13 @@ DAMAGED_SKBS: dict[str, tuple[Skb, str, str]] = {
         "",
     ),
     "on a free page": (replace(HEALTHY, place=Place("free")), "skb.address", ""),
+    "sk leads nowhere": (replace(HEALTHY, sk=WILD), "skb.sk", "sk"),
+    "its socket was freed": (
+        replace(HEALTHY, sk=NODES[0], destructor=1, sk_place=Place("slab", NODES[0], 1152, "free", "UDP")),
+        "skb.sk",
+        "sk",
+    ),
+    "flags without a meaning": (with_shinfo(flags=0x88, known_flags=0x1F), "shinfo.tx_flags", "flags"),
     "nobody holds it": (replace(HEALTHY, users=0), "skb.users", "users"),
     "users saturated": (replace(HEALTHY, users=-0x40000000), "skb.users", "users"),
     "users beyond belief": (replace(HEALTHY, users=1_000_000), "skb.users", "users"),

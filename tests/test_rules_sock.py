@@ -62,12 +62,6 @@ DAMAGED = {
     ),
     "cork that IPsec makes longer": (replace(UDP, cork=(2920, 2, 2985)), SOCK, "cork.base.length", SUSPECT),
     "another socket's sk_buff": (replace(TCP, owners=(Owner(SKB, "write", OTHER),)), SKB, "sk", CORRUPT),
-    "no socket's sk_buff": (
-        replace(TCP, kind="unix", wmem_queued=0, truesize={}, owners=(Owner(SKB, "receive", 0x4002030400585A08),)),
-        SKB,
-        "sk",
-        CORRUPT,
-    ),
 }
 
 

@@ -15,7 +15,7 @@ from gdb_kdump.kernel.netqueues import net_queues
 from gdb_kdump.kernel.places import Places
 from gdb_kdump.kernel.skbobjects import SkbObjects
 from gdb_kdump.kernel.skbuff import Skbs
-from gdb_kdump.rules.findings import SUSPECT, Finding
+from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
 from gdb_kdump.rules.records import Hole, Queue
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16, some
@@ -33,15 +33,18 @@ def check_everything(session: Session, progress: Callable[[int], None]) -> tuple
     if ended := limits.gather(net_queues(session, problems), queues.append, "the other queues"):
         problems.append(ended)
     checked = checked + checks.queues(queues)
-    for queue in queues:
-        places.update(dict.fromkeys(queue.skbs, queue))
     findings: list[Finding] = []
+    for queue in queues:
+        findings += [_twice(skb, places[skb].name, queue) for skb in queue.skbs if skb in places]
+        places.update(dict.fromkeys(queue.skbs, queue))
     holes: list[Hole] = []
     seen: set[int] = set()
 
     def judge(one: tuple[int, bool]) -> None:
         addr, is_reached = one
         if addr in seen:
+            if is_reached and addr in places:
+                findings.append(_twice(addr, "a socket's queue", places[addr]))
             return
         seen.add(addr)
         if not is_reached and not skbs.looks_alive(addr):
@@ -68,6 +71,12 @@ def check_everything(session: Session, progress: Callable[[int], None]) -> tuple
 
 def _doubted(finding: Finding) -> Finding:
     return replace(finding, severity=SUSPECT, message=f"{finding.message} (it is on no queue)")
+
+
+def _twice(skb: int, other: str, queue: Queue) -> Finding:
+    """An sk_buff has one pointer to the next, so it cannot be on two queues; include/linux/skbuff.h: __skb_insert."""
+    message = f"it is on {other} and on {queue.name}: whoever frees it first leaves the other a dangling pointer"
+    return Finding("queue.link", skb, "next", CORRUPT, "one queue", "two queues", message)
 
 
 def _placed(findings: Sequence[Finding], queue: Queue) -> list[Finding]:

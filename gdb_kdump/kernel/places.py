@@ -43,7 +43,10 @@ class Places:
             return _UNKNOWN
         if page is None:
             return _UNKNOWN
-        return Place("free" if page.is_free else "page", page.start)
+        # On a CPU's list of free pages one has no reference and nothing else to tell; memory of large kmalloc()s has
+        # no reference either (since v6.16), but a page type.
+        nobodys = page.is_free or (not page.refcount and page.kind in ("", "compound"))
+        return Place("free" if nobodys else "page", page.start)
 
     def _find_skb_caches(self) -> frozenset[int]:
         """The addresses of the skb caches; net/core/skbuff.c: skb_init."""

@@ -20,7 +20,7 @@ _IPPROTO_TCP, _IPV6_HEADER = 6, 40  # include/uapi/linux/in.h; bytes
 _HEADERS = ("mac_header", "network_header", "transport_header")
 _SKB_MEMBERS = (
     "next", "prev", "sk", "len", "data_len", "head", "data", "tail", "end", "truesize", "users", "cloned", "nohdr",
-    *_HEADERS,
+    "destructor", *_HEADERS,
 )  # fmt: skip
 _SHINFO_MEMBERS = ("nr_frags", "dataref", "frag_list", "gso_size", "gso_segs", "gso_type", "tx_flags", "destructor_arg")
 _FRAG_MEMBERS = ("page", "offset", "size")
@@ -45,6 +45,8 @@ class Skbs:
         self._unset = (1 << 8 * layout.member("sk_buff.transport_header").size) - 1
         gso_types = session.debuginfo.enum_with("SKB_GSO_TCPV4")
         self._tcp_types = gso_types.get("SKB_GSO_TCPV4", 0) | gso_types.get("SKB_GSO_TCPV6", 0)
+        # The member that says zerocopy is `flags` where there is one.
+        self._flags = session.debuginfo.enum_bits("SKBFL_ZEROCOPY_ENABLE") if zerocopy_member == "flags" else 0
         self._gso_types = session.debuginfo.enum_bits("SKB_GSO_TCPV4")
         self.size = self._skb.size
         self.end_is_offset = skb_end_is_offset(layout)
@@ -76,7 +78,9 @@ class Skbs:
 
     def _read(self, skb: int, place_of: Callable[[int], Place]) -> Skb:
         values = self._skb.unpack_from(*self._memory.block(skb, self._skb.span))
-        next_, prev, sk, len_, data_len, head, data, tail, end, truesize, users, cloned, nohdr, *offsets = values
+        next_, prev, sk, len_, data_len, head, data, tail, end, truesize, users, cloned, nohdr, destructor, *offsets = (
+            values
+        )
         end, tail = self._address(head, end), self._address(head, tail)
         unset = self._unset
         headers = tuple([(name, None if at == unset else at) for name, at in zip(_HEADERS, offsets)])
@@ -87,7 +91,8 @@ class Skbs:
             hole = Hole(error.addr, error.why)
         return Skb(
             skb, next_, prev, sk, len_, data_len, head, data, tail, end, truesize, users, cloned, nohdr, headers,
-            self._skb.size, self._shinfo.size, shinfo, hole, place_of(skb), place_of(head), b"", unset,
+            self._skb.size, self._shinfo.size, shinfo, hole, place_of(skb), place_of(head), b"",
+            destructor, place_of(sk) if sk and destructor else _UNKNOWN, unset,
             shinfo is not None and bool(shinfo.gso_size or shinfo.gso_segs) and self._is_tcp(head, offsets[1], shinfo),
         )  # fmt: skip
 
@@ -152,7 +157,7 @@ class Skbs:
         return SharedInfo(
             addr, nr_frags, dataref, frag_list, gso_size, gso_segs, gso_type, tx_flags, destructor_arg,
             bool(zerocopy & self._zerocopy_bit), self.max_frags, self._gso_types, frags,
-            self._chain(frag_list) if frag_list else _NO_CHAIN,
+            self._chain(frag_list) if frag_list else _NO_CHAIN, zerocopy if self._flags else 0, self._flags,
         )  # fmt: skip
 
     def _frags(self, addr: int, count: int) -> tuple[Frag, ...]:

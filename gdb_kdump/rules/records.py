@@ -79,7 +79,8 @@ class FragList:
 class SharedInfo:
     """A struct skb_shared_info; `frags` has its first `nr_frags` fragments, but never more than `max_frags`.
 
-    `known_gso_types` are the bits of gso_type that this kernel defines, 0 when its debug information does not say;
+    `known_gso_types` are the bits of gso_type that this kernel defines, 0 when its debug information does not say, and
+    `known_flags` those of flags, which older kernels do not have;
     `is_zerocopy` that destructor_arg is a struct ubuf_info *.
     """
 
@@ -97,6 +98,8 @@ class SharedInfo:
     known_gso_types: int
     frags: tuple[Frag, ...]
     chain: FragList
+    flags: int = 0
+    known_flags: int = 0
 
 
 @_record
@@ -106,6 +109,7 @@ class Skb:
     `shinfo` is None where it cannot be read: `hole` says why.  The headers are offsets from `head` in bytes, None when
     not set.  `size` is sizeof(struct sk_buff), `shinfo_size` that of its shared info.  `place` and `head_place` are
     the memory that the sk_buff and its buffer stand in, `buffer` the bytes from head on through the shared info.
+    `sk_place` is the memory of its socket, where it has one and a destructor.
     `unset_header` is the offset that says not set; `is_tcp` says that it is a TCP segment, which is only looked for
     where there are gso_size or gso_segs.
     """
@@ -132,6 +136,8 @@ class Skb:
     place: Place = Place("unknown")
     head_place: Place = Place("unknown")
     buffer: bytes = b""
+    destructor: int = 0
+    sk_place: Place = Place("unknown")
     unset_header: int = 0xFFFF
     is_tcp: bool = False
 

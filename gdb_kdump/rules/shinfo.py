@@ -134,7 +134,7 @@ def gso(skb: Skb) -> Iterator[Finding]:
 
 
 def tx_flags(skb: Skb) -> Iterator[Finding]:
-    """tx_flags ask for timestamps, and with zerocopy destructor_arg is a struct ubuf_info *.
+    """flags has known bits only, tx_flags ask for timestamps, and with zerocopy destructor_arg is a struct ubuf_info *.
 
     Mirrors include/linux/skbuff.h: SKBTX_*, skb_zcopy; bit 0 of a pointer without a ubuf_info is set.  Trap: all
     eight bits have had a meaning in some kernel, so only what no sender asks for together is suspicious: a
@@ -146,6 +146,12 @@ def tx_flags(skb: Skb) -> Iterator[Finding]:
     if shinfo.is_zerocopy and not shinfo.destructor_arg & 1 and not is_kernel_address(shinfo.destructor_arg):
         message, found = "a zerocopy sk_buff whose destructor_arg leads nowhere", hex16(shinfo.destructor_arg)
         yield Finding("shinfo.tx_flags", skb.addr, "destructor_arg", CORRUPT, "a struct ubuf_info *", found, message)
+    unknown = shinfo.flags & ~shinfo.known_flags if shinfo.known_flags else 0
+    if unknown:
+        message = f"bits {unknown:#x} of flags mean nothing to this kernel"
+        yield Finding(
+            "shinfo.tx_flags", skb.addr, "flags", CORRUPT, "known SKBFL_* bits", f"{shinfo.flags:#x}", message
+        )
     in_progress_unasked = shinfo.tx_flags & (_SKBTX_HW_TSTAMP | _SKBTX_IN_PROGRESS) == _SKBTX_IN_PROGRESS
     if in_progress_unasked or shinfo.tx_flags == 0xFF:
         message = "no sender asks for these together"

@@ -14,6 +14,7 @@ _SATURATED = 0x3FFFFFFF
 _MANY_USERS = 100_000
 _PURE_ACK = 2  # include/net/tcp.h: skb_set_tcp_pure_ack
 _LARGEST_PURE_ACK = 512  # bytes: without data, and hardly more than its headers
+_LARGEST_OFFSET = 0xFFFF  # bytes, of a fragment in an IP packet
 _LOWERED = 1024  # bytes that a buffer's headroom can lose when it is copied
 _LARGEST_TRUESIZE = 4 << 20  # 17 fragments of 64 KiB and their heads, several times over
 
@@ -167,4 +168,24 @@ def buffer(skb: Skb) -> Iterator[Finding]:
         yield Finding("head.buffer", skb.addr, "head", CORRUPT, "an allocated buffer", hex16(skb.head), message)
 
 
-RULES = (address, freed, users, order, length, truesize, headers, buffer)
+def owner(skb: Skb) -> Iterator[Finding]:
+    """sk is NULL or a socket, and one that is not freed before its sk_buff.
+
+    Mirrors include/net/sock.h: skb_set_owner_w, skb_set_owner_r: the destructor gives back what the socket holds.
+    Traps: fragments of IP packets have their offset there (ip_defrag_offset, until v6.9), and without a destructor
+    nothing keeps the socket.
+    """
+    expected = "NULL or a struct sock *"
+    if skb.sk <= _LARGEST_OFFSET:
+        return
+    if not is_kernel_address(skb.sk) or skb.sk % 8:
+        yield Finding("skb.sk", skb.addr, "sk", CORRUPT, expected, hex16(skb.sk), "sk is no kernel pointer")
+    elif skb.sk_place.kind == "free" or skb.sk_place.state == "free":
+        found, cache = hex16(skb.sk), skb.sk_place.cache
+        message = (
+            f"sk is on the free list of {cache}: it was freed" if cache else "sk is on a page that belongs to nobody"
+        )
+        yield Finding("skb.sk", skb.addr, "sk", CORRUPT, expected, found, message)
+
+
+RULES = (address, freed, users, owner, order, length, truesize, headers, buffer)

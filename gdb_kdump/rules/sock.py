@@ -134,8 +134,8 @@ def owner(sock: SockRecord) -> Iterator[Finding]:
     if sock.kind not in ("tcp", "udp", "netlink", "packet", "unix"):
         return
     for item in sock.owners:
-        if sock.kind == "unix" and (not item.sk or is_kernel_address(item.sk)):
-            continue
+        if sock.kind == "unix" or not is_kernel_address(item.sk):
+            continue  # where sk is no socket at all, the rules of the sk_buff say so
         if item.sk not in (0, sock.sock):
             message = f"on the {item.queue} queue of {hex16(sock.sock)}, it says that it belongs to another socket"
             yield Finding("skb.sk", item.skb, "sk", CORRUPT, f"{hex16(sock.sock)} or NULL", hex16(item.sk), message)

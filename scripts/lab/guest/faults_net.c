@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Damage to queues that are no socket's. */
+#include <linux/ptr_ring.h>
 #include <net/sch_generic.h>
 
 #include "faults.h"
@@ -63,6 +64,23 @@ static int queued_freed(struct lab_fault *f)
 	return 0;
 }
 
+/* A ring's pointer leads to what the first device's fifo holds. */
+static int ring_other(struct lab_fault *f)
+{
+	struct ptr_ring *ring = (struct ptr_ring *)f->head;
+	const void *head;
+	struct sk_buff *other = lab_find_net_skb("lab0", "q", 8, &head);
+	int i;
+
+	for (i = 0; other && i < ring->size; i++)
+		if (ring->queue[i] == f->skb) {
+			lab_object(f, other);
+			lab_write(f, "queue", &ring->queue[i], &other, sizeof(other));
+			return 0;
+		}
+	return -ENOENT;
+}
+
 const struct lab_kind lab_net_kinds[] = {
 	{ "qdisc-qlen", "queue.qlen", NULL, qlen_more },
 	{ "qdisc-tail", "queue.link", NULL, tail_wrong },
@@ -70,6 +88,7 @@ const struct lab_kind lab_net_kinds[] = {
 	{ "qdisc-cycle", "queue.cycle", NULL, qdisc_cycle },
 	{ "flow-next-wild", "queue.link", NULL, flow_next_wild },
 	{ "queued-freed", "skb.freed skb.users", NULL, queued_freed },
+	{ "ring-other", "queue.link", NULL, ring_other },
 	{ "list-qlen", "queue.qlen", NULL, list_qlen },
 	{ }
 };
