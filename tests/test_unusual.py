@@ -6,9 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pytest_gdb_fixtures import Gdb, LabDump
-
-KERNELS = ("6.1", "6.12")
+from pytest_gdb_fixtures import KERNELS, Gdb, LabDump
 
 
 @pytest.fixture(params=KERNELS)
