@@ -41,6 +41,7 @@ struct lab_fault {
 	struct sk_buff *skb;		/* NULL where the queue is no list, until it is planted */
 	struct sk_buff *taken[LAB_MAX_TAKEN];	/* off the queue before the publication, but not freed */
 	int nr_taken;
+	struct sk_buff *other;	/* of another queue, where a kind needs one */
 	u8 *data;
 	u32 data_len, bytes;
 

@@ -68,17 +68,23 @@ static int queued_freed(struct lab_fault *f)
 static int ring_other(struct lab_fault *f)
 {
 	struct ptr_ring *ring = (struct ptr_ring *)f->head;
-	const void *head;
-	struct sk_buff *other = lab_find_net_skb("lab0", "q", 8, &head);
 	int i;
 
-	for (i = 0; other && i < ring->size; i++)
+	for (i = 0; i < ring->size; i++)
 		if (ring->queue[i] == f->skb) {
-			lab_object(f, other);
-			lab_write(f, "queue", &ring->queue[i], &other, sizeof(other));
+			lab_object(f, f->other);
+			lab_write(f, "queue", &ring->queue[i], &f->other, sizeof(f->other));
 			return 0;
 		}
 	return -ENOENT;
+}
+
+static int find_other(struct lab_fault *f)
+{
+	const void *head;
+
+	f->other = lab_find_net_skb("lab0", "q", 8, &head);
+	return f->other ? 0 : -ENOENT;
 }
 
 const struct lab_kind lab_net_kinds[] = {
@@ -88,7 +94,7 @@ const struct lab_kind lab_net_kinds[] = {
 	{ "qdisc-cycle", "queue.cycle", NULL, qdisc_cycle },
 	{ "flow-next-wild", "queue.link", NULL, flow_next_wild },
 	{ "queued-freed", "skb.freed skb.users", NULL, queued_freed },
-	{ "ring-other", "queue.link", NULL, ring_other },
+	{ "ring-other", "queue.link", NULL, ring_other, find_other },
 	{ "list-qlen", "queue.qlen", NULL, list_qlen },
 	{ }
 };
