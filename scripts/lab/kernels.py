@@ -35,6 +35,7 @@ class Line:
     flavour: str
     dump_level: int
     on_demand: tuple[str, ...] = ()  # scenarios that are made for it only when they are named
+    usual: bool = True  # whether continuous integration has it; if not, it must be named itself
 
 
 LINES = {
@@ -42,6 +43,8 @@ LINES = {
     "6.12": Line("6.12", "cloud-amd64", 31 - 8),
     # Where crashes leave the same stacks as in 6.12, one or two of them are enough for continuous integration.
     "6.12rt": Line("6.12", "rt-amd64", 31 - 8, ("stack-overflow", "nmi", "bug-syscall", "warn-syscall", "divide")),
+    "6.1rt": Line("6.1", "rt-amd64", 31, usual=False),
+    "6.1amd64": Line("6.1", "amd64", 31, usual=False),
 }
 
 

@@ -16,8 +16,10 @@ TOOLS = (
 KERNELS = {
     "6.1": ("linux-image-cloud-amd64", "linux-image-cloud-amd64-dbg", "linux-headers-cloud-amd64"),
     "6.12": ("linux-image-6.12-cloud-amd64", "linux-image-6.12-cloud-amd64-dbg", "linux-headers-6.12-cloud-amd64"),
-    # Its -dbg has 6.7 GB, of which the vmlinux, 0.4, and two modules are needed.
+    # The -dbg of the others has 6 GB, of which the vmlinux, 0.4, and two modules are needed.
     "6.12rt": ("linux-image-6.12-rt-amd64", "linux-headers-6.12-rt-amd64"),
+    "6.1rt": ("linux-image-rt-amd64", "linux-headers-rt-amd64"),
+    "6.1amd64": ("linux-image-amd64", "linux-headers-amd64"),
 }
 
 

@@ -194,7 +194,7 @@ SCENARIOS = (
     Scenario(
         name="rtlock",
         summary="a task sleeps in spin_lock(), as only PREEMPT_RT has it; sysrq-c",
-        lines=("6.12rt",),
+        lines=("6.12rt", "6.1rt"),
         words=(
             "cpu 1",
             "task lab-lock-hold 0 lock-hold",

@@ -13,7 +13,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_FOLDER = ROOT / ".cache" / "lab"
-KERNELS = ("6.1", "6.12", "6.12rt")  # the lab's lines: a test of a real kernel's dump is a test of each of these
+USUAL = ("6.1", "6.12", "6.12rt")
+# The lab's lines: a test of a real kernel's dump is a test of each of these.
+KERNELS = tuple(os.environ.get("GDB_KDUMP_KERNELS", "").split()) or USUAL
 # What the lab makes only when it is told to: tested where it is there.
 ON_DEMAND = {"6.12rt": ("stack-overflow", "nmi", "bug-syscall", "warn-syscall", "divide")}
 
