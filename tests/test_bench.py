@@ -10,6 +10,7 @@ from pytest_gdb_fixtures.lab import ON_DEMAND, USUAL
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = ("open", "traces", "walk", "faults")
+LOADS = ("tasks", "skbs", "modules", "memory")
 
 
 def help_of(*words: str) -> str:
@@ -22,12 +23,16 @@ def help_of(*words: str) -> str:
 
 def test_help_names_every_benchmark() -> None:
     text = help_of()
-    assert all(f"\n    {name} " in text for name in BENCHMARKS)
+    assert all(f"\n    {name} " in text for name in (*BENCHMARKS, "load"))
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_every_benchmark_has_help(name: str) -> None:
     assert "6.12-" in help_of(name)
+
+
+def test_the_loads_are_named() -> None:
+    assert all(name in help_of("load") for name in LOADS)
 
 
 def test_what_the_lab_makes_on_demand_only() -> None:

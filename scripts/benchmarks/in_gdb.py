@@ -18,6 +18,31 @@ def measure_command(command: str) -> None:
     _measure(lambda: gdb.execute(command))
 
 
+def measure_load(command: str) -> None:
+    """Run a command that needs a dump, or opens one; how large gdb and its dump server have been at most, and the
+    seconds that the processor spent on both: on a busy machine they say more than the clock."""
+    before = _processor_seconds()
+    measure_command(command)
+    _write("processor", _processor_seconds() - before)
+    _write("gdb_peak", _memory("VmHWM"))
+    _write("server_peak", _memory("VmHWM", _servers()[0]))
+
+
+def _servers() -> list[str]:
+    """The PIDs of gdb's children: the dump server, if there is one yet."""
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+
+
+def _processor_seconds() -> float:
+    """User and system time of gdb and its dump server."""
+    of_server = [
+        int(ticks)
+        for server in _servers()
+        for ticks in Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()[11:13]
+    ]
+    return time.process_time() + sum(of_server) / os.sysconf("SC_CLK_TCK")
+
+
 def measure_traces(command: str) -> None:
     """Run a command that prints the trace of every thread."""
     measure_command(command)
@@ -54,8 +79,8 @@ def _measure(action: Callable[[], object]) -> None:
     _write("growth", _memory("VmRSS") - before)
 
 
-def _memory(field: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
+def _memory(field: str, process: str = "self") -> int:
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 
 
