@@ -66,7 +66,7 @@ class OtherAllocator(MissingDebugInfo):
 
     def __init__(self, allocator: str) -> None:
         self.name, self.tried = "SLUB", ()
-        KdumpError.__init__(self, f"the kernel's allocator is {allocator}: only SLUB's objects can be looked into")
+        KdumpError.__init__(self, f"the kernel's allocator is {allocator}: only SLUB's slabs can be shown")
 
 
 class Unreadable(KdumpError):

@@ -5,6 +5,7 @@ tests/fixtures/el6 makes the dump; what it has beyond the walk-through is marked
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -201,13 +202,34 @@ def test_the_other_cpus(
     assert "??" not in shown.stdout and "Backtrace stopped" not in shown.output
 
 
-def test_an_allocator_that_is_not_slub(gdb_run: Gdb, dump: tuple[Path, Path]) -> None:
+def test_the_allocator_is_slab(gdb_run: Gdb, in_gdb: Callable[..., Any], dump: tuple[Path, Path]) -> None:
+    def body(addresses: list[int]) -> list[list[Any]]:
+        from gdb_kdump import session
+        from gdb_kdump.kernel.places import Places
+        from gdb_kdump.kernel.skbobjects import SkbObjects
+
+        opened = session.current()
+        places = [opened.once(Places).of(addr) for addr in addresses]
+        return [[p.kind, p.cache, p.start, p.state, p.is_skb] for p in places] + [sorted(opened.once(SkbObjects).all())]
+
     vmlinux, vmcore = dump
-    shown = gdb_run(f"kslab {case.SKB:x}", "kslab -l", f"skbcheck {case.SKB:x}", vmcore=vmcore, vmlinux=vmlinux)
-    sentence = "the kernel's allocator is SLAB: only SLUB's objects can be looked into"
-    assert shown.stderr.count(f"kslab: {sentence}") == 2
-    assert f"not judged: nothing says which memory is allocated: {sentence}" in shown.stdout
-    assert "checked 1 sk_buffs, 0 queues: corrupt" in shown.stdout
+    first, last = case.SKB - 2 * 256, case.SKB + 12 * 256  # of the 15 objects of its slab
+    asked = [case.SKB, case.SKB + 100, first, last, case.HEAD + 0x500, case.SOCK, last + 256]
+    *places, skbs = in_gdb(body, asked, vmcore=vmcore, vmlinux=vmlinux)
+    assert places[:6] == [
+        ["slab", "skbuff_head_cache", case.SKB, "allocated", True],
+        ["slab", "skbuff_head_cache", case.SKB, "allocated", True],
+        ["slab", "skbuff_head_cache", first, "free", True],  # in the slab's chain
+        ["slab", "skbuff_head_cache", last, "free", True],  # in a CPU's array
+        ["slab", "size-2048", case.HEAD, "allocated", False],
+        ["slab", "UDP", case.SOCK, "allocated", False],
+    ]
+    assert places[6][0] == "page"  # behind the last object
+    assert skbs == sorted([case.SKB, case.NEXT_SKB])
+    shown = gdb_run(f"skbcheck {case.SKB:x} {first:x}", "kslab -l", vmcore=vmcore, vmlinux=vmlinux)
+    assert "kslab: the kernel's allocator is SLAB: only SLUB's slabs can be shown" in shown.stderr
+    assert "not judged" not in shown.stdout
+    assert "skb.freed" in shown.stdout
 
 
 def test_the_vmlinux_of_another_build_is_refused(gdb_run: Gdb, tmp_path: Path) -> None:

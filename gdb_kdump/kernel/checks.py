@@ -9,7 +9,7 @@ from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable, Why
 from gdb_kdump.kernel.pages import PAGE_SHIFT
 from gdb_kdump.kernel.skbobjects import SkbObjects
 from gdb_kdump.kernel.skbuff import Skbs
-from gdb_kdump.kernel.slab import Slabs
+from gdb_kdump.kernel.slaballoc import allocator
 from gdb_kdump.kernel.sock import AF_NETLINK, AF_PACKET, AF_UNIX, Sock, Socks
 from gdb_kdump.kernel.spinlocks import Spinlocks
 from gdb_kdump.rules import judge_queue, judge_skb, judge_sock
@@ -95,7 +95,7 @@ class Checks:
             if addr >> PAGE_SHIFT in self._judged_pages:
                 continue  # a page belongs to one slab
             try:
-                found = self._session.once(Slabs).find_object(addr)
+                found = allocator(self._session).find_object(addr)
             except (Unreadable, MissingDebugInfo, Corrupt):
                 continue  # without its slab, memory is neither sound nor corrupt
             if found is None:
@@ -111,7 +111,7 @@ class Checks:
                 else (found.start,)
             )
             for start in objects:
-                judged = self._session.once(Slabs).find_object(start)
+                judged = allocator(self._session).find_object(start)
                 findings += [f for f in judge_slab(judged) if f not in findings] if judged is not None else []
         return findings
 

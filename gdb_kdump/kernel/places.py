@@ -5,6 +5,7 @@ from __future__ import annotations
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.pages import Pages
 from gdb_kdump.kernel.slab import Slabs
+from gdb_kdump.kernel.slaballoc import SlabAllocator, allocator
 from gdb_kdump.layout import SKB_CACHES, find_path
 from gdb_kdump.rules.records import Place
 from gdb_kdump.session import Session
@@ -18,12 +19,12 @@ class Places:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._pages: Pages | None = None
-        self._slabs: Slabs | None = None
+        self._slabs: Slabs | SlabAllocator | None = None
         self.why_unknown = ""
         """Why the place of every address is unknown, or "" where it is not."""
         self.skb_caches = self._find_skb_caches()
         try:
-            self._pages, self._slabs = session.once(Pages), session.once(Slabs)
+            self._pages, self._slabs = session.once(Pages), allocator(session)
         except (MissingDebugInfo, Unreadable) as error:
             self.why_unknown = f"nothing says which memory is allocated: {error}"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.percpu import PerCpu
 from gdb_kdump.kernel.places import Places
-from gdb_kdump.kernel.slab import Slabs
+from gdb_kdump.kernel.slaballoc import allocator
 from gdb_kdump.layout import skb_fclones
 from gdb_kdump.rules.slabrecords import UNKNOWN
 from gdb_kdump.session import Session
@@ -48,7 +48,7 @@ class SkbObjects:
         Raises Unreadable, MissingDebugInfo where the caches cannot be walked at all; missing() says what may lack.
         """
         waiting = self._waiting()
-        slabs, caches = self._session.once(Slabs), self._session.once(Places).skb_caches
+        slabs, caches = allocator(self._session), self._session.once(Places).skb_caches
         if not caches:
             self._problem = "the debug information has no skb caches: what stands on no queue is not found"
         for cache in slabs.caches():
@@ -59,7 +59,7 @@ class SkbObjects:
 
     def missing(self) -> tuple[str, ...]:
         """Why all() may lack something."""
-        return self._session.once(Slabs).missing() + ((self._problem,) if self._problem else ())
+        return allocator(self._session).missing() + ((self._problem,) if self._problem else ())
 
     def written_by(self, sock: int) -> int | None:
         """The truesize of all sk_buffs that count as written by a socket; None where not all can be found."""
@@ -73,7 +73,7 @@ class SkbObjects:
             {addr for name in names if (addr := find(name)) is not None} for names in (_WRITERS, _OTHERS)
         )
         sums: dict[int, int] = {}
-        slabs, caches = self._session.once(Slabs), self._session.once(Places).skb_caches
+        slabs, caches = allocator(self._session), self._session.once(Places).skb_caches
         try:
             hidden = (slabs.for_each_object(cache, (UNKNOWN,)) for cache in slabs.caches() if cache.addr in caches)
             self._unknown = any(True for objects in hidden for _ in objects)
