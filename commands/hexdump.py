@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import gdb
+
 from gdb_kdump.rules.overrun import Attribution
 from gdb_kdump.rules.records import Skb
 from gdb_kdump.text import hex16
@@ -16,6 +18,9 @@ def buffer_text(skb: Skb, damage: Attribution | None) -> Iterator[str]:
     marks = (("head", skb.head), ("data", skb.data), ("tail", skb.tail), ("end, shared info", skb.end))
     yield "  ".join(f"{name} {hex16(addr)} (+{addr - skb.head})" for name, addr in marks)
     if not skb.buffer:
+        return
+    if not gdb.parameter("kdump payload"):
+        yield "the bytes around end are not shown: set kdump payload on"
         return
     low = max(0, (skb.end - skb.head - _BEFORE) & ~15)
     high = min(len(skb.buffer), skb.end - skb.head + _BEHIND)

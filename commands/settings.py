@@ -50,4 +50,25 @@ class MaxElements(gdb.Parameter):
         return f"Walks take at most {value} elements of one list, tree, table or queue."
 
 
-SETTINGS = (SetKdump, ShowKdump, MaxElements)
+class Payload(gdb.Parameter):
+    """Whether skbcheck and ktriage draw the bytes around the end of an sk_buff's buffer whose shared info is corrupt.
+    They are what overwrote it, and with that a part of what the machine had sent or received: switch them off for a
+    text that others shall read.  Commands that are asked for bytes (kstruct -r, skbwalk --pcap, x) show them anyway."""
+
+    set_doc = "Set whether the bytes around a corrupt shared info are shown."
+    show_doc = "Show whether the bytes around a corrupt shared info are shown."
+
+    def __init__(self) -> None:
+        super().__init__("kdump payload", gdb.COMMAND_DATA, gdb.PARAM_BOOLEAN)
+        self.value = True
+
+    def get_set_string(self) -> str:
+        """Take any value without a word."""
+        return ""
+
+    def get_show_string(self, value: str) -> str:
+        """The sentence for `show kdump payload`."""
+        return f"Showing the bytes around a corrupt shared info is {value}."
+
+
+SETTINGS = (SetKdump, ShowKdump, MaxElements, Payload)

@@ -154,3 +154,15 @@ def test_the_thread_list_is_complete(run_in: Callable[..., Run], hostile: Hostil
     for nasty in NASTY:
         name = escape(nasty.split(b"\0")[0])
         assert not name.strip() or f'"{name}"' in run.stdout, name
+
+
+def test_payload_is_left_out_when_that_is_wanted(gdb_run: Gdb, lab_dump: Callable[[str], LabDump]) -> None:
+    dump = lab_dump("6.1-reference")
+    skb = dump.truth["fault"]["skb"]
+    commands = ("set kdump payload off", "show kdump payload", f"skbcheck {skb}", "ktriage")
+    bytes_shown = r"^0x[0-9a-f]{16}: [ \[][0-9a-f]{2}[ \]]"
+    run = gdb_run(*commands, vmcore=dump.vmcore).succeeded()
+    assert run.stdout.count("set kdump payload on") == 2
+    assert not re.search(bytes_shown, run.stdout, re.MULTILINE)
+    run = gdb_run(f"skbcheck {skb}", vmcore=dump.vmcore).succeeded()
+    assert re.search(bytes_shown, run.stdout, re.MULTILINE), "the control: it is shown otherwise"
