@@ -20,7 +20,7 @@ _NO_ADDRESS = (1 << 64) - 1
 _ELF_MANY = 0xFFFF  # PN_XNUM: the number of program headers is in the first section header
 _CORE, _LOAD, _NOTE = 4, 1, 4
 _FLAG_INCOMPLETE = 0x1  # makedumpfile's DUMP_ELF_INCOMPLETE in e_flags
-_PAGE = 4096
+PAGE = 4096
 
 
 class ElfCore:
@@ -73,11 +73,11 @@ class ElfCore:
                 self.by_address &= physical != _NO_ADDRESS
                 described += length
                 gone = file.missing(offset, offset + length)
-                lost += -(-gone // _PAGE)
+                lost += -(-gone // PAGE)
                 missing += gone
                 if IMAGE_MAP <= virtual < lowest and physical != _NO_ADDRESS:
                     lowest, self.phys_base = virtual, physical - (virtual - IMAGE_MAP)
-        self.pages, self.pages_lost = -(-described // _PAGE), lost
+        self.pages, self.pages_lost = -(-described // PAGE), lost
         self.bytes_missing = missing
         self._segments = sorted(segments)
         self._starts = [physical for physical, _, _ in self._segments]
@@ -87,7 +87,7 @@ class ElfCore:
         for physical, _, length in self._segments:
             furthest = max(furthest, physical + length)
             self._reach.append(furthest)
-        self.max_pfn = -(-furthest // _PAGE)
+        self.max_pfn = -(-furthest // PAGE)
 
     def read(self, physical: int, size: int) -> list[Run]:
         """The bytes and holes at a physical address: TRUNCATED where the file ends, FILTERED where no segment is."""
@@ -117,15 +117,19 @@ class ElfCore:
             within = min(size, start + length - physical)
             if within > 0:
                 at = offset + physical - start
-                end = min(-(-(physical + within) // _PAGE) * _PAGE, start + length)  # of its last page here
+                end = min(-(-(physical + within) // PAGE) * PAGE, start + length)  # of its last page here
                 if self.file.has(at, end - physical):
                     return at, within
                 there = self._available(at, end - physical)
-                if (physical + there) // _PAGE > physical // _PAGE:
-                    return at, min(within, (physical + there) // _PAGE * _PAGE - physical)
-                cut = min(within, _PAGE - physical % _PAGE, cut or within)
+                if (physical + there) // PAGE > physical // PAGE:
+                    return at, min(within, (physical + there) // PAGE * PAGE - physical)
+                cut = min(within, PAGE - physical % PAGE, cut or within)
             index -= 1
-        return (Why.FILTERED, size) if cut is None else (Why.TRUNCATED, cut)
+        if cut is not None:
+            return Why.TRUNCATED, cut
+        # makedumpfile describes memory as it writes it: what comes after the last segment was still to be written.
+        is_behind = self.incomplete and physical >= self.max_pfn * PAGE
+        return Why.TRUNCATED if is_behind else Why.FILTERED, size
 
     def _available(self, at: int, size: int) -> int:
         """How many of `size` bytes at `at` the file has, in one piece."""

@@ -22,6 +22,7 @@ _SAMPLE = 2_000_000  # how many descriptors are looked at then
 _BITMAP_STEP = 4096  # bytes of bitmap between two remembered page counts
 _STEPS_KEPT = 256  # a MiB of bitmap, which tells of 32 GiB of memory
 _STATUS_INCOMPLETE = 0x8  # makedumpfile's DUMP_DH_COMPRESSED_INCOMPLETE
+_STATUS_KNOWN = 0x3F  # zlib, lzo, snappy, that one, DUMP_DH_EXCLUDED_VMEMMAP, zstd
 _BLOCK_SIZES = (4096, 8192, 16384, 32768, 65536)
 _HEADER_BYTES = 464  # struct disk_dump_header of a 64-bit kernel
 _UTSNAME = slice(12, 12 + 6 * 65)  # struct new_utsname: sysname, nodename, release, version, machine, domainname
@@ -56,6 +57,7 @@ class Kdump:
         status, self.block, sub_blocks, bitmap_blocks, max_pfn = struct.unpack_from(order + "IiiII", head, 424)
         if self.block not in _BLOCK_SIZES or sub_blocks < 0:
             raise DumpError(f"{file.path} has a damaged header: a block size of {self.block} bytes is impossible")
+        self._unknown = status & ~_STATUS_KNOWN
         self.incomplete = bool(status & _STATUS_INCOMPLETE)
         """makedumpfile marked the file: it ran out of space, or reached the size that it was given (-L)."""
         (version,) = struct.unpack_from(order + "i", head, 8)
@@ -153,6 +155,8 @@ class Kdump:
             lost += count - len(offsets)
             if not offsets:
                 continue
+            if self._unknown:
+                self._refuse_unknown(sizes)
             last = self.file.size - self.block  # no page is larger: what begins until there has an end, too
             if max(offsets) > last or not min(offsets) or not self.file.whole:
                 for offset, both in zip(offsets, sizes, strict=True):
@@ -167,6 +171,16 @@ class Kdump:
         self.holey = bool(lost) or self.incomplete or sampling > 1
         at_least = self.file.missing(self.descriptors_at, self.data_at) > 0
         return Lost(lost, self.file.missing(self.descriptors_at, end), sampling <= 1, at_least)
+
+    def _refuse_unknown(self, sizes: array[int]) -> None:
+        """Raise DumpError when pages have a flag that the header has too and that nobody knows: a new compression."""
+        for both in sizes:
+            flags = both & 0xFFFFFFFF if self._swap else both >> 32
+            if flags & self._unknown:
+                raise DumpError(
+                    f"{self.file.path} need not be damaged, but its pages are stored in a way (flag {flags:#x}) that "
+                    "nobody knows here: have the makedumpfile that wrote it store them by zlib (-c)"
+                )
 
     def absent(self, physical: int) -> Why | None:
         """FILTERED when a page was not dumped, TRUNCATED when it was and its data is not in the file."""

@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from gdb_kdump.dumpfile import FLATTENED, DumpFile, open_dump_file
+from gdb_kdump.elfcore import PAGE as ELF_PAGE
 from gdb_kdump.elfcore import SIGNATURE as ELF_SIGNATURE
 from gdb_kdump.elfcore import ElfCore
 from gdb_kdump.errors import DumpError
@@ -229,6 +230,8 @@ def _in_bytes(bytes_missing: int, at_least: bool = False) -> str:
 def _examine_elf(elf: ElfCore) -> Examined:
     pages, lost = elf.pages, elf.pages_lost
     sentence = _sentence(lost, pages, _in_bytes(elf.bytes_missing), True, elf.incomplete)
+    if elf.incomplete:
+        sentence += f", and all memory from {elf.max_pfn * ELF_PAGE:#x} on"
     share, remedy = lost / pages if pages else 0.0, _remedy(False, elf.incomplete, lost)
     report = Report(pages, lost, elf.bytes_missing, share, True, elf.incomplete, sentence, remedy)
     return Examined([elf.file], report, (), elf, elf.max_pfn, elf.phys_base, (), elf.notes, vmcoreinfo(elf.notes))

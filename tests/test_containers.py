@@ -292,3 +292,15 @@ def test_an_elf_dump_of_odd_segments(tmp_path: Path) -> None:
     assert core.read(0x1800, 0x1000) == [
         bytes(memory[0x1800:0x2000]), bytes(memory[0x2000:0x2400]), Hole(0x400, Why.TRUNCATED)
     ]  # fmt: skip
+
+
+def test_a_compression_that_nobody_knows_is_no_damage(tmp_path: Path, kernel: writer.Kernel) -> None:
+    path = tmp_path / "vmcore"
+    writer.write_kdump(path, kernel, method="zlib", status=0x40)
+    assert examine([str(path)]).report.pages_missing == 0, "a flag of the header alone says nothing of the pages"
+    data = bytearray(path.read_bytes())
+    (first,) = examine([str(path)]).kdumps
+    struct.pack_into("<I", data, first.descriptors_at + 24 * 3 + 12, 0x40)
+    path.write_bytes(data)
+    with pytest.raises(DumpError, match=r"need not be damaged.*flag 0x40"):
+        Server.start(str(path))

@@ -153,13 +153,19 @@ def test_makedumpfiles_formats_have_the_same_memory(
     assert ("31" in options) == (found.get(Why.FILTERED, 0) > 1000)
 
 
-def test_a_split_dump(old_reference: Reference, vmcore: Path, tmp_path: Path) -> None:
+def test_a_split_dump(gdb_run: Gdb, old_reference: Reference, vmcore: Path, tmp_path: Path) -> None:
     parts = [tmp_path / f"part{number}" for number in range(3)]
     makedumpfile("-c", "-d", "0", "--split", "--splitblock-size", "32", vmcore, *parts)
     found = old_reference.compare(*parts)
     assert set(found) <= {None, Why.UNMAPPED, Why.FILTERED} and found[None] > 30000
     lacking = old_reference.compare(parts[0], parts[2])
     assert lacking[Why.TRUNCATED] > 5000 and lacking[None] + lacking[Why.TRUNCATED] == found[None]
+    whole = gdb_run(f"target kdump {parts[2]} {parts[0]} {parts[1]} {old_reference.vmlinux}", "kps --json").succeeded()
+    assert len(whole.json()["tasks"]) > 40 and "split into 3 files" in whole.stdout and "MISSING" not in whole.stdout
+    partial = gdb_run(f"target kdump {parts[0]} {parts[2]}", "print linux_banner")
+    assert f"MISSING: the dump is split and not all of its files were named: missing is the one after {parts[0]}" in (
+        partial.stdout
+    )
 
 
 @pytest.mark.parametrize("options", [("-c",), ("-E",)])
@@ -174,6 +180,8 @@ def test_a_dump_that_reached_its_limit(
         report = server.info()["preflight"]
     assert report["incomplete"] and "reached its limit" in report["sentence"]
     assert f"{report['pages_missing']:,} of {report['pages']:,} pages" in report["sentence"]
+    if "-E" in options:
+        assert not found.get(Why.FILTERED) and "and all memory from 0x" in report["sentence"]
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
