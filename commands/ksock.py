@@ -75,6 +75,8 @@ acknowledged, OTHER what else there is.  An owner is the first process that has 
         headers = ("SOCK", "FAMILY", "TYPE/PROTO", "STATE", "LOCAL", "PEER", "RECVQ", "SENDQ", "OTHER", "OWNER")
         yield from table(headers, rows, right=("RECVQ", "SENDQ"))
         yield from (f"there may be more sockets: {problem}" for problem in result.problems)
+        unreadable = dict.fromkeys(row.why_not for row in result.rows if row.why_not)
+        yield from (f"queues shown as ? cannot be read: {why}" for why in unreadable)
 
     def json(self, result: Listing) -> Any:
         return {"socks": [_json(row) for row in result.rows], "problems": list(result.problems)}

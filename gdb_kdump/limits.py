@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from gdb_kdump.errors import Corrupt, Unreadable
+from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.text import hex16
 
 T = TypeVar("T")
@@ -69,8 +69,8 @@ def end() -> None:
 def gather(items: Iterable[T], take: Callable[[T], object], what: str) -> str:
     """Hand every item to `take`; returns "" at the end, or the sentence why it ended before that.
 
-    It ends early at a hole, at damage, at the limit and at Ctrl-C, whether that strikes the walk or `take`; raises
-    KeyboardInterrupt as interrupt() does.
+    It ends early at a hole, at damage, at a member that this kernel's types lack, at the limit and at Ctrl-C, whether
+    that strikes the walk or `take`; raises KeyboardInterrupt as interrupt() does.
     """
     count, last = 0, None
     try:
@@ -84,7 +84,7 @@ def gather(items: Iterable[T], take: Callable[[T], object], what: str) -> str:
             last = item
             if _is_interrupted:  # in a walk within this one
                 break
-    except (Unreadable, Corrupt) as error:
+    except (Unreadable, Corrupt, MissingDebugInfo) as error:
         return str(error)
     except KeyboardInterrupt:
         interrupt()

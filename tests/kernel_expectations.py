@@ -21,7 +21,7 @@ DAMAGED = {
     "bad.frag_list": "shinfo.frag_list",
 }
 HEALTHY = ("tcp", "listener", "udp", "corked", "udp6", "unix", "unix.peer", "netlink", "packet", "raw")
-SLABS = ("udp.receive1", "freed", "sheaved", "pair.original", "tcp.write0")
+SLABS = ("udp.receive1", "freed", "sheaved", "pair.original", "CPU slab object")
 
 # A function of each module by an address in it; and the packet of several parts, as it would go over the wire.
 _ASK = """
@@ -108,6 +108,7 @@ def check_sockets(shown: Shown) -> None:
     peer = f"sock 0x{shown.system.at['unix.peer']:016x}"
     assert rows == {
         "tcp": ("INET", "STREAM", "TCP", "10.0.0.1:443", "10.0.0.2:40000", 3, ["fd", "tcp"]),
+        "timewait": ("INET", "", "TCP", "10.0.0.1:443", "10.0.0.3:50000", None, ["tcp"]),
         "listener": ("INET", "STREAM", "TCP", "0.0.0.0:80", "", None, ["tcp"]),
         "udp": ("INET", "DGRAM", "UDP", "0.0.0.0:53", "", 4, ["fd", "udp"]),
         "corked": ("INET", "DGRAM", "UDP", "0.0.0.0:5000", "", None, ["udp"]),
@@ -162,11 +163,11 @@ def check_slabs(shown: Shown) -> None:
     states = {name: shown[f"kslab {shown.system.at[name]:#x}"] for name in SLABS}
     assert {name: state["state"] for name, state in states.items()} == {
         "udp.receive1": "allocated", "freed": "free", "sheaved": "free", "pair.original": "allocated",
-        "tcp.write0": "allocated",
+        "CPU slab object": "allocated",
     }  # fmt: skip
     assert (states["sheaved"]["reason"] == "it waits in a sheaf") is ("sheaves" in shown.system.kernel.has)
-    assert states["tcp.write0"]["slab"]["place"] == "CPU 1, active"
-    assert states["freed"]["slab"]["place"] == "node 0, partial"
+    assert states["CPU slab object"]["slab"]["place"] == "CPU 1, active"
+    assert states["freed"]["slab"]["place"] in ("node 0, partial", "CPU 1, active")
     assert all(state["findings"] == [] for state in states.values())
 
 

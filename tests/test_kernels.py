@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import kernel_expectations as expected
 import pytest
 from fixtures.kernels import KERNELS
 from fixtures.kernels.system import make_system
+from fixtures.kernels.variants import make_vanilla, make_variant
 
 
 @pytest.fixture(scope="module", params=KERNELS)
@@ -19,6 +21,24 @@ def shown(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.mark.parametrize("check", expected.CHECKS, ids=lambda check: check.__name__)
 def test_every_kernel_shows_the_same(shown: expected.Shown, check: Callable[[expected.Shown], None]) -> None:
     check(shown)
+
+
+def test_a_kernel_without_backports(tmp_path: Path) -> None:
+    """3.10 as it was released: hlists of netlink sockets, IPv6 addresses elsewhere, a list of what came early, ..."""
+    kernel, source = make_vanilla(KERNELS["3.10"], tmp_path)
+    shown = expected.ask(make_system(kernel, tmp_path, source), tmp_path)
+    for check in expected.CHECKS:
+        check(shown)
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("name", KERNELS)
+def test_members_are_found_wherever_they_are(name: str, seed: int, tmp_path: Path) -> None:
+    """In any order, in anonymous structs and unions, with gaps, by the names of other kernels."""
+    kernel, source = make_variant(KERNELS[name], seed, tmp_path)
+    shown = expected.ask(make_system(kernel, tmp_path, source), tmp_path)
+    for check in expected.CHECKS:
+        check(shown)
 
 
 # What the kernels call some members, as `kinfo layout` shows it.

@@ -25,8 +25,7 @@ class Nets:
         find = session.debuginfo.find_address
         init_net, head = find("init_net"), find("net_namespace_list")
         if head is not None:
-            offset = session.layout.offset("net.list")
-            nets = (node - offset for node in list_for_each(session, head))
+            nets = (node - session.layout.offset("net.list") for node in list_for_each(session, head))
             if ended := limits.gather(nets, found.setdefault, "the list"):
                 problems.append(f"the list of network namespaces: {ended}")
         if init_net is not None:

@@ -59,7 +59,11 @@ class SkbObjects:
 
     def missing(self) -> tuple[str, ...]:
         """Why all() may lack something."""
-        return allocator(self._session).missing() + ((self._problem,) if self._problem else ())
+        try:
+            missing = allocator(self._session).missing()
+        except (MissingDebugInfo, Unreadable) as error:
+            return (str(error),)
+        return missing + ((self._problem,) if self._problem else ())
 
     def written_by(self, sock: int) -> int | None:
         """The truesize of all sk_buffs that count as written by a socket; None where not all can be found."""
@@ -73,8 +77,8 @@ class SkbObjects:
             {addr for name in names if (addr := find(name)) is not None} for names in (_WRITERS, _OTHERS)
         )
         sums: dict[int, int] = {}
-        slabs, caches = allocator(self._session), self._session.once(Places).skb_caches
         try:
+            slabs, caches = allocator(self._session), self._session.once(Places).skb_caches
             hidden = (slabs.for_each_object(cache, (UNKNOWN,)) for cache in slabs.caches() if cache.addr in caches)
             self._unknown = any(True for objects in hidden for _ in objects)
             for skb in self.all():

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from gdb_kdump import limits
-from gdb_kdump.errors import Unreadable, Why
+from gdb_kdump.errors import MissingDebugInfo, Unreadable, Why
 from gdb_kdump.kernel.pages import PAGE_SIZE, Pages
 from gdb_kdump.kernel.places import Places
 from gdb_kdump.layout import max_skb_frags, skb_end_is_offset, skb_zerocopy
@@ -135,7 +135,10 @@ class Skbs:
 
     def _with_room(self, frag: Frag) -> Frag:
         """The same fragment with what its `struct page *` says of the memory behind it."""
-        pages = self._session.once(Pages)
+        try:
+            pages = self._session.once(Pages)
+        except (Unreadable, MissingDebugInfo):
+            return frag  # nothing says where the struct pages are: Places.why_unknown says why
         if not pages.is_page(frag.page):
             return replace(frag, room=0)
         try:

@@ -75,7 +75,12 @@ class Socks:
         self._layout = layout = session.layout
         self._common = layout.unpacker("sock", ("family", "state", "refcnt"))
         self._sock = layout.unpacker("sock", ("sk_type", "sk_protocol"))
-        self._queues = session.once(SkbQueues)
+        self._session = session
+
+    @property
+    def _queues(self) -> SkbQueues:
+        """The walker of queues, which needs more types than a list of sockets does."""
+        return self._session.once(SkbQueues)
 
     def read(self, sock: int) -> Sock:
         """The socket at a `struct sock *`; raises Unreadable."""

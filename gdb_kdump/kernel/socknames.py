@@ -25,7 +25,7 @@ class SockNames:
         self._session = session
         self._memory = session.memory
         self._layout = layout = session.layout
-        self._prot = layout.offset("sock.prot")
+        self._prot, self._prot_name = layout.find_member("sock.prot"), layout.find_member("proto.name")
         self._inet = layout.unpacker("inet_sock", _ENDS)
         # The small kinds of sockets have no struct inet_sock, only the struct sock_common that it begins with.
         self._small_have_ends = self._inet.span <= layout.size("sock_common")
@@ -39,16 +39,24 @@ class SockNames:
         return {number: name.removeprefix(prefix) for name, number in self._session.debuginfo.enum_with(one).items()}
 
     def protocol(self, sock: int) -> str:
-        """sk_prot->name of a `struct sock *`, as in /proc/net/protocols ("TCP", "UNIX-STREAM"); raises Unreadable."""
-        prot = self._memory.ptr(sock + self._prot)
+        """sk_prot->name of a `struct sock *`, as in /proc/net/protocols ("TCP", "UNIX-STREAM"); raises Unreadable.
+
+        "?" where the types lack it: known_protocols() says what they lack.
+        """
+        if self._prot is None or self._prot_name is None:
+            return "?"
+        prot = self._memory.ptr(sock + self._prot.offset)
         if prot not in self._prots:
-            member = self._layout.member("proto.name")
-            name = self._memory.cstring(prot + member.offset, member.size)
+            name = self._memory.cstring(prot + self._prot_name.offset, self._prot_name.size)
             self._prots[prot] = name.decode("ascii", "backslashreplace")
         return self._prots[prot]
 
     def known_protocols(self) -> set[str]:
-        """The names of all registered protocols; net/core/sock.c: proto_list.  Raises Unreadable, Corrupt."""
+        """The names of all registered protocols; net/core/sock.c: proto_list.
+
+        Raises Unreadable, Corrupt, MissingDebugInfo.
+        """
+        self._layout.offset("sock.prot")
         node, name = self._layout.offset("proto.node"), self._layout.member("proto.name")
         return {
             self._memory.cstring(at - node + name.offset, name.size).decode("ascii", "backslashreplace")

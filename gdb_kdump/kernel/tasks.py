@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import takewhile
+from typing import TypeVar
 
 from gdb_kdump import limits
-from gdb_kdump.errors import Unreadable
+from gdb_kdump.errors import MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.lists import list_for_each
 from gdb_kdump.kernel.percpu import PerCpu
 from gdb_kdump.layout import task_cpu, thread_list
 from gdb_kdump.session import Session
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,9 @@ class TaskList:
 
 
 NO_CPU = -1
-_MEMBERS = ("pid", "tgid", "state", "exit_state", "flags", "sp", "stack")
+_MEMBERS = ("pid", "tgid", "flags", "sp", "stack")
+_STATE_MEMBERS = ("state", "exit_state")
+_UNKNOWN = "?"
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h, the same bit since v2.6.27
 # include/linux/sched.h; none of these bits ever had another meaning
 _TASK_UNINTERRUPTIBLE = 0x2
@@ -59,19 +64,31 @@ class Tasks:
         layout = session.layout
         cpu, self._cpu_on_stack = task_cpu(layout)
         self._unpacker = layout.unpacker("task_struct", (*_MEMBERS, "cpu") if cpu is not None else _MEMBERS)
-        self._comm = layout.member("task_struct.comm")
+        self._lacking: list[str] = []
+        self._comm = self._try(lambda: layout.member("task_struct.comm"))
+        self._state = self._try(lambda: layout.unpacker("task_struct", _STATE_MEMBERS))
         self._states = _StateLetters(session)
-        self._signal = layout.offset("task_struct.signal")
-        self._thread_head, self._thread_node = thread_list(layout)
         self._all: TaskList | None = None
 
+    def _try(self, look_up: Callable[[], T]) -> T | None:
+        """What a task can do without: None where the types lack it, with a sentence in `_lacking`."""
+        try:
+            return look_up()
+        except MissingDebugInfo as error:
+            self._lacking.append(str(error))
+            return None
+
     def read(self, addr: int) -> Task:
-        """The task at a `struct task_struct *`; raises Unreadable."""
-        block, at = self._session.memory.block(addr, self._unpacker.span)
-        pid, tgid, state, exit_state, flags, sp, stack, *own_cpu = self._unpacker.unpack_from(block, at)
+        """The task at a `struct task_struct *`, "?" for a comm or state that its type lacks; raises Unreadable."""
+        memory = self._session.memory
+        pid, tgid, flags, sp, stack, *own_cpu = self._unpacker.unpack_from(*memory.block(addr, self._unpacker.span))
         cpu = own_cpu[0] if own_cpu else self._cpu_of(stack)
-        comm = self._session.memory.cstring(addr + self._comm.offset, self._comm.size)
-        letter = self._states.letter(state & 0xFFFFFFFF | exit_state)
+        comm, letter = _UNKNOWN.encode(), _UNKNOWN
+        if self._comm is not None:
+            comm = memory.cstring(addr + self._comm.offset, self._comm.size)
+        if self._state is not None:
+            state, exit_state = self._state.unpack_from(*memory.block(addr, self._state.span))
+            letter = self._states.letter(state & 0xFFFFFFFF | exit_state)
         running = addr in self._session.once(PerCpu).running().values()
         return Task(addr, pid, tgid, comm, letter, cpu, bool(flags & _PF_KTHREAD), running, sp, stack)
 
@@ -87,7 +104,7 @@ class Tasks:
         """Every task: each CPU's idle task, then processes, each with its threads, in the order of the task list."""
         if self._all is None:
             found: dict[int, Task] = {}
-            problems: list[str] = []
+            problems = list(self._lacking)
 
             def take(addr: int) -> None:
                 if addr not in found:  # a circle in a damaged list comes by again before it is noticed
@@ -100,7 +117,7 @@ class Tasks:
             walk(self._idle())
             if ended := limits.gather(map(self._threads, self._leaders(problems)), walk, "the task list"):
                 problems.append(ended)
-            self._all = TaskList(tuple(found.values()), tuple(problems))
+            self._all = TaskList(tuple(found.values()), tuple(dict.fromkeys(problems)))
         return self._all
 
     def _leaders(self, problems: list[str]) -> list[int]:
@@ -109,8 +126,12 @@ class Tasks:
         Where the list is broken, what lies behind the break is found from its other end.
         """
         layout = self._session.layout
-        offset = layout.offset("task_struct.tasks")
-        init_task = self._session.debuginfo.address("init_task")
+        try:
+            offset = layout.offset("task_struct.tasks")
+            init_task = self._session.debuginfo.address("init_task")
+        except MissingDebugInfo as error:
+            problems.append(str(error))
+            return []
         nodes: dict[int, None] = {}
         behind: dict[int, None] = {}
         forward = list_for_each(self._session, init_task + offset)
@@ -125,11 +146,13 @@ class Tasks:
     def _threads(self, leader: int) -> Iterator[int]:
         """The threads of a thread group, its leader first; include/linux/sched/signal.h: for_each_thread."""
         yield leader
-        head = leader + self._thread_node.offset
-        if self._thread_head is not None:
-            head = self._session.memory.ptr(leader + self._signal) + self._thread_head.offset
+        layout = self._session.layout
+        in_signal, in_task = thread_list(layout)
+        head = leader + in_task.offset
+        if in_signal is not None:
+            head = self._session.memory.ptr(leader + layout.offset("task_struct.signal")) + in_signal.offset
         for node in list_for_each(self._session, head):
-            yield node - self._thread_node.offset
+            yield node - in_task.offset
 
     def _idle(self) -> Iterator[int]:
         """The idle task of each online CPU; kernel/sched/core.c: init_idle."""
