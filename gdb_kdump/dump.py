@@ -74,6 +74,7 @@ class _File:
         self._window = Window(source, heads) if source.form else None
         self._descriptor = self._window.descriptor if self._window else os.open(source.path, os.O_RDONLY)
         self._path = source.path
+        self._source = source
         self.library = _open(self._descriptor)
         self.library.attr["cache.size"] = _CACHED_PAGES
         self.end = kdump.end * kdump.block if kdump else _TOP
@@ -94,10 +95,13 @@ class _File:
             pages = [self._kdump.places(page) for page in range(physical & -_PAGE, physical + size, _PAGE)]
             self._window.show(place for places in pages if isinstance(places, tuple) for place in places)
         try:
-            _append(runs, bytes(self.library.read(_MACHPHYSADDR, physical, size)))
+            data = bytes(self.library.read(_MACHPHYSADDR, physical, size))
+            self._source.check()
+            _append(runs, data)
             return
         except _KdumpfileError:
-            pass  # one of its pages is damaged
+            self._source.check()
+        # One of its pages is damaged.
         at, end = physical, physical + size
         while at < end:
             length = min(_PAGE - at % _PAGE, end - at)
@@ -188,7 +192,7 @@ class Dump:
             "pids": [pid for pid, _ in cpus],
             "vmcoreinfo": self._vmcoreinfo,
             "translates": self._by_library or self._tables is not None,
-            "files": [{"path": file.path, "size": os.stat(file.path).st_size} for file in self._examined.files],
+            "files": [{"path": file.path, "size": file.file_size} for file in self._examined.files],
             "preflight": asdict(self._examined.report),
         }
 

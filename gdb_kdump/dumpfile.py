@@ -35,8 +35,20 @@ class DumpFile:
     def __init__(self, path: str, file: BinaryIO) -> None:
         self.path = path
         self._file = file
-        self.size = file.seek(0, os.SEEK_END)
-        """Where the dump ends, in bytes."""
+        self.file_size = file.seek(0, os.SEEK_END)
+        """The size of the file, in bytes."""
+        self.size = self.file_size
+        """Where the dump ends, in bytes: the same, except for a flattened dump."""
+
+    def check(self) -> None:
+        """Raise DumpError when the file has become shorter: what was read since then may be zeros."""
+        now = os.fstat(self._file.fileno())
+        size = now.st_size
+        if size < self.file_size and stat.S_ISREG(now.st_mode):
+            raise DumpError(
+                f"{self.path} has been cut off while it was open: it had {self.file_size:,} bytes and has {size:,}; "
+                "copy it again, and run `target kdump` again"
+            )
 
     def read(self, offset: int, size: int) -> bytes:
         """The bytes at `offset`, as many as there are; between two that are there, zeros for what was not written."""
@@ -57,19 +69,20 @@ class Flattened(DumpFile):
     def __init__(self, path: str, file: BinaryIO, alive: Callable[[], None]) -> None:
         """Read the stream's record headers, calling `alive` now and then; raises DumpError for damaged ones."""
         super().__init__(path, file)
-        records = []
         self.whole = False
+        offsets, places, sizes = array("Q"), array("Q"), array("Q")
         for record in self._records():
             if record is None:
                 self.whole = True
                 break
-            records.append(record)
-            if not len(records) % _RECORDS_PER_SIGN:
+            for column, value in zip((offsets, places, sizes), record, strict=True):
+                column.append(value)
+            if not len(offsets) % _RECORDS_PER_SIGN:
                 alive()
-        records.sort()
-        self._offsets = array("Q", (offset for offset, _, _ in records))
-        self._sizes = array("Q", (size for _, _, size in records))
-        self._places = array("Q", (place for _, place, _ in records))
+        order = sorted(range(len(offsets)), key=offsets.__getitem__)
+        self._offsets = array("Q", map(offsets.__getitem__, order))
+        self._places = array("Q", map(places.__getitem__, order))
+        self._sizes = array("Q", map(sizes.__getitem__, order))
         # Records may overlap, a header that was written again: how far does any of those before reach?
         self._reach = array("Q")
         # What is there, as joined pieces.
@@ -83,11 +96,11 @@ class Flattened(DumpFile):
             self._reach.append(reach)
             self._ends[-1] = reach
         self.size = reach
-        self.form = f"flattened, read in place through an index of {len(records):,} records"
+        self.form = f"flattened, read in place through an index of {len(order):,} records"
 
     def _records(self) -> Iterator[tuple[int, int, int] | None]:
         """Offset in the dump, place in the file and size of each record, and None for the mark at the end."""
-        end, at = self.size, _FLAT_HEADER
+        end, at = self.file_size, _FLAT_HEADER
         while at + _RECORD.size <= end:
             offset, size = _RECORD.unpack(_read(self._file, at, _RECORD.size).ljust(_RECORD.size, b"\0"))
             at += _RECORD.size

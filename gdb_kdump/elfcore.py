@@ -10,7 +10,7 @@ from bisect import bisect_right
 
 from gdb_kdump.dumpfile import DumpFile
 from gdb_kdump.errors import DumpError, Why
-from gdb_kdump.kdumpformat import cut_off
+from gdb_kdump.kdumpformat import MOST_NOTES, cut_off
 from gdb_kdump.paging import IMAGE_MAP, IMAGE_SIZE
 from gdb_kdump.wire import Hole, Run
 
@@ -67,7 +67,7 @@ class ElfCore:
                 if not file.has(offset, length):
                     raise cut_off(file, offset + length, "notes")
                 self.heads.append((offset, length))
-                self.notes += file.read(offset, length)
+                self.notes += file.read(offset, min(length, MOST_NOTES - len(self.notes)))
             if kind == _LOAD and length:
                 segments.append((physical, offset, length))
                 self.by_address &= physical != _NO_ADDRESS
@@ -97,9 +97,11 @@ class ElfCore:
             if isinstance(found, Why):
                 runs.append(Hole(length, found))
             else:
-                runs.append(self.file.read(found, length))
+                data = self.file.read(found, length)
+                runs += [data] if len(data) == length else [data, Hole(length - len(data), Why.UNKNOWN)]
             physical += length
             size -= length
+        self.file.check()
         return runs
 
     def _find(self, physical: int, size: int) -> tuple[int | Why, int]:

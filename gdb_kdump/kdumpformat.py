@@ -27,7 +27,7 @@ _BLOCK_SIZES = (4096, 8192, 16384, 32768, 65536)
 _HEADER_BYTES = 464  # struct disk_dump_header of a 64-bit kernel
 _UTSNAME = slice(12, 12 + 6 * 65)  # struct new_utsname: sysname, nodename, release, version, machine, domainname
 _MACHINE = slice(12 + 4 * 65, 12 + 5 * 65)
-_MOST_NOTES = 64 << 20
+MOST_NOTES = 64 << 20
 
 Places = tuple[tuple[int, int], ...]
 
@@ -106,7 +106,7 @@ class Kdump:
 
     def _head_bytes(self, offset: int, size: int) -> bytes:
         """Notes or a text, of a size that makes sense; empty where there are none."""
-        return self.file.read(offset, size) if 0 < size <= _MOST_NOTES else b""
+        return self.file.read(offset, size) if 0 < size <= MOST_NOTES else b""
 
     def dumped_between(self, first: int, end: int) -> int:
         """How many pages were dumped, into whichever file, with page frame numbers from `first` to before `end`."""
@@ -200,9 +200,15 @@ class Kdump:
         descriptor_at = self.descriptors_at + _DESCRIPTOR_BYTES * index
         if not self.file.has(descriptor_at, _DESCRIPTOR_BYTES):
             return Why.TRUNCATED
-        offset, size, _ = self._descriptor.unpack(self.file.read(descriptor_at, _DESCRIPTOR_BYTES))
+        descriptor = self.file.read(descriptor_at, _DESCRIPTOR_BYTES)
+        if len(descriptor) < _DESCRIPTOR_BYTES:
+            self.file.check()
+            return Why.UNKNOWN  # the disk does not give it
+        offset, size, _ = self._descriptor.unpack(descriptor)
         if not offset or not self.file.has(offset, size):
             return Why.TRUNCATED
+        if size > self.block:  # what does not get smaller is stored as it is
+            return Why.CORRUPT
         return (descriptor_at, _DESCRIPTOR_BYTES), (offset, size)
 
     def _is_dumped(self, pfn: int) -> bool:

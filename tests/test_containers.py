@@ -304,3 +304,25 @@ def test_a_compression_that_nobody_knows_is_no_damage(tmp_path: Path, kernel: wr
     path.write_bytes(data)
     with pytest.raises(DumpError, match=r"need not be damaged.*flag 0x40"):
         Server.start(str(path))
+
+
+@pytest.mark.parametrize("container", ["raw-6", "zlib-6", "elf", "flattened-raw", "flattened-elf"])
+def test_a_dump_that_is_cut_off_while_it_is_open(container: str, tmp_path: Path, kernel: writer.Kernel) -> None:
+    (path,) = CONTAINERS[container](tmp_path / "vmcore", kernel)
+    with Server.start(str(path)) as server:
+        assert server.read(DIRECT_MAP + 0x100000, PAGE) == [kernel.pages[0x100]]
+        os.truncate(path, path.stat().st_size // 2)
+        with pytest.raises(DumpError, match="cut off while it was open"):
+            server.read(DIRECT_MAP + 0x13F000, PAGE)
+
+
+def test_a_page_of_an_impossible_size_is_corrupt(tmp_path: Path, kernel: writer.Kernel) -> None:
+    path = tmp_path / "vmcore"
+    writer.write_kdump(path, kernel, method="zlib")
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<I", data, examine([str(path)]).kdumps[0].descriptors_at + 24 * 3 + 8, PAGE + 1)
+    path.write_bytes(data)
+    (kdump,) = examine([str(path)]).kdumps
+    assert kdump.places(0x103000) is Why.CORRUPT and kdump.places(0x105000) is Why.FILTERED
+    places = kdump.places(0x102000)
+    assert not isinstance(places, Why) and 0 < places[1][1] < PAGE
