@@ -70,7 +70,7 @@ def _json(thing: Object, value: gdb.Value, offset: int) -> Any:
     if code in (gdb.TYPE_CODE_STRUCT, gdb.TYPE_CODE_UNION):
         return dict(_members(thing, value, stripped, offset))
     if code == gdb.TYPE_CODE_ARRAY:
-        return _array(thing, value, stripped, offset)
+        return _array(thing, stripped, offset)
     why = thing.hole_in(offset, stripped.sizeof)
     return {"unreadable": why.name} if why is not None else _scalar(value, stripped)
 
@@ -89,8 +89,7 @@ def _members(thing: Object, value: gdb.Value, struct: gdb.Type, offset: int) -> 
             yield field.name, _json(thing, value[field], at)
 
 
-def _array(thing: Object, value: gdb.Value, array: gdb.Type, offset: int) -> Any:
-    low, _ = array.range()
+def _array(thing: Object, array: gdb.Type, offset: int) -> Any:
     target = array.target().strip_typedefs()
     size = target.sizeof
     # `unsigned char` and u8 are numbers; char alone is text.
@@ -100,7 +99,9 @@ def _array(thing: Object, value: gdb.Value, array: gdb.Type, offset: int) -> Any
         return {"unreadable": why.name} if why else text.rstrip(b"\0").decode("utf-8", "backslashreplace")
     # By size, not by range: GDB gives a flexible array one element, and then says that there is none.
     count = array.sizeof // size if size else 0
-    return [_json(thing, value[low + index], offset + index * size) for index in range(count)]
+    starts = range(offset, offset + count * size, size or 1)
+    # Not value[index]: of pointers to a struct with a flexible array, GDB 16 reads that struct first, at 0.
+    return [_json(thing, gdb.Value(thing.data[at : at + size], array.target()), at) for at in starts]
 
 
 def _scalar(value: gdb.Value, stripped: gdb.Type) -> Any:
