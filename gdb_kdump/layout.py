@@ -78,10 +78,10 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "udp_hslot.first": ("head.first",),
     "inet_connection_sock.accept_head": ("icsk_accept_queue.rskq_accept_head",),
     "inet_connection_sock.accept_tail": ("icsk_accept_queue.rskq_accept_tail",),
-    # The chains of neighbours are hlists since v6.13.
+    # 41b3caa7c076 (v6.13) neighbour: Add hlist_node to struct neighbour
     "neighbour.node": ("hash", "next"),
     "neigh_hash_table.buckets": ("hash_heads", "hash_buckets"),
-    # gro_node took GRO's members out of napi_struct in v6.15
+    # 291515c76409 (v6.15) net: gro: decouple GRO from the NAPI layer
     "napi_struct.gro_hash": ("gro.hash", "gro_hash"),
     "napi_struct.rx_list": ("gro.rx_list", "rx_list"),
     "Qdisc.qlen": ("q.qlen",),
@@ -543,6 +543,16 @@ def fragment_tables(layout: Layout) -> list[tuple[str, int, bool, int]]:
         elif embedded is not None and find_path(embedded.type, "rhashtable") is not None:
             found.append((family, embedded.offset, False, layout.offset("netns_frags.rhashtable")))
     return found
+
+
+def orc_indirect(read: Callable[[int], int], is_text: Callable[[int], bool], sp: int, offset: int) -> int:
+    """The caller's stack pointer by ORC_REG_SP_INDIRECT: `offset` bytes behind where the word at `sp` points to.
+
+    Before 87ccc826bf1c (v5.12) x86/unwind/orc: Change REG_SP_INDIRECT it was what the word at `sp` + `offset` says.
+    That left no trace in any type, so the stack decides: in front of such a word stand return addresses.
+    """
+    word = read(sp)
+    return read(sp + offset) if offset and is_text(word - 1) else (word + offset) & (1 << 64) - 1
 
 
 def max_skb_frags(layout: Layout) -> int:

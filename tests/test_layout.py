@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from gdb_kdump.layout import orc_indirect
+
 Compile = Callable[..., Path]
 InGdb = Callable[..., Any]
 
@@ -163,6 +165,26 @@ def test_packed_bitfields_do_not_reach_past_the_end(in_gdb: InGdb, compile_types
     data = struct.pack("<hhH", -8, -24, bits).hex()  # 6 bytes, and not one more
     program = compile_types(ORC[kernel] + " struct orc_entry orc;")
     assert in_gdb(unpack, "orc_entry", names, data, 0, elf=program) == [5, -8, 4, -24, 2]
+
+
+STACK, TEXT = 0xFFFFC90000003F58, range(0xFFFFFFFF81000000, 0xFFFFFFFF82000000)
+
+
+@pytest.mark.parametrize(
+    ("words", "offset", "expected"),
+    [
+        # v4.14 to v5.11: the old stack pointer stands behind the return address that was pushed after it.
+        ({0: TEXT[100], 8: STACK}, 8, STACK),
+        # v5.12 and later: the old stack pointer stands first, and what was pushed before it is behind where it points.
+        ({0: STACK, 8: TEXT[100]}, 8, STACK + 8),
+        # Without an offset both mean the same.
+        ({0: STACK}, 0, STACK),
+    ],
+)
+def test_an_indirect_stack_pointer_has_meant_two_things(words: dict[int, int], offset: int, expected: int) -> None:
+    sp = 0xFFFFC90000800FF0
+    stack = {sp + at: word for at, word in words.items()}
+    assert orc_indirect(stack.__getitem__, TEXT.__contains__, sp, offset) == expected
 
 
 def meaning(question: str, tag: str) -> Any:

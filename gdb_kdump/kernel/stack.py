@@ -19,6 +19,7 @@ from gdb_kdump.kernel.orc import FrameType, Orc, OrcEntry, has_orc
 from gdb_kdump.kernel.registers import Registers
 from gdb_kdump.kernel.source import Source, SourceFrame
 from gdb_kdump.kernel.tasks import Task
+from gdb_kdump.layout import orc_indirect
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
 
@@ -277,7 +278,7 @@ class Stacks:
         if register == o.REG_SP:
             return (state.sp + orc.sp_offset) & _U64
         if register == o.REG_SP_INDIRECT:
-            return (self._memory.u64(state.sp) + orc.sp_offset) & _U64
+            return orc_indirect(self._memory.u64, self._source.is_text, state.sp, orc.sp_offset)
         if register in (o.REG_BP, o.REG_BP_INDIRECT):
             at = (self._known(state, "rbp") + orc.sp_offset) & _U64
             return self._memory.u64(at) if register == o.REG_BP_INDIRECT else at
