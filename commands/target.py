@@ -60,7 +60,7 @@ def _open(words: list[str]) -> None:
         except Unreadable as error:
             opening = _without_tasks(opened, error)
     except BaseException:  # Ctrl-C too: nobody else could close what nobody holds
-        opened.server.close()
+        opened.close()
         raise
     # Connecting prints the selected frame, as a core file's opening does: the summary belongs above it.
     gdb.write("\n".join(opening.summary) + "\n")

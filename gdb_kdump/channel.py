@@ -98,6 +98,7 @@ class Server:
     def __init__(self, vmcores: Sequence[str], interpreter: str, open_timeout: float, read_timeout: float) -> None:
         self._read_timeout = read_timeout
         self._sequence = HELLO
+        self._vmcore = vmcores[0]
         self._doing = f"opening {' '.join(vmcores)}"
         self._obituary: str | None = None
         self._awaited: WeakValueDictionary[int, Answer] = WeakValueDictionary()
@@ -344,6 +345,8 @@ class Server:
             how = "ended, because GDB detached from the dump"
         else:
             how = f"failed (exit status {status}) while {self._doing}"
+        if self._vmcore not in how:
+            how += f" ({self._vmcore})"
         self._obituary = how + (f" ({last_words})" if last_words else "")
         return DumpError(f"the dump server {self._obituary}; {_REMEDY}")
 

@@ -24,6 +24,13 @@ class DebugInfo:
         self._addresses: dict[str, int | None] = {}
         self.layout = Layout(self.find_type)
 
+    def close(self) -> None:
+        """Let go of the file and of what was read of it."""
+        self._elf.close()
+        self.__dict__.pop("_call_frames", None)
+        self._types.clear()
+        self._addresses.clear()
+
     def find_type(self, name: str) -> gdb.Type | None:
         """The type of that C name ("struct sk_buff", "unsigned long"), or None."""
         if name not in self._types:

@@ -57,8 +57,10 @@ class ElfFile:
         """The build-id in hex, or None."""
 
     def close(self) -> None:
-        """Close the file: its build-id and whether it has debug information stay known."""
+        """Close the file: its build-id and whether it has debug information stay known, its symbols do not."""
         self._file.close()
+        self.__dict__.pop("_symbols", None)
+        self.__dict__.pop("_values", None)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

@@ -111,5 +111,6 @@ def _is_sound(cache: Path, build_id: str, vmlinux: Path) -> bool:
     indexes = _indexes(cache, build_id)
     notes = [Path(f"{index}{_CHECKSUM}") for index in indexes]
     return bool(indexes) and all(
-        note.is_file() and note.read_text() == _checksum(index, vmlinux) for index, note in zip(indexes, notes)
+        note.is_file() and note.read_bytes() == _checksum(index, vmlinux).encode()
+        for index, note in zip(indexes, notes)
     )

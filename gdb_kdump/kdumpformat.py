@@ -110,7 +110,8 @@ class Kdump:
 
     def dumped_between(self, first: int, end: int) -> int:
         """How many pages were dumped, into whichever file, with page frame numbers from `first` to before `end`."""
-        steps = range(first // (8 * _BITMAP_STEP), -(-end // (8 * _BITMAP_STEP)))
+        # A damaged header may name more pages than the bitmap has bits.
+        steps = range(first // (8 * _BITMAP_STEP), -(-min(end, 8 * self._dumped_bytes) // (8 * _BITMAP_STEP)))
         return sum(self._read_bits(step, first, end).bit_count() for step in steps)
 
     def _count(self) -> list[int]:

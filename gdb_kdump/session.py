@@ -69,6 +69,12 @@ class Session:
             del self._readers[reader]
         self.memory.clear()
 
+    def close(self) -> None:
+        """End the server, and let go of what the session holds: readers refer to it and it to them."""
+        self.server.close()
+        self.forget_walks()
+        self.debuginfo.close()
+
 
 _current: Session | None = None
 _connection: gdb.TargetConnection | None = None
@@ -187,7 +193,7 @@ def close() -> None:
                 gdb.execute("disconnect", to_string=True)
             except gdb.error:  # the server has died, and GDB found that out just now
                 pass
-    session.server.close()
+    session.close()
     permissions.restore()
     _change(_CACHE_LINE, *reversed(_CACHE_LINE_BYTES))
 
@@ -201,7 +207,7 @@ def forget(connection: gdb.TargetConnection) -> None:
     if _current.server.crashed:
         return  # the next command shall say what happened
     session, _current, _connection = _current, None, None
-    session.server.close()
+    session.close()
     _change(_CACHE_LINE, *reversed(_CACHE_LINE_BYTES))
 
 
@@ -255,7 +261,7 @@ def _loaded_file() -> Path | None:
 
 
 def _load_symbols(elf: ElfFile, kaslr_offset: int, progress: Progress) -> None:
-    if _loaded_at(elf) == kaslr_offset and not endframe.has_company():
+    if endframe.dismiss_modules() and _loaded_at(elf) == kaslr_offset:
         return
     cache = indexcache.prepare(elf.path, elf.build_id, lambda seconds: progress(elf.path, seconds))
     gdb.execute("set architecture i386:x86-64", to_string=True)

@@ -10,6 +10,7 @@ import gdb
 from gdb.FrameDecorator import FrameDecorator
 
 from gdb_kdump import session
+from gdb_kdump.errors import KdumpError
 from gdb_kdump.kernel.source import Source
 
 
@@ -51,6 +52,8 @@ class _Namer:
             found = self._source.find_module_symbol(inner.pc()) if inner.name() is None else None
         except gdb.error:
             return _WithoutPc(frame)
+        except KdumpError:  # the dump server is gone: the next command says so
+            return frame
         return frame if found is None else _Named(frame, found)
 
 

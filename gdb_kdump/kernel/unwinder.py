@@ -9,7 +9,7 @@ import gdb
 from gdb.unwinder import Unwinder
 
 from gdb_kdump import session
-from gdb_kdump.errors import MissingDebugInfo, Unreadable
+from gdb_kdump.errors import KdumpError
 from gdb_kdump.kernel.stack import Stacks, State, Stop
 
 _READ = ("rip", "rsp", "rbp", "rbx", "r12", "r13", "r14", "r15", "rdi", "rdx", "r10")
@@ -45,7 +45,7 @@ class KernelUnwinder(Unwinder):
                 return None
             known = {name: value for name in _READ if (value := _register(pending, name)) is not None}
             caller = stacks.unwind(State(known, interrupted))
-        except (Unreadable, Stop, MissingDebugInfo):
+        except (KdumpError, Stop):
             return None  # kbt says why; bt just ends here
         if caller is None or caller.in_user_mode:
             return None  # the end, which gdb_kdump.endframe tells GDB

@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from benchmarks.robustness import interrupts, memory, truncation
+from benchmarks.robustness import environment, fuzz, interrupts, memory, truncation
 from benchmarks.robustness.rows import FULL, SMALL, Row, text
 from benchmarks.tools import Dump
 
 CASES: dict[str, Callable[[Dump, str], list[Row]]] = {
+    "environment": environment.measure,
+    "fuzz": fuzz.measure,
     "interrupts": interrupts.measure,
     "memory": memory.measure,
     "truncation": truncation.measure,

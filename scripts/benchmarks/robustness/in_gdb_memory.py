@@ -51,7 +51,10 @@ def run(seed: int, first: int, rounds: int, copy: str, vmlinux: str, report: str
     kinds = places(current())
     with open(copy, "r+b") as stream, mmap.mmap(stream.fileno(), 0) as file, open(report, "a", buffering=1) as lines:
         pages = Locator(file, current())
-        plan = [list(damage(random.Random(f"{seed} {number}"), kinds, pages)) for number in range(first, rounds)]
+        members = Members(current())
+        plan = [
+            list(damage(random.Random(f"{seed} {number}"), kinds, pages, members)) for number in range(first, rounds)
+        ]
         for number, (kind, *patches) in enumerate(plan, start=first):
             source = random.Random(f"{seed} {number} commands")
             lines.write(json.dumps({"what": "begin", "round": number, "kind": kind, "mutations": len(patches)}) + "\n")
@@ -160,15 +163,37 @@ class Locator:
         return None if at is None else at + addr % PAGE
 
 
+TAGS = {"task": "task_struct", "skb": "sk_buff", "shinfo": "skb_shared_info", "sock": "sock", "slab": "slab",
+        "cache": "kmem_cache", "module": "module"}  # fmt: skip
+
+
+class Members:
+    """Where the members stand that the commands read."""
+
+    def __init__(self, session: Session) -> None:
+        for command in ("kbt", "kmod", "skbcheck --all", "ksock", "kslab -l"):
+            gdb.execute(command, to_string=True)
+        self._layout = session.layout
+
+    def offsets(self, tag: str) -> list[int]:
+        """The offsets of the members of a struct that anybody has asked for."""
+        names = sorted(name for name in self._layout.chosen if name.startswith(f"{tag}."))
+        return [self._layout.offset(name) for name in names]
+
+
 def damage(
-    source: random.Random, kinds: dict[str, list[tuple[int, int]]], pages: Locator
+    source: random.Random, kinds: dict[str, list[tuple[int, int]]], pages: Locator, members: Members
 ) -> Iterator[str | tuple[int, bytes]]:
     """The kind of memory that a round damages, and then (offset in the file, new bytes) for each mutation."""
     kind = source.choice(sorted(kinds))
     yield kind
     for _ in range(source.choice((1, 2, 3, 6))):
         addr, size = source.choice(kinds[kind])
-        addr += source.randrange(max(size // 8, 1)) * 8
+        offsets = members.offsets(TAGS.get(kind, ""))
+        if offsets and source.random() < 0.7:  # where it hurts
+            addr += source.choice(offsets)
+        else:
+            addr += source.randrange(max(size // 8, 1)) * 8
         at = pages.find(addr)
         if at is None:
             continue
