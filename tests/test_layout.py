@@ -307,3 +307,39 @@ def test_chosen_names_the_row_that_won(in_gdb: InGdb, compile_types: Compile) ->
         return layout.chosen
 
     assert in_gdb(chosen, elf=compile_types(USERS["atomic"])) == {"sk_buff.users": "users.counter"}
+
+
+SOCK = "struct sock { struct { struct spinlock slock; } sk_lock; } sock; int main(void) { return 0; }"
+SPINLOCKS = {
+    "queued": "struct raw_spinlock { struct { union { struct { int counter; } val; char locked; }; } raw_lock; };"
+    "struct spinlock { union { struct raw_spinlock rlock; }; };",
+    "tickets": "struct raw_spinlock { struct { union { int head_tail; struct { short h, t; } tickets; }; } raw_lock; };"
+    "struct spinlock { union { struct raw_spinlock rlock; }; };",
+    "real-time": "struct spinlock { struct { int wait_lock; void *waiters, *leftmost; void *owner; } lock; };",
+    "one CPU": "struct raw_spinlock { struct { int nothing[0]; } raw_lock; };"
+    "struct spinlock { union { struct raw_spinlock rlock; }; };",
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "word"),
+    [("queued", [0, 4, False]), ("tickets", [0, 4, True]), ("real-time", [24, 8, False]), ("one CPU", None)],
+)
+def test_what_tells_that_a_spinlock_is_held(
+    in_gdb: InGdb, compile_types: Compile, kind: str, word: list[object] | None
+) -> None:
+    def find() -> list[object] | None:
+        import gdb
+
+        from gdb_kdump.layout import Layout, spinlock_word
+
+        def find_type(name: str) -> object:
+            try:
+                return gdb.lookup_type(name)
+            except gdb.error:
+                return None
+
+        member, has_tickets = spinlock_word(Layout(find_type))
+        return None if member is None else [member.offset, member.size, has_tickets]
+
+    assert in_gdb(find, elf=compile_types(f"{SPINLOCKS[kind]} {SOCK}")) == word

@@ -174,3 +174,28 @@ def test_a_backlog_or_an_accept_queue_is_whole_only_at_its_end() -> None:
 def test_an_accept_queue_has_no_sk_buffs() -> None:
     assert ACCEPT.skbs == ()
     assert BACKLOG.skbs == NODES
+
+
+def test_a_cpu_that_held_the_lock_may_have_been_in_the_middle() -> None:
+    taking = Queue("receive", HEAD, len(NODES) - 1, NODES, is_busy=True)
+    for queue, rule in (
+        (taking, "queue.qlen"),
+        (replace(taking, qlen=len(NODES), bad_links=(BadLink(NODES[1], NODES[0], HEAD),)), "queue.link"),
+    ):
+        (finding,) = judge_queue(queue)
+        assert (finding.rule, finding.severity) == (rule, SUSPECT)
+        (finding,) = judge_queue(replace(queue, is_busy=False))
+        assert (finding.rule, finding.severity) == (rule, CORRUPT)
+    (finding,) = judge_queue(replace(taking, qlen=9))
+    assert finding.severity == CORRUPT
+
+
+def test_what_a_qdisc_counts_on_other_queues() -> None:
+    queue = Queue(
+        "qdisc pfifo of eth0", HEAD, len(NODES) + 2, NODES, kind="chain", elsewhere=2, tail=("tail", NODES[-1])
+    )
+    assert judge_queue(queue) == []
+    (finding,) = judge_queue(replace(queue, elsewhere=0))
+    assert (finding.rule, finding.object, finding.expected) == ("queue.qlen", HEAD, str(len(NODES)))
+    (finding,) = judge_queue(replace(queue, tail=("tail", NODES[0])))
+    assert (finding.rule, finding.member) == ("queue.link", "tail")

@@ -10,7 +10,7 @@ from gdb_kdump.kernel.percpu import PerCpu
 from gdb_kdump.kernel.skbchains import SkbChains
 from gdb_kdump.kernel.skbqueues import SkbQueues
 from gdb_kdump.kernel.slabcaches import possible_cpus
-from gdb_kdump.layout import array_length
+from gdb_kdump.layout import array_length, enumerators
 from gdb_kdump.rules.records import Queue
 from gdb_kdump.session import Session
 
@@ -65,16 +65,19 @@ class Backlogs:
         6312fe77751f (v4.19) net: limit each hash list length to MAX_GRO_SKBS made buckets of them; they hold the
         packets that wait for the next one of their flow, rx_list those that are on their way to the stack.
         """
+        scheduled = enumerators(self._layout, "napi_state").get("NAPI_STATE_SCHED", 0)
+        # No lock guards these, but only who has scheduled the context works on them.
+        is_busy = bool(self._memory.u64(napi + self._layout.offset("napi_struct.state")) >> scheduled & 1)
         buckets = self._layout.find_member("napi_struct.gro_hash")
         if buckets is not None and self._layout.find_struct("gro_list") is not None:
             size, count = self._layout.size("gro_list"), self._layout.offset("gro_list.count")
             for number in range(array_length(buckets)):
                 at = napi + buckets.offset + number * size
-                yield self._chains.list(f"{GRO}{owner}, bucket {number}", at, self._memory.s32(at + count))
+                yield self._chains.list(f"{GRO}{owner}, bucket {number}", at, self._memory.s32(at + count), is_busy)
         single = self._layout.find_member("napi_struct.gro_list")
         if single is not None and single.size == 8:
             at, count = napi + single.offset, self._memory.u32(napi + self._layout.offset("napi_struct.gro_count"))
             yield self._chains.chain(f"{GRO}{owner}", at, self._memory.ptr(at), count=(count, 0))
         received = self._layout.find_member("napi_struct.rx_list")
         if received is not None:
-            yield self._chains.list(f"rx_list of {owner}", napi + received.offset, None)
+            yield self._chains.list(f"rx_list of {owner}", napi + received.offset, None, is_busy)

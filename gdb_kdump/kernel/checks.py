@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable, Why
 from gdb_kdump.kernel.pages import PAGE_SHIFT
@@ -58,7 +58,6 @@ class Checks:
         self._spinlock = session.layout.find_member("sock.spinlock")
         # An sk_buff with this destructor is charged to sk_omem_alloc: net/core/skbuff.c: msg_zerocopy_alloc.
         self._omem = session.debuginfo.find_address("sock_ofree")
-        self._lock = session.layout.offset("sk_buff_head.lock")
         self._judged_slabs: set[int] = set()
         self._judged_pages: set[int] = set()  # the numbers of pages of those slabs
         # Of those that are not sound: there can be hundreds of thousands, and they are seldom asked for twice.
@@ -134,15 +133,9 @@ class Checks:
 
     def queues(self, queues: list[Queue]) -> Checked:
         """The linkage of some queues."""
-        findings = [finding for queue in queues for finding in judge_queue(self._with_lock(queue))]
+        findings = [finding for queue in queues for finding in judge_queue(queue)]
         holes = [queue.hole for queue in queues if queue.hole is not None]
         return Checked(0, len(queues), tuple(findings), tuple(holes))
-
-    def _with_lock(self, queue: Queue) -> Queue:
-        """The same with whether somebody held its lock, which only a queue whose count is wrong is asked for."""
-        if queue.kind != "list" or queue.qlen == len(queue.nodes):
-            return queue
-        return replace(queue, is_busy=self._session.once(Spinlocks).is_held(queue.head + self._lock))
 
     def all_skbs(self, addresses: list[int]) -> Checked:
         """Several sk_buffs, each once."""

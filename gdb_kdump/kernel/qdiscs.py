@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gdb_kdump import limits
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
@@ -15,6 +15,7 @@ from gdb_kdump.kernel.netdevices import NetDevice, NetDevices
 from gdb_kdump.kernel.rbtree import RbTrees
 from gdb_kdump.kernel.skbchains import SkbChains
 from gdb_kdump.kernel.skbqueues import SkbQueues
+from gdb_kdump.kernel.spinlocks import Spinlocks
 from gdb_kdump.layout import array_length, qdisc_private
 from gdb_kdump.rules.records import Queue
 from gdb_kdump.session import Session
@@ -153,7 +154,11 @@ class Qdiscs:
             queue = self._queues.linked(name, at).queue
             return self._chains.recounted(queue, count)
         first, last = (self._memory.ptr(at + self._layout.offset(f"qdisc_skb_head.{end}")) for end in ("head", "tail"))
-        return self._chains.chain(name, at, first, ("tail", last), count)
+        queue = self._chains.chain(name, at, first, ("tail", last), count)
+        if queue.qlen == len(queue.nodes) + queue.elsewhere:
+            return queue
+        lock = at + self._layout.offset("qdisc_skb_head.lock")
+        return replace(queue, is_busy=self._session.once(Spinlocks).is_held(lock))
 
     def _put_back(self, qdisc: Qdisc) -> Iterator[Queue]:
         """What the device did not take; net/sched/sch_generic.c: dev_requeue_skb, qdisc_enqueue_skb_bad_txq."""

@@ -60,13 +60,13 @@ class SkbChains:
                 nodes[skb] = None
         return self._queue(name, head, tuple(nodes), cycle, hole)
 
-    def list(self, name: str, head: int, count: int | None) -> Queue:
+    def list(self, name: str, head: int, count: int | None, is_busy: bool) -> Queue:
         """A `struct list_head *` of sk_buffs, which are linked as in a struct sk_buff_head; raises Unreadable.
 
-        `count` is the kernel's own, None where it keeps none.
+        `count` is the kernel's own, None where it keeps none; `is_busy` says that a CPU was at work on it.
         """
         queue = self._queues.linked(name, head).queue
-        return replace(queue, qlen=len(queue.nodes) if count is None else count)
+        return replace(queue, qlen=len(queue.nodes) if count is None else count, is_busy=is_busy)
 
     def tree(self, name: str, root: int) -> Queue:
         """A `struct rb_root *` of sk_buffs that are not TCP's, which have no sequence numbers; raises Unreadable."""

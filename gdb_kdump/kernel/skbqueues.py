@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from gdb_kdump import limits
 from gdb_kdump.errors import Unreadable, Why
 from gdb_kdump.kernel.rbtree import RbTrees
+from gdb_kdump.kernel.spinlocks import Spinlocks
 from gdb_kdump.layout import Unpacker, skb_end_is_offset
 from gdb_kdump.memory import Gather
 from gdb_kdump.rules.records import BadLink, Hole, Queue
@@ -50,6 +51,7 @@ class SkbQueues:
         self._links = layout.unpacker("sk_buff", ("next", "prev"))
         self._skb = layout.unpacker("sk_buff", _MEMBERS)
         self._next = layout.offset("sk_buff.next")
+        self._lock, self._spinlocks = layout.offset("sk_buff_head.lock"), session.once(Spinlocks)
         self._end_is_offset = skb_end_is_offset(layout)
         self._nr_frags = layout.member("skb_shared_info.nr_frags")
         self._single: dict[str, tuple[int, Unpacker]] = {}
@@ -71,7 +73,8 @@ class SkbQueues:
         if cycle is None and hole is None and last != end:
             bad_links.append(BadLink(head, end, last))
         if not bad_links and cycle is None and hole is None:
-            return replace(_walked(figures, name, head, qlen, sock=sock), nr_frags=gather)
+            is_busy = qlen != len(nodes) and self._spinlocks.is_held(head + self._lock)
+            return replace(_walked(figures, name, head, qlen, sock=sock, is_busy=is_busy), nr_frags=gather)
         back = self._follow_back(head, last)
         bad_links = [_blame(bad, back, head) for bad in bad_links]
         cut = next((bad for bad in bad_links if bad.member == "next" and bad.found not in back), None)
@@ -85,7 +88,7 @@ class SkbQueues:
             figures[node] = self._figures(node)
         return _walked(
             figures, name, head, qlen, nodes, bad_links=tuple(bad_links), cycle=cycle, hole=hole, from_tail=from_tail,
-            astray=cut.found if cut else None, sock=sock,
+            astray=cut.found if cut else None, sock=sock, is_busy=self._spinlocks.is_held(head + self._lock),
         )  # fmt: skip
 
     def backlog(self, name: str, sock: int) -> Walked:

@@ -19,12 +19,14 @@ def link(queue: Queue) -> Iterator[Finding]:
 
     Mirrors include/linux/skbuff.h: __skb_insert, __skb_unlink; include/net/sock.h: __sk_add_backlog;
     net/ipv4/inet_connection_sock.c: inet_csk_reqsk_queue_add.  Trap: the panic may have struck between the two stores
-    of one of them, with the other CPU's queue; it then shows as one bad link, and rightly so.
+    of one of them, on the other CPU: it then shows as one bad link of a queue whose lock is held.
     """
+    severity = SUSPECT if queue.is_busy and len(queue.bad_links) == 1 else CORRUPT
     for bad in queue.bad_links:
         end = "prev" if bad.member == "prev" else "next"
         message = f"{end} of {hex16(bad.node)} does not lead to its neighbour in the {queue.name} queue"
-        yield Finding("queue.link", bad.node, bad.member, CORRUPT, hex16(bad.expected), hex16(bad.found), message)
+        message += "; a CPU held its lock, and may have been in the middle" if severity == SUSPECT else ""
+        yield Finding("queue.link", bad.node, bad.member, severity, hex16(bad.expected), hex16(bad.found), message)
     if queue.hole is not None and queue.hole.why is Why.UNMAPPED and queue.kind != "rbtree":
         last = queue.nodes[-1] if queue.nodes else queue.head
         found, expected = hex16(queue.hole.addr), f"{_element(queue)} or {_end(queue)}"
