@@ -2,7 +2,8 @@
 
 A separate gdb process makes the index, so that Ctrl-C works meanwhile and a crash of the indexer is not the user's.
 GDB 13.1 crashes on a damaged index, and on one of other DWARF: what a file beside each index says of it and of its
-vmlinux is compared before GDB may see it.
+vmlinux is compared before GDB may see it.  Another file says which GDB made it: an older one does not understand it and
+would make its own again, at every start and without a word.
 """
 
 from __future__ import annotations
@@ -100,7 +101,15 @@ def _checksum(index: Path, vmlinux: Path) -> str:
     return f"{zlib.crc32(index.read_bytes()):08x} {index.stat().st_size} of {sections:08x} {size}\n"
 
 
+def _maker(cache: Path, build_id: str) -> tuple[Path, str]:
+    """The file that tells which GDB made an index, and what it says of this one."""
+    found = os.stat("/proc/self/exe")
+    return cache / f"gdb-of-{build_id}", f"{found.st_size} {found.st_mtime_ns}\n"
+
+
 def _seal(cache: Path, build_id: str, vmlinux: Path) -> None:
+    maker, this = _maker(cache, build_id)
+    maker.write_text(this)
     for index in _indexes(cache, build_id):
         note = Path(f"{index}{_CHECKSUM}")
         note.with_suffix(".tmp").write_text(_checksum(index, vmlinux))
@@ -110,7 +119,10 @@ def _seal(cache: Path, build_id: str, vmlinux: Path) -> None:
 def _is_sound(cache: Path, build_id: str, vmlinux: Path) -> bool:
     indexes = _indexes(cache, build_id)
     notes = [Path(f"{index}{_CHECKSUM}") for index in indexes]
-    return bool(indexes) and all(
+    maker, this = _maker(cache, build_id)
+    if not indexes or not maker.is_file() or maker.read_bytes() != this.encode():
+        return False
+    return all(
         note.is_file() and note.read_bytes() == _checksum(index, vmlinux).encode()
         for index, note in zip(indexes, notes)
     )

@@ -40,3 +40,18 @@ def test_another_vmlinux_of_the_same_build_id(
     before = index.read_bytes()
     assert "long a" in in_gdb(prepare_and_print, str(second), BUILD_ID, "other", env=env)
     assert index.read_bytes() != before
+
+
+def test_another_gdbs_index_is_made_anew(
+    in_gdb: Callable[..., Any], compile_types: Callable[..., Path], tmp_path: Path
+) -> None:
+    env = {"XDG_CACHE_HOME": str(tmp_path)}
+    program = str(compile_types("struct one { int member; } one;", f"-Wl,--build-id=0x{BUILD_ID}"))
+    folder = tmp_path / "gdb-kdump" / "index"
+    index, maker = folder / f"{BUILD_ID}.gdb-index", folder / f"gdb-of-{BUILD_ID}"
+    for made_anew in (True, False, True):
+        before = index.stat().st_mtime_ns if index.exists() else 0
+        assert "int member" in in_gdb(prepare_and_print, program, BUILD_ID, "one", env=env)
+        assert (index.stat().st_mtime_ns != before) == made_anew
+        if not made_anew:
+            maker.write_text("another\n")
