@@ -531,7 +531,7 @@ def fragment_tables(layout: Layout) -> list[tuple[str, int, bool, int]]:
     """Where a struct net keeps the fragments of IP packets: (family, offset in it, whether a pointer stands there,
     offset of the rhashtable from there).
 
-    4907abc605e3 (v5.3) net: dynamically allocate fqdir structures; before, a struct netns_frags was embedded, which had
+    net: dynamically allocate fqdir structures (v5.3); before, a struct netns_frags was embedded, which had
     no rhashtable before 648700f76b03 (v4.17) inet: frags: use rhashtables for reassembly units.
     """
     found = []

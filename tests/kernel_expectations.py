@@ -22,6 +22,7 @@ DAMAGED = {
 }
 HEALTHY = ("tcp", "listener", "udp", "corked", "udp6", "unix", "unix.peer", "netlink", "packet", "raw")
 SLABS = ("udp.receive1", "freed", "sheaved", "pair.original", "CPU slab object")
+FREE_PAGES = ("free block", "free block, second page")
 
 # A function of each module by an address in it; and the packet of several parts, as it would go over the wire.
 _ASK = """
@@ -56,7 +57,7 @@ def ask(system: System, folder: Path) -> Shown:
     commands += [f"skbwalk {at[name]:#x}" for name in HEALTHY]
     commands += [f"skbcheck --sock {at[name]:#x}" for name in (*HEALTHY, *DAMAGED)]
     commands += [f"shinfo {at['udp.receive1']:#x}"]
-    commands += [f"kslab {at[name]:#x}" for name in SLABS]
+    commands += [f"kslab {at[name]:#x}" for name in (*SLABS, *FREE_PAGES)]
     script = folder / "ask.py"
     script.write_text(_ASK.format(skb=at["udp.receive1"]))
     lines = [f"{command} --json" for command in commands] + [f"source {script}"]
@@ -169,6 +170,9 @@ def check_slabs(shown: Shown) -> None:
     assert states["CPU slab object"]["slab"]["place"] == "CPU 1, active"
     assert states["freed"]["slab"]["place"] in ("node 0, partial", "CPU 1, active")
     assert all(state["findings"] == [] for state in states.values())
+    for name in FREE_PAGES:
+        page = shown[f"kslab {shown.system.at[name]:#x}"]["page"]
+        assert (page["kind"], page["order"], int(page["start"], 16)) == ("buddy", 1, shown.system.at["free block"])
 
 
 def check_judgement(shown: Shown) -> None:

@@ -133,8 +133,9 @@ class Pages:
         else:
             head = page
         order, kind = self._order_of(head, flags), self._kind(flags, page_type)
-        if not kind and not refcount and head == page:
-            head, order, kind = self._free_block(page)
+        if kind in ("", "buddy") and not refcount and head == page:
+            head, order, in_block = self._free_block(page)
+            kind = kind or in_block
         names = tuple(name for name, mask in self._flags.items() if flags & mask)
         return Page(page, head, self.pfn_of(page), self.address_of(head), order, names, refcount, kind)
 
