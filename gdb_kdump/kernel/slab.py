@@ -29,7 +29,7 @@ from gdb_kdump.session import Session
 from gdb_kdump.text import some
 
 _MAX_KEPT = 20_000  # slabs
-_MAX_PAGES = 50_000
+_MAX_PAGES = 4_096  # as walks mostly stay near; more would cost memory
 _LARGEST = 1 << 24  # bytes: far above any order that a slab can have
 _SAMPLED = 4  # partial slabs of each node
 

@@ -74,7 +74,7 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Slab:
     """A struct slab (or the struct page that it was before) at `addr`, with the memory from `start` on.
 
