@@ -18,6 +18,7 @@ from pathlib import Path
 
 # A checksum file is written by us, last; an index without it was interrupted or is not ours.
 _CHECKSUM = ".crc32"
+_SUFFIXES = (".gdb-index", ".debug_names", ".debug_str")
 _SECTION_HEADERS = 1 << 14  # they stand at the end of a file, and say where all of it is
 
 
@@ -45,12 +46,12 @@ def prepare(vmlinux: Path, build_id: str | None, progress: Callable[[float], Non
         if _is_sound(cache, build_id, vmlinux):
             return cache
         for stale in cache.glob(f"{build_id}*"):
-            stale.unlink()
+            stale.unlink(missing_ok=True)
         _make(vmlinux, cache, progress)
         _seal(cache, build_id, vmlinux)
+        return cache if _is_sound(cache, build_id, vmlinux) else None
     except OSError:
-        return None  # a read-only home or a full disk: slower, but nothing is lost
-    return cache if _is_sound(cache, build_id, vmlinux) else None
+        return None  # a read-only home, a full disk, another GDB that is making it, too: slower, but nothing is lost
 
 
 def _make(vmlinux: Path, cache: Path, progress: Callable[[float], None]) -> None:
@@ -89,7 +90,8 @@ def _made_private(place: Path) -> bool:
 
 
 def _indexes(cache: Path, build_id: str) -> list[Path]:
-    return [path for path in cache.glob(f"{build_id}*") if not path.name.endswith(_CHECKSUM)]
+    # Under another name at the end, GDB is still writing it: this one's, or that of somebody who starts just now.
+    return [path for path in cache.glob(f"{build_id}*") if path.suffix in _SUFFIXES]
 
 
 def _checksum(index: Path, vmlinux: Path) -> str:

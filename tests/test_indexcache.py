@@ -55,3 +55,16 @@ def test_another_gdbs_index_is_made_anew(
         assert (index.stat().st_mtime_ns != before) == made_anew
         if not made_anew:
             maker.write_text("another\n")
+
+
+def test_an_index_that_another_gdb_is_writing_is_left_alone(
+    in_gdb: Callable[..., Any], compile_types: Callable[..., Path], tmp_path: Path
+) -> None:
+    env = {"XDG_CACHE_HOME": str(tmp_path)}
+    program = str(compile_types("struct one { int member; } one;", f"-Wl,--build-id=0x{BUILD_ID}"))
+    assert "int member" in in_gdb(prepare_and_print, program, BUILD_ID, "one", env=env)
+    index = tmp_path / "gdb-kdump" / "index" / f"{BUILD_ID}.gdb-index"
+    index.with_name(f"{index.name}-EKJlUG").symlink_to(tmp_path / "gone")  # GDB renames it when it is whole
+    before = index.stat().st_mtime_ns
+    assert "int member" in in_gdb(prepare_and_print, program, BUILD_ID, "one", env=env)
+    assert index.stat().st_mtime_ns == before
