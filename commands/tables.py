@@ -5,22 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from gdb_kdump.text import escape
+from tabulate import tabulate
 
-_GAP = "  "
+from gdb_kdump.text import escape
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[str] = ()) -> Iterator[str]:
-    """The lines of a table; columns named in `right` are aligned to the right.
-
-    It is done by hand because a dump can have tens of thousands of tasks, and a queue a million sk_buffs.
-    """
+    """The lines of a table; columns named in `right` are aligned to the right."""
     cells = [["" if cell is None else escape(str(cell)) for cell in row] for row in rows]
-    # Two more than the header needs: columns of short values stay apart.
-    widths = [max(len(column[0]) + len(_GAP), *map(len, column)) for column in zip(headers, *cells)]
-    line = _GAP.join(f"{{:{'>' if header in right else '<'}{width}}}" for header, width in zip(headers, widths))
-    yield line.format(*headers).rstrip()
-    yield from (line.format(*row).rstrip() for row in cells)
+    align = ["right" if header in right else "left" for header in headers]
+    # numparse would turn an address into a float and a PID of 007 into 7.
+    text = tabulate(cells, headers, tablefmt="plain", disable_numparse=True, colalign=align if cells else None)
+    return (line.rstrip() for line in text.splitlines())
 
 
 def pairs(rows: Sequence[tuple[str, Any]]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What is needed before the commands can be registered: features of GDB, a package of its Python."""
+"""What is needed before the commands can be registered: features of GDB, packages of its Python."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import gdb
 # The last that GDB got of what is used here: both came with GDB 12.
 FEATURES = ("with_parameter", "TargetConnection")
 
+PACKAGES = {"elftools": "python3-pyelftools", "tabulate": "python3-tabulate"}  # modules, and Debian's names for them
+
 
 def start() -> None:
     """Register the commands; raises gdb.GdbError with one sentence where something is missing."""
@@ -18,9 +20,12 @@ def start() -> None:
         raise gdb.GdbError(
             f"gdb-kdump: GDB {gdb.VERSION} has no {' and no '.join(lacking)}: use a newer one; GDB 12 brought them"
         )
-    if importlib.util.find_spec("elftools") is None:
+    packages = [package for module, package in PACKAGES.items() if importlib.util.find_spec(module) is None]
+    if packages:
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        raise gdb.GdbError(f"gdb-kdump: GDB's Python {version} lacks pyelftools: run `apt install python3-pyelftools`")
+        raise gdb.GdbError(
+            f"gdb-kdump: GDB's Python {version} lacks {' and '.join(packages)}: run `apt install {' '.join(packages)}`"
+        )
     from gdb_kdump.commands import register
 
     register()

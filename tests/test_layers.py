@@ -65,6 +65,7 @@ MODULES = {
 FOREIGN = {
     "elftools": {"gdb_kdump.elf"},
     "kdumpfile": {"gdb_kdump.dump"},
+    "tabulate": {"gdb_kdump.commands.tables"},
     "gdb": {
         "gdb_kdump.debuginfo",
         "gdb_kdump.endframe",

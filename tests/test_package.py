@@ -49,7 +49,7 @@ def test_the_wheel_holds_every_module(wheel: Path) -> None:
         text = archive.read(metadata).decode()
     assert names == expected
     assert wheel.name.startswith(f"gdb_kdump-{gdb_kdump.__version__}-py3-none-any")
-    assert set(re.findall(r"^Requires-Dist: ([\w-]+)$", text, re.MULTILINE)) == {"pyelftools"}
+    assert set(re.findall(r"^Requires-Dist: ([\w-]+)$", text, re.MULTILINE)) == {"pyelftools", "tabulate"}
 
 
 def test_the_installed_package_opens_a_dump(

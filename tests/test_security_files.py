@@ -21,7 +21,7 @@ from gdb_kdump.elf import ElfFile
 from gdb_kdump.vmlinux import _candidates
 
 USER_CACHE = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
-PYTHON_MODULES = ("json", "struct", "kdumpfile", "elftools", "gdb_kdump", "ctypes", "sitecustomize")
+PYTHON_MODULES = ("json", "struct", "kdumpfile", "tabulate", "elftools", "gdb_kdump", "ctypes", "sitecustomize")
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ INIT = Path(__file__).resolve().parents[1] / "gdb_kdump" / "init.py"
         ("import gdb; del gdb.with_parameter", r"has no gdb.with_parameter: .* GDB 12"),
         ("import gdb; del gdb.with_parameter, gdb.TargetConnection", r"gdb.with_parameter and no gdb.TargetConnection"),
         ("import sys; sys.modules['elftools'] = None", r"apt install python3-pyelftools"),
+        ("import sys; sys.modules['tabulate'] = None", r"apt install python3-tabulate"),
     ],
 )
 def test_one_sentence(gdb_run: Gdb, lacking: str, sentence: str) -> None:
