@@ -5,7 +5,9 @@ Nothing here judges: a walk says what it met, and gdb_kdump.rules.queue what tha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from gdb_kdump import limits
@@ -65,7 +67,8 @@ class SkbQueues:
         if not first and not last and not qlen:
             return _walked({}, name, head, 0, sock=sock)  # never initialised, as a request socket's error queue
         gather = self._gather() if nr_frags else None
-        figures, bad_links, cycle, hole, stopped = self._follow(head, first, gather)
+        with _no_garbage_collection():
+            figures, bad_links, cycle, hole, stopped = self._follow(head, first, gather)
         if stopped:
             return _walked(figures, name, head, qlen, bad_links=tuple(bad_links), sock=sock, stopped=stopped)
         nodes = tuple(figures)
@@ -312,6 +315,18 @@ def _walked(
         name, head, qlen, tuple(figures) if nodes is None else nodes, bytes=length, truesize=truesize, **more  # type: ignore[arg-type]
     )  # fmt: skip
     return Walked(queue, figures)
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Python's collector would look at all sk_buffs found so far, again and again, and none is garbage."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _is_sound(found: dict[int, Figures], nodes: list[int], linked: bool) -> bool:
