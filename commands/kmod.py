@@ -40,8 +40,8 @@ class Kmod(Command[Loaded]):
     operands = "[PATTERN [FILE]]"
     summary = """List the loaded modules and where their symbols come from; load symbols.
 A module's symbols are loaded when a backtrace first needs them, from the file with its build-id under
-/usr/lib/debug/lib/modules, /lib/modules, $KDUMP_VMLINUX_PATH or beside the dump; without a file, function names come
-from the dump itself.  FILE names the file of one module."""
+/usr/lib/debug/lib/modules, /lib/modules, $KDUMP_VMLINUX_PATH, beside the dump or in a folder there that has the
+release for a name; without a file, function names come from the dump itself.  FILE names the file of one module."""
     options = (
         Option("-s", "load the symbols of the modules shown"),
         Option("-S", "load the symbols of all modules"),

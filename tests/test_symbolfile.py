@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,3 +57,18 @@ def test_a_module_with_debug_information(gdb_run: Gdb, lab_dump: Callable[[str],
     assert frames["lab_divide"]["file"].endswith("crash.c")
     assert frames["lab_divide"]["line"] > 0
     assert "crash.c:" in run.stdout
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_modules_in_a_folder_of_the_release(
+    gdb_run: Gdb, lab_dump: Callable[[str], LabDump], kernel: str, tmp_path: Path
+) -> None:
+    """As one gets them from whoever has the machine: the dump, and beside it what was in /lib/modules."""
+    dump = lab_dump(f"{kernel}-healthy")
+    (tmp_path / "vmcore").symlink_to(dump.vmcore)
+    folder = tmp_path / str(dump.truth["kernel"]) / "extra"
+    folder.mkdir(parents=True)
+    shutil.copy(dump.vmcore.parent / dump.truth["module_file"], folder)
+    run = gdb_run("kmod kdump_lab -s --json", vmcore=tmp_path / "vmcore", vmlinux=dump.vmlinux).succeeded()
+    (module,) = run.json()["modules"]
+    assert module["file"] == str(folder / "kdump_lab.ko")

@@ -152,8 +152,11 @@ class ModuleSymbols:
         if self._files is None:
             self._files = {}
             release = in_paths(self._session.vmcoreinfo.get("OSRELEASE")) or ""
-            folders = [Path("/usr/lib/debug/lib/modules") / release, Path("/lib/modules") / release]
-            for folder in (*search_path(), self._session.vmcore.parent, *(folders if release else ())):
+            beside = self._session.vmcore.parent
+            folders = [
+                folder / release for folder in (beside, Path("/usr/lib/debug/lib/modules"), Path("/lib/modules"))
+            ]
+            for folder in (*search_path(), beside, *(folders if release else ())):
                 self._note_files(folder, folder in folders)
         return self._files.get(module.name.replace("-", "_"), [])
 

@@ -48,7 +48,7 @@ def install_missing(lines: list[str], cache: Path) -> None:
 
 
 def _take_debug_files(kernel: kernels.Kernel) -> None:
-    """Puts the files of the kernel's debug package that are needed beside the dumps, the vmlinux last."""
+    """Puts the files of the kernel's debug package that are needed where the plugin finds them, the vmlinux last."""
     package = f"linux-image-{kernel.release}-dbg"
     print(f"taking the vmlinux out of {package}, a download of about 1 GB", flush=True)
     modules = [path for name in initramfs.GUEST_MODULES for path in kernel.modules.rglob(f"{name}.ko*")]
@@ -61,8 +61,12 @@ def _take_debug_files(kernel: kernels.Kernel) -> None:
         # tar ends at the last of the files, and dpkg-deb then cannot write the rest.
         extract = f"dpkg-deb --fsys-tarfile {archive} 2>/dev/null | tar -x --occurrence=1 {' '.join(members)}"
         _run(["sh", "-c", extract], folder)
-        for member in members:
-            (folder / member).rename(kernel.cache / Path(member).name)
+        of_release = kernel.cache / kernel.release  # modules of several kernels have the same names
+        of_release.mkdir(exist_ok=True)
+        *taken, vmlinux = (folder / member for member in members)
+        for module in taken:
+            module.rename(of_release / module.name)
+        vmlinux.rename(kernel.cache / vmlinux.name)
 
 
 def _run(command: list[str], folder: Path) -> None:
