@@ -45,6 +45,7 @@ from gdb_kdump.wire import (
 )
 
 _SERVER = Path(__file__).with_name("server.py")
+_SEND_BUFFER = 1 << 20  # what the server may be ahead of us; the kernel gives less, but more than without asking
 _SLICE_MS = 200  # GDB hands Ctrl-C to Python between bytecodes only, so no wait may be one long system call
 _REAP_SECONDS = 2
 _STDERR_TAIL = 4096
@@ -104,6 +105,7 @@ class Server:
         self._awaited: WeakValueDictionary[int, Answer] = WeakValueDictionary()
         self._stderr = _memory_file()
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         listener, self._socket_fd = _listen()
         try:
             self._process = _spawn(interpreter, vmcores, theirs, listener, self._stderr)

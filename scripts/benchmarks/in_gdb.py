@@ -4,10 +4,10 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gdb
 
-from gdb_kdump.errors import Why
 from gdb_kdump.kernel.skbqueues import SkbQueues
 from gdb_kdump.kernel.sock import Socks
 from gdb_kdump.session import current
@@ -51,21 +51,21 @@ def measure_traces(command: str) -> None:
 
 def measure_reading(sock: int) -> None:
     """Read len and nr_frags of every sk_buff on the receive queue of a `struct sock *`."""
-    lengths, frags = 0, 0
+    found: list[Any] = []  # kept until the clock has stopped
 
     def read() -> None:
-        nonlocal lengths, frags
         started = time.monotonic()
         current().once(Socks).read(sock)
         _write("types", time.monotonic() - started)  # what GDB takes to find them in the debug information
         walked = current().once(Socks).walked(sock, "receive", nr_frags=True)
         numbers = current().once(SkbQueues).nr_frags(walked)
-        lengths = walked.queue.bytes
-        frags = sum(number for number in numbers.values() if not isinstance(number, Why))
-        _write("skbs", len(walked.figures))
+        # A number that could not be read is a Why: its sum fails, and with it the measurement.
+        found.extend((walked, numbers, sum(numbers.values())))  # type: ignore[arg-type]
 
     _measure(read)
-    _write("bytes", lengths)
+    walked, _, frags = found
+    _write("skbs", len(walked.figures))
+    _write("bytes", walked.queue.bytes)
     _write("frags", frags)
 
 
