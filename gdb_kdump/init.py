@@ -11,6 +11,7 @@ import gdb
 
 def _say(kind, error, trace, hook=sys.excepthook):  # type: ignore[no-untyped-def]
     """For a GDB that prints a traceback of what ends a sourced file (13): its sentence is enough."""
+    sys.excepthook = hook
     if issubclass(kind, gdb.GdbError):
         gdb.write(str(error) + "\n", gdb.STDERR)
     else:

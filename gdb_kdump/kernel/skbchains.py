@@ -10,10 +10,9 @@ from dataclasses import replace
 
 from gdb_kdump import limits
 from gdb_kdump.errors import Unreadable, Why
-from gdb_kdump.kernel.skbqueues import SkbQueues
+from gdb_kdump.kernel.skbqueues import SkbQueues, is_plausible
 from gdb_kdump.rules.records import Hole, Queue
 from gdb_kdump.session import Session
-from gdb_kdump.text import is_kernel_address
 
 
 class SkbChains:
@@ -54,7 +53,7 @@ class SkbChains:
         for skb in skbs:
             if skb in nodes:
                 cycle = skb
-            elif not _is_plausible(skb):
+            elif not is_plausible(skb):
                 hole = Hole(skb, Why.UNMAPPED)
             else:
                 nodes[skb] = None
@@ -87,7 +86,7 @@ class SkbChains:
                     return tuple(nodes), skb, None, ""
                 if len(nodes) >= limits.max_elements():
                     return tuple(nodes), None, None, limits.too_many("the queue")
-                if not _is_plausible(skb):
+                if not is_plausible(skb):
                     return tuple(nodes), None, Hole(skb, Why.UNMAPPED), ""
                 try:
                     following = self._memory.ptr(skb + next_at)
@@ -111,7 +110,3 @@ class SkbChains:
         return Queue(
             name, head, len(nodes), nodes, cycle=cycle, hole=hole, kind="chain", bytes=length, truesize=truesize
         )
-
-
-def _is_plausible(skb: int) -> bool:
-    return is_kernel_address(skb) and not skb & 7

@@ -197,7 +197,7 @@ class SkbQueues:
                         return found, bad_links, node, None, ""
                     if len(found) >= most:
                         return found, bad_links, None, None, limits.too_many("the queue")
-                    if not _is_plausible(node):
+                    if not is_plausible(node):
                         return found, bad_links, None, Hole(node, Why.UNMAPPED), ""
                     if record[1] != before:
                         bad_links.append(BadLink(node, before, record[1]))
@@ -211,7 +211,7 @@ class SkbQueues:
         """Why a walk ended at a node that is not the head."""
         if node == head:
             return None
-        if not _is_plausible(node):
+        if not is_plausible(node):
             return Hole(node, Why.UNMAPPED)
         try:
             self._memory.block(node, self._skb.span)
@@ -223,7 +223,7 @@ class SkbQueues:
         """The nodes from the tail on, along prev, until the head, a hole or a node that came before."""
         found: dict[int, None] = {}
         node = last
-        while node != head and node not in found and _is_plausible(node) and len(found) < limits.max_elements():
+        while node != head and node not in found and is_plausible(node) and len(found) < limits.max_elements():
             try:
                 _, prev = self._links.unpack_from(*self._memory.block(node, self._skb.span))
             except Unreadable:
@@ -255,7 +255,7 @@ class SkbQueues:
                     return found, node, None, ""
                 if len(found) >= limits.max_elements():
                     return found, None, None, limits.too_many("the queue")
-                if not _is_plausible(node):
+                if not is_plausible(node):
                     return found, None, Hole(node, Why.UNMAPPED), ""
                 try:
                     after = following(node)
@@ -340,7 +340,8 @@ def _is_sound(found: dict[int, Figures], nodes: list[int], linked: bool) -> bool
     )
 
 
-def _is_plausible(node: int) -> bool:
+def is_plausible(node: int) -> bool:
+    """Whether an sk_buff (address) can stand there at all."""
     return node >= LOWEST_KERNEL_ADDRESS and not node & _MISALIGNED
 
 
