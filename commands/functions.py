@@ -11,7 +11,7 @@ from gdb_kdump.errors import KdumpError, UsageError
 from gdb_kdump.kernel.percpu import PerCpu
 from gdb_kdump.kernel.skbuff import Skbs
 from gdb_kdump.kernel.tasks import Tasks
-from gdb_kdump.layout import find_path
+from gdb_kdump.members import find_path
 from gdb_kdump.session import Session
 from gdb_kdump.text import escape
 

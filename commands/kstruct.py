@@ -13,7 +13,7 @@ from gdb_kdump.commands.arguments import Arguments, Option, address, number
 from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.objects import member_text, object_text
 from gdb_kdump.errors import MissingDebugInfo, UsageError
-from gdb_kdump.layout import Member, find_path
+from gdb_kdump.members import Member, find_path
 from gdb_kdump.objects import Object, fields, read_object, to_json
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16

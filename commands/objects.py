@@ -7,7 +7,7 @@ from typing import Any
 
 import gdb
 
-from gdb_kdump.layout import Member
+from gdb_kdump.members import Member
 from gdb_kdump.objects import Object, fields
 from gdb_kdump.text import hex16
 

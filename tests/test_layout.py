@@ -42,7 +42,7 @@ struct places {
 def lay_out(tag: str, paths: list[str]) -> dict[str, list[int] | None]:
     import gdb
 
-    from gdb_kdump.layout import find_path
+    from gdb_kdump.members import find_path
 
     kind = gdb.lookup_type(f"struct {tag}")
     found = {path: find_path(kind, path) for path in paths}

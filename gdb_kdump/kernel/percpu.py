@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 
 from gdb_kdump.errors import MissingDebugInfo
-from gdb_kdump.layout import CURRENT_TASK, PERCPU_PREFIXES, find_path
+from gdb_kdump.layout import CURRENT_TASK, PERCPU_PREFIXES
+from gdb_kdump.members import find_path
 from gdb_kdump.session import Session
 
 

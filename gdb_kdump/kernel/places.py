@@ -6,7 +6,8 @@ from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.pages import Pages
 from gdb_kdump.kernel.slab import Slabs
 from gdb_kdump.kernel.slaballoc import SlabAllocator, allocator
-from gdb_kdump.layout import SKB_CACHES, find_path
+from gdb_kdump.layout import SKB_CACHES
+from gdb_kdump.members import find_path
 from gdb_kdump.rules.records import Place
 from gdb_kdump.session import Session
 

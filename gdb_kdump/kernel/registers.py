@@ -11,8 +11,8 @@ from gdb_kdump.errors import Unreadable
 from gdb_kdump.kernel.percpu import PerCpu
 from gdb_kdump.kernel.switchframe import SwitchFrame
 from gdb_kdump.kernel.tasks import Task
-from gdb_kdump.layout import Unpacker
 from gdb_kdump.session import Session
+from gdb_kdump.unpacker import Unpacker
 
 _MEMBERS = (
     "r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx", "si", "di", "orig_ax", "ip",

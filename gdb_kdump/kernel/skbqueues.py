@@ -14,11 +14,12 @@ from gdb_kdump import limits
 from gdb_kdump.errors import Unreadable, Why
 from gdb_kdump.kernel.rbtree import RbTrees
 from gdb_kdump.kernel.spinlocks import Spinlocks
-from gdb_kdump.layout import Unpacker, skb_end_is_offset
+from gdb_kdump.layout import skb_end_is_offset
 from gdb_kdump.memory import Gather
 from gdb_kdump.rules.records import BadLink, Hole, Queue
 from gdb_kdump.session import Session
 from gdb_kdump.text import LOWEST_KERNEL_ADDRESS
+from gdb_kdump.unpacker import Unpacker
 
 _MISALIGNED = 7  # bits that no sk_buff's address has
 

@@ -10,7 +10,8 @@ from gdb_kdump.kernel.lists import list_for_each
 from gdb_kdump.kernel.pages import Pages
 from gdb_kdump.kernel.percpu import PerCpu
 from gdb_kdump.kernel.slab import Slabs
-from gdb_kdump.layout import array_length, find_path, slab_allocator
+from gdb_kdump.layout import array_length, slab_allocator
+from gdb_kdump.members import find_path
 from gdb_kdump.rules.slabrecords import ALLOCATED, FREE, Slab, SlabCache, SlabObject
 from gdb_kdump.session import Session
 

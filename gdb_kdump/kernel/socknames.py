@@ -7,8 +7,8 @@ import ipaddress
 from gdb_kdump.errors import Unreadable
 from gdb_kdump.kernel.lists import list_for_each
 from gdb_kdump.kernel.sock import AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX, Sock
-from gdb_kdump.layout import Unpacker
 from gdb_kdump.session import Session
+from gdb_kdump.unpacker import Unpacker
 
 _MAX_UNIX_PATH = 108  # include/uapi/linux/un.h: UNIX_PATH_MAX
 _FAMILY_SIZE = 2  # sun_family stands before the path

@@ -9,7 +9,8 @@ from gdb_kdump.kernel.panic import Panic
 from gdb_kdump.kernel.percpu import PerCpu
 from gdb_kdump.kernel.registers import Registers
 from gdb_kdump.kernel.tasks import Task
-from gdb_kdump.layout import TIMEKEEPER, find_path
+from gdb_kdump.layout import TIMEKEEPER
+from gdb_kdump.members import find_path
 from gdb_kdump.session import Session
 
 _U64 = (1 << 64) - 1

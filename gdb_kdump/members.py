@@ -1,0 +1,58 @@
+"""Where a member stands in its struct, as the debug information has it.
+
+Types are taken as gdb.Type objects but only through their own methods, so this file needs no gdb.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Member:
+    """Where one member stands in its struct: byte offset and size, bits within it for a bitfield, and its type."""
+
+    path: str
+    offset: int
+    size: int
+    type: Any
+    bit_offset: int = 0
+    bit_size: int = 0
+
+
+def find_path(struct_type: Any, path: str) -> Member | None:
+    """Resolve a dotted member path in a struct or union, looking through anonymous ones; None where it is absent."""
+    bitpos, field = 0, None
+    current = struct_type
+    for name in path.split("."):
+        found = _find_field(current, name)
+        if found is None:
+            return None
+        start, field = found
+        bitpos += start
+        current = field.type
+    assert field is not None
+    if not field.bitsize:
+        return Member(path, bitpos // 8, field.type.sizeof, field.type)
+    # The bytes that hold a bitfield, and no more: in a packed struct its declared type can reach past the end.
+    first, last = bitpos // 8, (bitpos + field.bitsize - 1) // 8
+    return Member(path, first, last - first + 1, field.type, bitpos - first * 8, field.bitsize)
+
+
+def _find_field(struct_type: Any, name: str) -> tuple[int, Any] | None:
+    stripped = struct_type.strip_typedefs()
+    try:
+        fields = stripped.fields()
+    except TypeError:  # a scalar: a path that goes too deep for this kernel
+        return None
+    for field in fields:
+        if not hasattr(field, "bitpos"):
+            continue
+        if field.name == name:
+            return field.bitpos, field
+        if not field.name:
+            inner = _find_field(field.type, name)
+            if inner is not None:
+                return field.bitpos + inner[0], inner[1]
+    return None
