@@ -97,7 +97,9 @@ def _without_tasks(opened: session.Session, error: Unreadable) -> _Opening:
     """Every CPU a thread, for a truncated dump that has lost what leads to the tasks: the rest can still be read."""
     report = opened.dump["preflight"]
     if not report["pages_missing"]:
-        raise DumpError(f"{opened.vmcore} cannot be opened: it lacks the kernel's own data ({error})") from error
+        raise DumpError(
+            f"{opened.vmcore} cannot be opened: it lacks the kernel's own data ({error}); {_remedy(opened)}"
+        ) from error
     registers = opened.dump["registers"] or [{}]
     threads = [Thread(cpu + 1, f"CPU {cpu}", cpu, known) for cpu, known in enumerate(registers)]
     warning = (
@@ -105,6 +107,14 @@ def _without_tasks(opened: session.Session, error: Unreadable) -> _Opening:
         f"their registers; what else the dump has can be read by address; {report['remedy']}"
     )
     return _Opening(list(partial_summary(opened)), [warning], threads, 1, None)
+
+
+def _remedy(opened: session.Session) -> str:
+    """What to do about a whole dump that lacks what every kernel has."""
+    if opened.vmcoreinfo.get("BUILD-ID"):
+        return "dump the next one with a lower dump level (makedumpfile -d), or with less left out"
+    release = opened.dump["release"] or opened.vmcoreinfo.get("OSRELEASE")
+    return f"name the vmlinux of its kernel{f' ({release})' if release else ''}, unless {opened.vmlinux} is that"
 
 
 def _parse(words: list[str]) -> tuple[session.Hints, list[Path]]:

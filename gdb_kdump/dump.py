@@ -11,7 +11,7 @@ import kdumpfile  # type: ignore[import-untyped]
 
 from gdb_kdump.dumpfile import DumpFile
 from gdb_kdump.errors import DumpError, Why
-from gdb_kdump.kdumpformat import Kdump
+from gdb_kdump.kdumpformat import Kdump, other_machine
 from gdb_kdump.locate import Vmlinux, locate
 from gdb_kdump.notes import cpu_registers
 from gdb_kdump.paging import IMAGE_MAP, IMAGE_SIZE, PageTables
@@ -156,10 +156,11 @@ class Dump:
         # QEMU's kdump files name a machine, but no kernel, and libkdumpfile takes neither then.
         arch = self._text("arch.name") or next((kdump.machine for kdump in examined.kdumps), None)
         if arch != "x86_64":
-            machine = arch or "an unknown machine"
-            raise DumpError(f"{self._path} is a dump of {machine}: only x86_64 dumps can be opened")
-        # Of formats other than kdump's and ELF only libkdumpfile knows anything: it translates and reads on its own.
-        self._by_library = not examined.kdumps and self._elf is None
+            raise other_machine(examined.files[0], arch or "an unknown machine")
+        # What formats other than kdump's and ELF hold (sadump) only libkdumpfile knows.
+        self._is_foreign = not examined.kdumps and not examined.elf
+        # ELF segments without physical addresses, /proc/kcore's, it reads on its own, by virtual ones.
+        self._by_library = examined.elf is not None and self._elf is None
         self._vmcoreinfo = self._read_vmcoreinfo()
         self._tables: PageTables | None = None
         if not self._by_library:
@@ -358,14 +359,14 @@ class Dump:
 
     def _read_vmcoreinfo(self) -> str | None:
         raw = self._examined.vmcoreinfo
-        if self._by_library:
+        if self._is_foreign:
             blob = self._attribute("linux.vmcoreinfo.raw")
             raw = None if blob is None else _blob(blob)
         return None if raw is None else raw.decode(errors="backslashreplace")
 
     def _cpus(self) -> list[tuple[int | None, dict[str, int]]]:
         """Of each CPU that left a note: the pid that ran there, and the registers by GDB's names."""
-        if not self._by_library:
+        if not self._is_foreign:
             return [*cpu_registers(self._examined.notes)]
         count = self._number("cpu.number") or 0
         return [(self._number(f"cpu.{cpu}.pid"), self._registers(cpu)) for cpu in range(count)]

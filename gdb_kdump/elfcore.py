@@ -10,7 +10,7 @@ from bisect import bisect_right
 
 from gdb_kdump.dumpfile import DumpFile
 from gdb_kdump.errors import DumpError, Why
-from gdb_kdump.kdumpformat import MOST_NOTES, cut_off
+from gdb_kdump.kdumpformat import MOST_NOTES, cut_off, other_machine
 from gdb_kdump.paging import IMAGE_MAP, IMAGE_SIZE
 from gdb_kdump.wire import Hole, Run
 
@@ -19,6 +19,12 @@ SIGNATURE = b"\x7fELF"
 _NO_ADDRESS = (1 << 64) - 1
 _ELF_MANY = 0xFFFF  # PN_XNUM: the number of program headers is in the first section header
 _CORE, _LOAD, _NOTE = 4, 1, 4
+_X86_64 = 62
+_MACHINES = {
+    3: "i386", 8: "mips", 20: "ppc", 21: "ppc64", 22: "s390x", 40: "arm", 50: "ia64", 183: "aarch64", 243: "riscv64",
+    258: "loongarch64",
+}  # fmt: skip
+"""By e_machine: EM_386, EM_MIPS, ..."""
 _FLAG_INCOMPLETE = 0x1  # makedumpfile's DUMP_ELF_INCOMPLETE in e_flags
 PAGE = 4096
 
@@ -33,11 +39,13 @@ class ElfCore:
         if len(head) < 64:
             raise cut_off(file, 64, "header")
         order = ">" if head[5] == 2 else "<"
-        (kind,) = struct.unpack_from(order + "H", head, 16)
+        kind, machine = struct.unpack_from(order + "HH", head, 16)
         if kind != _CORE:
             raise DumpError(f"{path} is an ELF program or object (the vmlinux?), not a dump: name the vmcore first")
+        if machine != _X86_64:
+            raise other_machine(file, _MACHINES.get(machine, f"ELF's machine {machine}"))
         if head[4] != 2:
-            raise DumpError(f"{path} is a 32-bit dump: only x86_64 dumps can be opened")
+            raise DumpError(f"{path} has 32-bit ELF headers (kexec --elf32-core-headers?): use crash, which knows them")
         table_at, sections_at = struct.unpack_from(order + "QQ", head, 32)
         flags, _, entry_size, count = struct.unpack_from(order + "IHHH", head, 48)
         if count == _ELF_MANY:
@@ -45,6 +53,10 @@ class ElfCore:
             if len(section) < 64:
                 raise cut_off(file, sections_at + 64, "program headers")
             (count,) = struct.unpack_from(order + "I", section, 44)
+        if not count and sections_at:
+            raise DumpError(
+                f"{path} has its memory in sections, as Xen's `xl dump-core` writes it: use crash, which knows that"
+            )
         if entry_size != 56 or not count:
             raise DumpError(f"{path} has a damaged ELF header: it describes no memory")
         self.incomplete = bool(flags & _FLAG_INCOMPLETE)

@@ -27,6 +27,8 @@ _BLOCK_SIZES = (4096, 8192, 16384, 32768, 65536)
 _HEADER_BYTES = 464  # struct disk_dump_header of a 64-bit kernel
 _UTSNAME = slice(12, 12 + 6 * 65)  # struct new_utsname: sysname, nodename, release, version, machine, domainname
 _MACHINE = slice(12 + 4 * 65, 12 + 5 * 65)
+_TIME_AT = 408  # struct timeval; a set's files have one, or those of the moments when each of them was begun
+_SAME_SECONDS = 2
 MOST_NOTES = 64 << 20
 
 Places = tuple[tuple[int, int], ...]
@@ -51,6 +53,10 @@ class Kdump:
         head = file.read(0, 4096)
         if len(head) < _HEADER_BYTES:
             raise cut_off(file, 4096, "header")
+        self.machine = head[_MACHINE].partition(b"\0")[0].decode(errors="replace")
+        """The kernel's name of the machine: x86_64."""
+        if self.machine not in ("", "x86_64"):  # 32-bit ones have other headers than those that are read here
+            raise other_machine(file, self.machine)
         order = "<"
         if struct.unpack_from("<i", head, 428)[0] not in _BLOCK_SIZES:
             order = ">"
@@ -63,8 +69,6 @@ class Kdump:
         (version,) = struct.unpack_from(order + "i", head, 8)
         sub = file.read(self.block, 104).ljust(104, b"\0")
         (split,) = struct.unpack_from(order + "i", sub, 12)
-        self.machine = head[_MACHINE].partition(b"\0")[0].decode(errors="replace")
-        """The kernel's name of the machine: x86_64."""
         self.notes: bytes = b""
         """ELF notes; before version 4 there are none, but `vmcoreinfo` may be there."""
         self.vmcoreinfo: bytes | None = None
@@ -82,8 +86,9 @@ class Kdump:
         self.first: int = first if self.split else 0
         self.end: int = min(end, self.max_pfn) if self.split else self.max_pfn
         """The pages that this file is for: page frame numbers from `first` to before `end`."""
-        # A dump's own name, the same in all files of a set: machine, kernel, memory, and when it crashed.
-        self.identity = head[_UTSNAME] + head[408:424] + struct.pack("<QQ", self.block, self.max_pfn)
+        # A dump's own name, the same in all files of a set: machine, kernel, memory; and when it crashed.
+        self._identity = head[_UTSNAME] + struct.pack("<QQ", self.block, self.max_pfn)
+        (self._time,) = struct.unpack_from(order + "q", head, _TIME_AT)
         self._descriptor = struct.Struct(order + _DESCRIPTOR)
         self._swap = order == ">"
         bitmap_at = (1 + sub_blocks) * self.block
@@ -107,6 +112,10 @@ class Kdump:
     def _head_bytes(self, offset: int, size: int) -> bytes:
         """Notes or a text, of a size that makes sense; empty where there are none."""
         return self.file.read(offset, size) if 0 < size <= MOST_NOTES else b""
+
+    def is_of_one_dump(self, other: Kdump) -> bool:
+        """Whether another file is of the same dump, as far as their headers tell."""
+        return self._identity == other._identity and abs(self._time - other._time) <= _SAME_SECONDS
 
     def dumped_between(self, first: int, end: int) -> int:
         """How many pages were dumped, into whichever file, with page frame numbers from `first` to before `end`."""
@@ -233,4 +242,11 @@ def cut_off(file: DumpFile, needed: int, where: str) -> DumpError:
     return DumpError(
         f"{file.path} is truncated: it ends after {file.size:,} bytes, in its {where}, "
         f"so all of its pages are missing and {lacks:,} bytes of headers; copy it again from where it was made"
+    )
+
+
+def other_machine(file: DumpFile, machine: str) -> DumpError:
+    """What is said of a dump of another machine than x86_64."""
+    return DumpError(
+        f"{file.path} is a dump of {machine}: only x86_64 dumps can be opened here; use drgn, or crash of that machine"
     )

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 _HEADER = struct.Struct("<III")  # Elf64_Nhdr: name size, descriptor size, type
 _PRSTATUS = 1  # NT_PRSTATUS
+_XEN_CRASH_INFO = 0x1000001  # XEN_ELFNOTE_CRASH_INFO of xen/include/public/elfnote.h
 _PID = struct.Struct("<32xi")  # struct elf_prstatus
 _REGISTERS = struct.Struct("<112x27Q")
 # struct user_regs_struct of arch/x86/include/asm/user_64.h, by GDB's names.
@@ -45,3 +46,8 @@ def vmcoreinfo(data: bytes) -> bytes | None:
     """The text of VMCOREINFO, or None."""
     found = (descriptor for name, _, descriptor in _notes(data) if name == b"VMCOREINFO")
     return next(found, None)
+
+
+def is_of_xen(data: bytes) -> bool:
+    """Whether the hypervisor Xen made the dump, when its host crashed: page tables hold machine addresses then."""
+    return any(name == b"Xen" and kind == _XEN_CRASH_INFO for name, kind, _ in _notes(data))

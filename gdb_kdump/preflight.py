@@ -18,7 +18,7 @@ from gdb_kdump.elfcore import ElfCore
 from gdb_kdump.errors import DumpError
 from gdb_kdump.kdumpformat import SIGNATURES as KDUMP_SIGNATURES
 from gdb_kdump.kdumpformat import Kdump
-from gdb_kdump.notes import vmcoreinfo
+from gdb_kdump.notes import is_of_xen, vmcoreinfo
 
 
 @dataclass(frozen=True)
@@ -101,12 +101,16 @@ def looks_like_dump(path: Path) -> bool:
     return core or head.startswith((*KDUMP_SIGNATURES, FLATTENED))
 
 
-_PACKED: dict[bytes, str] = {
+_LKCD = 0xA8190173618F23ED.to_bytes(8, "little")  # dump_magic of LKCD's struct __dump_header
+_LKCD_REMEDY = "is an LKCD dump, of the years before kdump: use crash, which knows that form"
+_OTHERS: dict[bytes, str] = {
     b"\x1f\x8b": "is compressed with gzip: unpack it with `gunzip` first",
     b"\xfd7zXZ\0": "is compressed with xz: unpack it with `unxz` first",
     b"BZh": "is compressed with bzip2: unpack it with `bunzip2` first",
     b"\x28\xb5\x2f\xfd": "is compressed with zstd: unpack it with `unzstd` first",
     b"PK\x03\x04": "is a zip archive: unpack it with `unzip` first",
+    _LKCD: _LKCD_REMEDY,
+    _LKCD[::-1]: _LKCD_REMEDY,
 }
 
 
@@ -115,16 +119,24 @@ def _refuse(file: DumpFile, head: bytes) -> None:
         raise DumpError(f"{file.path} is a flattened dump that ends before its first byte: copy it again")
     if not head:
         raise DumpError(f"{file.path} is empty: the dump was never written, look at the capture kernel's log")
-    for signature, sentence in _PACKED.items():
+    for signature, sentence in _OTHERS.items():
         if head.startswith(signature):
             raise DumpError(f"{file.path} {sentence}")
     if b"\0" not in head and all(byte >= 0x20 or byte in b"\t\n\r\f\x1b" for byte in head):
         raise DumpError(f"{file.path} is a text file, not a dump: name the vmcore itself")
 
 
+def _refuse_xen(file: DumpFile, notes: bytes) -> None:
+    if is_of_xen(notes):
+        raise DumpError(
+            f"{file.path} is a dump of a Xen host, of which dom0 is only a part: use crash, which knows Xen"
+        )
+
+
 def _examine_kdump(kdumps: list[Kdump]) -> Examined:
     kdumps.sort(key=lambda kdump: kdump.first)
     first = kdumps[0]
+    _refuse_xen(first.file, first.notes)
     if len(kdumps) > 1:
         _refuse_strangers(kdumps)
     gaps = _gaps(kdumps)
@@ -164,7 +176,7 @@ def _refuse_strangers(kdumps: list[Kdump]) -> None:
         if not kdump.split or not first.split:
             alone = kdump if not kdump.split else first
             raise DumpError(f"{alone.file.path} is a whole dump, not one of a split set: name it alone")
-        if kdump.identity != first.identity:
+        if not kdump.is_of_one_dump(first):
             raise DumpError(f"{kdump.file.path} and {first.file.path} are of different dumps: name the files of one")
         if kdump.first < before.end:
             raise DumpError(f"{kdump.file.path} and {before.file.path} hold the same memory: name each file once")
@@ -228,6 +240,7 @@ def _in_bytes(bytes_missing: int, at_least: bool = False) -> str:
 
 
 def _examine_elf(elf: ElfCore) -> Examined:
+    _refuse_xen(elf.file, elf.notes)
     pages, lost = elf.pages, elf.pages_lost
     sentence = _sentence(lost, pages, _in_bytes(elf.bytes_missing), True, elf.incomplete)
     if elf.incomplete:

@@ -45,6 +45,8 @@ class Kernel:
     crash_time: int = 1700000000
     zeros: range = range(0)
     """Pages of zeros, in multiples of 8 and away from the others: one page in the file, as makedumpfile has it."""
+    notes: bytes = b""
+    """ELF notes beside those of the registers and VMCOREINFO."""
 
 
 class PageTables:
@@ -109,7 +111,7 @@ def small_kernel(data_pages: int = 64, vmalloc_pages: int = 16, phys_base: int =
     return kernel
 
 
-def _note(name: bytes, kind: int, body: bytes) -> bytes:
+def note(name: bytes, kind: int, body: bytes) -> bytes:
     return (
         struct.pack("<III", len(name) + 1, len(body), kind)
         + (name + b"\0").ljust((len(name) + 4) & ~3, b"\0")
@@ -119,14 +121,14 @@ def _note(name: bytes, kind: int, body: bytes) -> bytes:
 
 def _notes(kernel: Kernel) -> tuple[bytes, int]:
     """The ELF notes and the offset of the vmcoreinfo text in them."""
-    notes = b""
+    notes = kernel.notes
     for registers in kernel.registers:
         values = struct.pack("<27Q", *(registers.get(name, 0) & (1 << 64) - 1 for name in PR_REG))
         pid = struct.pack("<i", registers.get("pid", 0))
-        notes += _note(b"CORE", 1, bytes(32) + pid + bytes(76) + values + bytes(8))
+        notes += note(b"CORE", 1, bytes(32) + pid + bytes(76) + values + bytes(8))
     text = kernel.vmcoreinfo.encode()
     offset = len(notes) + 12 + 12
-    return notes + _note(b"VMCOREINFO", 0, text), offset
+    return notes + note(b"VMCOREINFO", 0, text), offset
 
 
 def write_kdump(

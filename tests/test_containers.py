@@ -152,12 +152,20 @@ def test_a_split_set_in_any_order_and_without_a_part(tmp_path: Path, kernel: wri
         assert Memory(server).why(DIRECT_MAP) is Why.TRUNCATED
 
 
+def test_a_split_set_whose_files_were_begun_one_after_the_other(tmp_path: Path, kernel: writer.Kernel) -> None:
+    first, second, *others = split(tmp_path / "vmcore", kernel)
+    kernel.crash_time += 1  # what wrote them asked the clock for each
+    writer.write_kdump(second, kernel, span=(0x110, 0x138))
+    with Server.start(*map(str, (first, second, *others))) as server:
+        assert check_every_page(Memory(server), kernel) == 0
+
+
 def test_files_that_are_not_one_dump(tmp_path: Path, kernel: writer.Kernel) -> None:
     first, *_ = split(tmp_path / "vmcore", kernel)
     other, whole, core = tmp_path / "other", tmp_path / "whole", tmp_path / "core"
     writer.write_kdump(whole, kernel)
     writer.write_elf(core, kernel)
-    kernel.crash_time += 1
+    kernel.crash_time += 60
     writer.write_kdump(other, kernel, span=(0x110, 0x138))
     for paths, words in (
         ((first, other), "are of different dumps"),

@@ -229,15 +229,58 @@ def test_places_where_no_dump_is(tmp_path: Path) -> None:
         Server.start(str(tmp_path / "pipe"))
 
 
-def test_another_machine_is_refused(tmp_path: Path, kernel: writer.Kernel) -> None:
-    path = tmp_path / "vmcore"
-    kernel.registers = []
-    writer.write_elf(path, kernel)
-    data = bytearray(path.read_bytes())
-    data[18:20] = struct.pack("<H", 183)  # EM_AARCH64
+def refusal(path: Path, data: bytes | bytearray) -> str:
     path.write_bytes(data)
-    with pytest.raises(DumpError, match="aarch64.*only x86_64"):
+    with pytest.raises(DumpError) as refused:
         Server.start(str(path))
+    assert str(path) in str(refused.value) and "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("machine", "name"),
+    [(3, "i386"), (21, "ppc64"), (22, "s390x"), (183, "aarch64"), (243, "riscv64"), (1, "machine 1")],
+)
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("size", [32, 64])
+def test_an_elf_dump_of_another_machine_is_refused(
+    tmp_path: Path, machine: int, name: str, order: str, size: int
+) -> None:
+    head = b"\x7fELF" + bytes((size // 32, "<>".index(order) + 1, 1)) + bytes(9)
+    sentence = refusal(tmp_path / "vmcore", (head + struct.pack(order + "HHI", 4, machine, 1)).ljust(8192, b"\0"))
+    assert f"a dump of {name}" in sentence.replace("ELF's ", "") and "only x86_64 dumps" in sentence
+
+
+@pytest.mark.parametrize(("machine", "at"), [("i686", 420), ("armv7l", 420), ("s390x", 424), ("aarch64", 424)])
+def test_a_kdump_of_another_machine_is_refused(tmp_path: Path, machine: str, at: int) -> None:
+    head = bytearray(b"KDUMP   " + struct.pack("<i", 6) + bytes(4 * 65) + machine.encode()).ljust(8192, b"\0")
+    struct.pack_into("<iiiIII", head, at, 0, PAGE, 1, 2, 64, 0)  # 32-bit machines: the same fields, 4 bytes earlier
+    assert f"a dump of {machine}: only x86_64 dumps" in refusal(tmp_path / "vmcore", head)
+
+
+def test_what_other_tools_have_to_open_is_named(tmp_path: Path, kernel: writer.Kernel) -> None:
+    path = tmp_path / "vmcore"
+    writer.write_elf(path, kernel)
+    plain = path.read_bytes()
+    data = bytearray(plain)
+    data[4] = 1
+    assert "32-bit ELF headers" in refusal(path, data)
+    data = bytearray(plain)
+    struct.pack_into("<Q", data, 40, 64)  # e_shoff
+    struct.pack_into("<H", data, 56, 0)  # e_phnum
+    assert "xl dump-core" in refusal(path, data)
+    for magic in (0xA8190173618F23ED.to_bytes(8, order) for order in ("little", "big")):
+        assert "an LKCD dump" in refusal(path, magic + bytes(PAGE))
+
+
+@pytest.mark.parametrize("write", [writer.write_elf, writer.write_kdump])
+def test_a_dump_of_a_xen_host_is_refused(
+    tmp_path: Path, kernel: writer.Kernel, write: Callable[[Path, writer.Kernel], None]
+) -> None:
+    path = tmp_path / "vmcore"
+    kernel.notes = writer.note(b"Xen", 0x1000002, bytes(32)) + writer.note(b"Xen", 0x1000001, bytes(80))
+    write(path, kernel)
+    assert "a dump of a Xen host" in refusal(path, path.read_bytes())
 
 
 def test_a_split_bitmap_counts_only_its_own_pages(tmp_path: Path, kernel: writer.Kernel) -> None:
