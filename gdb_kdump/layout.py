@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from gdb_kdump.errors import MissingDebugInfo
-from gdb_kdump.members import Member, find_path
+from gdb_kdump.members import Member, find_number, find_path, is_array, is_pointer
 from gdb_kdump.unpacker import Unpacker
 
 # Dotted member paths, newest first; each row cites the commits that moved the member.
@@ -176,6 +176,8 @@ STRUCTS: dict[str, tuple[tuple[str, ...], str]] = {
 # (8842d285bafa) to v6.8, and is no fragment in the kernels before and after, which have it too.
 ELEMENTS = {"skb_frag": "skb_shared_info.frags"}
 
+_POINTER_SIZE = 8
+
 
 class Layout:
     """The table applied to one kernel's types; remembers which row won.
@@ -250,21 +252,35 @@ class Layout:
         """The byte offset of a logical member; raises MissingDebugInfo."""
         return self.member(name).offset
 
+    def number(self, name: str) -> Member:
+        """A logical member that is a number or a pointer, or a struct of one; raises MissingDebugInfo for others."""
+        found = self.member(name)
+        number = find_number(found)
+        if number is None:
+            raise MissingDebugInfo(f"member {name} that is a number", [str(found.type)])
+        return number
+
+    def pointer(self, name: str) -> Member:
+        """A logical member that is as large as a pointer; raises MissingDebugInfo."""
+        found = self.number(name)
+        if found.size != _POINTER_SIZE or found.bit_size:
+            raise MissingDebugInfo(f"member {name} that is a pointer", [str(found.type)])
+        return found
+
     def unpacker(self, tag: str, members: Iterable[str]) -> Unpacker:
         """An Unpacker for members of one struct, given without its tag; raises MissingDebugInfo."""
-        return Unpacker([self.member(f"{tag}.{name}") for name in members], self.size(tag))
+        return Unpacker([self.number(f"{tag}.{name}") for name in members], self.size(tag))
 
 
 # Changed meaning: one question each, answered by a type.
 
 
-def skb_end_is_offset(layout: Layout) -> bool:
-    """Whether sk_buff.end and .tail count from head: sk_buff_data_t is `unsigned int` then, `unsigned char *` else.
+def skb_counts_from_head(layout: Layout, name: str) -> bool:
+    """Whether a member of sk_buff counts from head: sk_buff_data_t is `unsigned int` then, `unsigned char *` else.
 
-    include/linux/skbuff.h: NET_SKBUFF_DATA_USES_OFFSET.
+    `name` is end, tail or one of the headers; include/linux/skbuff.h: NET_SKBUFF_DATA_USES_OFFSET.
     """
-    member = layout.member("sk_buff.end")
-    return member.size < layout.member("sk_buff.head").size
+    return not is_pointer(layout.member(f"sk_buff.{name}").type)
 
 
 def spinlock_word(layout: Layout) -> tuple[Member | None, bool]:
@@ -321,7 +337,9 @@ def thread_list(layout: Layout) -> tuple[Member | None, Member]:
 
 
 def array_length(member: Member) -> int:
-    """The number of elements of a member that is an array."""
+    """The number of elements of a member that is an array; raises MissingDebugInfo."""
+    if not is_array(member.type):
+        raise MissingDebugInfo(f"member {member.path} that is an array", [str(member.type)])
     low, high = member.type.strip_typedefs().range()
     return int(high - low + 1)
 

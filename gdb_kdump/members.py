@@ -5,7 +5,7 @@ Types are taken as gdb.Type objects but only through their own methods, so this 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -56,3 +56,28 @@ def _find_field(struct_type: Any, name: str) -> tuple[int, Any] | None:
             if inner is not None:
                 return field.bitpos + inner[0], inner[1]
     return None
+
+
+def find_number(member: Member) -> Member | None:
+    """The number or pointer that a member is, or all there is in its struct (atomic_t); None for others."""
+    kind = member.type.strip_typedefs()
+    if kind.is_scalar:
+        return member
+    if is_array(kind):
+        return None
+    inner = [field for field in kind.fields() if hasattr(field, "bitpos")]
+    if len(inner) != 1 or inner[0].bitsize or inner[0].type.sizeof != member.size:
+        return None
+    return find_number(replace(member, type=inner[0].type))
+
+
+def is_pointer(kind: Any) -> bool:
+    """Whether a gdb.Type is that of a pointer."""
+    stripped = kind.strip_typedefs()
+    return bool(stripped.code == stripped.pointer().code)
+
+
+def is_array(kind: Any) -> bool:
+    """Whether a gdb.Type is that of an array."""
+    stripped = kind.strip_typedefs()
+    return bool(stripped.code == stripped.array(0).code)

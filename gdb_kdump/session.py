@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +15,9 @@ from gdb_kdump.channel import SavedFrame, Server, Thread
 from gdb_kdump.debuginfo import DebugInfo
 from gdb_kdump.elf import ElfFile
 from gdb_kdump.errors import DumpError, Unreadable, UsageError, Why
+from gdb_kdump.members import Member
 from gdb_kdump.memory import Memory
+from gdb_kdump.unpacker import Unpacker
 from gdb_kdump.vmcoreinfo import KNOWN_SYMBOLS, TOP_TABLES, offset_of, parse_vmcoreinfo
 from gdb_kdump.vmlinux import find_vmlinux
 
@@ -52,6 +54,7 @@ class Session:
     memory: Memory
     debuginfo: DebugInfo
     _readers: dict[Any, Any] = field(default_factory=dict)
+    _members: dict[tuple[Any, str], tuple[int, int, Any]] = field(default_factory=dict)
 
     @property
     def layout(self) -> Any:
@@ -62,6 +65,26 @@ class Session:
         if reader not in self._readers:
             self._readers[reader] = reader(self)
         return self._readers[reader]  # type: ignore[no-any-return]
+
+    def number(self, addr: int, name: str) -> int:
+        """What the logical member `STRUCT.MEMBER` of the struct at `addr` holds: a number, as wide as its type says.
+
+        Raises Unreadable, MissingDebugInfo.
+        """
+        return self._value(addr, self.layout.number, name)
+
+    def pointer(self, addr: int, name: str) -> int:
+        """The same for a member that is a pointer."""
+        return self._value(addr, self.layout.pointer, name)
+
+    def _value(self, addr: int, find: Callable[[str], Member], name: str) -> int:
+        known = self._members.get((find, name))
+        if known is None:
+            member = find(name)
+            unpacker = Unpacker([replace(member, offset=0)], member.size)
+            known = self._members[find, name] = member.offset, member.size, unpacker.unpack_from
+        offset, size, unpack = known
+        return int(unpack(self.memory.read(addr + offset, size))[0])
 
     def forget_walks(self, *but: Callable[[Session], Any]) -> None:
         """Forget all that was read, except by the readers `but`: some of it may be partial, or under another limit."""

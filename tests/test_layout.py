@@ -187,7 +187,7 @@ def test_an_indirect_stack_pointer_has_meant_two_things(words: dict[int, int], o
     assert orc_indirect(stack.__getitem__, TEXT.__contains__, sp, offset) == expected
 
 
-def meaning(question: str, tag: str) -> Any:
+def meaning(question: str, *about: str) -> Any:
     import gdb
 
     from gdb_kdump import layout
@@ -198,7 +198,7 @@ def meaning(question: str, tag: str) -> Any:
         except gdb.error:
             return None
 
-    return getattr(layout, question)(layout.Layout(find_type))
+    return getattr(layout, question)(layout.Layout(find_type), *about)
 
 
 @pytest.mark.parametrize(("kernel", "renumbered"), [("2 bits", False), ("3 bits", True)])
@@ -206,20 +206,23 @@ def test_orc_types_were_renumbered_with_the_third_bit(
     in_gdb: InGdb, compile_types: Compile, kernel: str, renumbered: bool
 ) -> None:
     program = compile_types(ORC[kernel] + " struct orc_entry orc;")
-    assert in_gdb(meaning, "orc_types_renumbered", "", elf=program) is renumbered
+    assert in_gdb(meaning, "orc_types_renumbered", elf=program) is renumbered
 
 
-@pytest.mark.parametrize(("end", "is_offset"), [("unsigned int", True), ("unsigned char *", False)])
+# As wide as a pointer is no pointer.
+@pytest.mark.parametrize(
+    ("end", "is_offset"), [("unsigned int", True), ("unsigned long", True), ("unsigned char *", False)]
+)
 def test_end_is_an_offset_or_a_pointer(in_gdb: InGdb, compile_types: Compile, end: str, is_offset: bool) -> None:
     source = (
         f"typedef {end} sk_buff_data_t; struct sk_buff {{ sk_buff_data_t tail, end; unsigned char *head, *data; }};"
     )
-    assert in_gdb(meaning, "skb_end_is_offset", "", elf=compile_types(source)) is is_offset
+    assert in_gdb(meaning, "skb_counts_from_head", "end", elf=compile_types(source)) is is_offset
 
 
 def test_max_skb_frags_is_the_length_of_frags(in_gdb: InGdb, compile_types: Compile) -> None:
     source = "typedef struct { long a, b; } skb_frag_t; struct skb_shared_info { char nr; skb_frag_t frags[45]; };"
-    assert in_gdb(meaning, "max_skb_frags", "", elf=compile_types(source)) == 45
+    assert in_gdb(meaning, "max_skb_frags", elf=compile_types(source)) == 45
 
 
 def test_what_is_missing_is_named_with_what_was_tried(in_gdb: InGdb, compile_types: Compile) -> None:
@@ -291,7 +294,7 @@ BUDDIES = {
 @pytest.mark.parametrize("kernel", BUDDIES)
 def test_a_free_page_has_been_marked_in_three_ways(in_gdb: InGdb, compile_types: Compile, kernel: str) -> None:
     source, right, wrong = BUDDIES[kernel]
-    mask, value = in_gdb(meaning, "page_types", "", elf=compile_types(source))["buddy"]
+    mask, value = in_gdb(meaning, "page_types", elf=compile_types(source))["buddy"]
     assert right & mask == value and wrong & mask != value and -1 & mask != value
 
 
@@ -343,3 +346,44 @@ def test_what_tells_that_a_spinlock_is_held(
         return None if member is None else [member.offset, member.size, has_tickets]
 
     assert in_gdb(find, elf=compile_types(f"{SPINLOCKS[kind]} {SOCK}")) == word
+
+
+COUNTERS = """
+typedef struct { int counter; } atomic_t;
+struct wrapped { struct { atomic_t inner; } outer; };
+struct counted {
+    short narrow; unsigned long wide; struct wrapped single; unsigned int offset; void *pointer; char name[4];
+    struct { int one, two; } pair; unsigned int bits : 7;
+} counted;
+"""
+
+
+def test_a_number_is_as_wide_as_its_type(in_gdb: InGdb, compile_types: Compile) -> None:
+    """A struct of one number is that number; what is none, and what is no pointer, is named."""
+
+    def body() -> list[list[Any]]:
+        import gdb
+
+        from gdb_kdump.errors import MissingDebugInfo
+        from gdb_kdump.layout import Layout
+
+        layout = Layout(gdb.lookup_type)
+        numbers = [layout.number(f"counted.{name}").size for name in ("narrow", "wide", "single", "offset", "bits")]
+        said = []
+        for find, name in (
+            (layout.number, "name"), (layout.number, "pair"), (layout.pointer, "offset"), (layout.pointer, "bits"),
+        ):  # fmt: skip
+            try:
+                find(f"counted.{name}")
+            except MissingDebugInfo as error:
+                said.append(str(error))
+        return [numbers, [layout.pointer("counted.pointer").size], said]
+
+    numbers, pointer, said = in_gdb(body, elf=compile_types(COUNTERS))
+    assert (numbers, pointer) == ([2, 8, 4, 4, 1], [8])
+    assert said == [
+        "the debug information has no member counted.name that is a number (tried: char [4])",
+        "the debug information has no member counted.pair that is a number (tried: struct {...})",
+        "the debug information has no member counted.offset that is a pointer (tried: unsigned int)",
+        "the debug information has no member counted.bits that is a pointer (tried: unsigned int)",
+    ]

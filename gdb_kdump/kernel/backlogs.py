@@ -67,7 +67,7 @@ class Backlogs:
         """
         scheduled = enumerators(self._layout, "napi_state").get("NAPI_STATE_SCHED", 0)
         # No lock guards these, but only who has scheduled the context works on them.
-        is_busy = bool(self._memory.u64(napi + self._layout.offset("napi_struct.state")) >> scheduled & 1)
+        is_busy = bool(self._session.number(napi, "napi_struct.state") >> scheduled & 1)
         buckets = self._layout.find_member("napi_struct.gro_hash")
         if buckets is not None and self._layout.find_struct("gro_list") is not None:
             size, count = self._layout.size("gro_list"), self._layout.offset("gro_list.count")
@@ -76,7 +76,7 @@ class Backlogs:
                 yield self._chains.list(f"{GRO}{owner}, bucket {number}", at, self._memory.s32(at + count), is_busy)
         single = self._layout.find_member("napi_struct.gro_list")
         if single is not None and single.size == 8:
-            at, count = napi + single.offset, self._memory.u32(napi + self._layout.offset("napi_struct.gro_count"))
+            at, count = napi + single.offset, self._session.number(napi, "napi_struct.gro_count")
             yield self._chains.chain(f"{GRO}{owner}", at, self._memory.ptr(at), count=(count, 0))
         received = self._layout.find_member("napi_struct.rx_list")
         if received is not None:

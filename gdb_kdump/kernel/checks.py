@@ -186,8 +186,8 @@ class Checks:
 
     def _member(self, sock: Sock, name: str) -> int:
         """An int member of a socket; 0 where this kernel has none."""
-        member = self._session.layout.find_member(name)
-        return self._session.memory.s32(sock.sock + member.offset) if member is not None else 0
+        exists = self._session.layout.find_member(name) is not None
+        return self._session.number(sock.sock, name) if exists else 0
 
     def _owners(self, queue: Queue) -> list[Owner]:
         found = []

@@ -93,21 +93,21 @@ def rhashtable(session: Session, table: int, problems: list[str]) -> Iterator[in
 
     What is broken goes to `problems`.  Raises Unreadable for the struct itself.
     """
-    memory, layout = session.memory, session.layout
+    layout = session.layout
     buckets = layout.offset("bucket_table.buckets")
     # 40137906c5f5 (v4.11) rhashtable: Add nested tables
-    nest, future = layout.find_member("bucket_table.nest"), layout.find_member("bucket_table.future_tbl")
+    nests, grows = (layout.find_member(f"bucket_table.{name}") is not None for name in ("nest", "future_tbl"))
     tables: list[int] = []
-    current = memory.ptr(table + layout.offset("rhashtable.tbl"))
+    current = session.pointer(table, "rhashtable.tbl")
     while current and current not in tables and len(tables) < _MAX_TABLES:
         tables.append(current)
         try:
-            if nest is not None and memory.u32(current + nest.offset):
+            if nests and session.number(current, "bucket_table.nest"):
                 problems.append(f"the hash table at 0x{current:016x} is nested (the kernel was short of memory)")
             else:
-                count = memory.u32(current + layout.offset("bucket_table.size"))
+                count = session.number(current, "bucket_table.size")
                 yield from _chains(session, heads(session, current + buckets, count, 8, 0), problems, is_locked=True)
-            current = memory.ptr(current + future.offset) if future is not None else 0
+            current = session.pointer(current, "bucket_table.future_tbl") if grows else 0
         except (Unreadable, Corrupt) as error:
             problems.append(str(error))
             return

@@ -117,16 +117,16 @@ class ModuleSymbols:
 
         kernel/module/sysfs.c: add_notes_attrs.  Raises Unreadable, MissingDebugInfo.
         """
-        notes = self._memory.ptr(module.addr + self._layout.offset("module.notes_attrs"))
+        notes = self._session.pointer(module.addr, "module.notes_attrs")
         if not notes:
             return None
-        count = self._memory.u32(notes + self._layout.offset("module_notes_attrs.notes"))
+        count = self._session.number(notes, "module_notes_attrs.notes")
         first = notes + self._layout.offset("module_notes_attrs.attrs")
         size = self._layout.size("bin_attribute")
         for number in range(min(count, 64)):
             attribute = first + number * size
-            start = self._memory.ptr(attribute + self._layout.offset("bin_attribute.private"))
-            length = self._memory.u64(attribute + self._layout.offset("bin_attribute.size"))
+            start = self._session.pointer(attribute, "bin_attribute.private")
+            length = self._session.number(attribute, "bin_attribute.size")
             found = _build_id(self._memory.read(start, min(length, 4096)))
             if found:
                 return found
@@ -137,8 +137,8 @@ class ModuleSymbols:
 
         Raises Unreadable, MissingDebugInfo.
         """
-        attrs = self._memory.ptr(module.addr + self._layout.offset("module.sect_attrs"))
-        count = self._memory.u32(attrs + self._layout.offset("module_sect_attrs.nsections"))
+        attrs = self._session.pointer(module.addr, "module.sect_attrs")
+        count = self._session.number(attrs, "module_sect_attrs.nsections")
         size, name_offset, address_offset = module_section(self._layout)
         first = attrs + self._layout.offset("module_sect_attrs.attrs")
         sections = {}

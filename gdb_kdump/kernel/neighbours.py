@@ -48,11 +48,11 @@ class Neighbours:
         hlist_nodes into the chains.
         """
         layout = self._layout
-        hashed = self._memory.ptr(table + layout.offset("neigh_table.nht"))
-        shift = self._memory.u32(hashed + layout.offset("neigh_hash_table.hash_shift"))
+        hashed = self._session.pointer(table, "neigh_table.nht")
+        shift = self._session.number(hashed, "neigh_hash_table.hash_shift")
         if shift > _MAX_SHIFT:
             raise Corrupt(hashed, f"no struct neigh_hash_table: hash_shift {shift}")
-        buckets = self._memory.ptr(hashed + layout.offset("neigh_hash_table.buckets"))
+        buckets = self._session.pointer(hashed, "neigh_hash_table.buckets")
         node = layout.offset("neighbour.node")
         found: list[str] = []
         for link in chained(self._session, buckets, 1 << shift, 8, 0, found):

@@ -53,8 +53,8 @@ class NetDevices:
 
     def tx_queues(self, device: NetDevice) -> Iterator[int]:
         """Each `struct netdev_queue *` for transmission, and the one of ingress; raises Unreadable, Corrupt."""
-        first = self._memory.ptr(device.addr + self._layout.offset("net_device._tx"))
-        count = self._memory.u32(device.addr + self._layout.offset("net_device.num_tx_queues"))
+        first = self._session.pointer(device.addr, "net_device._tx")
+        count = self._session.number(device.addr, "net_device.num_tx_queues")
         if count > _MAX_TX_QUEUES:
             raise Corrupt(device.addr, f"no struct net_device: {count} transmit queues")
         size = self._layout.size("netdev_queue")
@@ -66,8 +66,8 @@ class NetDevices:
 
     def tx_number(self, device: NetDevice, queue: int) -> int | None:
         """The number of a `struct netdev_queue *` of a device that has several for transmission, else None."""
-        first = self._memory.ptr(device.addr + self._layout.offset("net_device._tx"))
-        count = self._memory.u32(device.addr + self._layout.offset("net_device.num_tx_queues"))
+        first = self._session.pointer(device.addr, "net_device._tx")
+        count = self._session.number(device.addr, "net_device.num_tx_queues")
         number, rest = divmod(queue - first, self._layout.size("netdev_queue"))
         return number if count > 1 and not rest and 0 <= number < count else None
 

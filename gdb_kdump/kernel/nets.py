@@ -36,7 +36,7 @@ class Nets:
         """The number of a `struct net *` in /proc/PID/ns/net, or None where that cannot be read."""
         if net not in self._inums:
             try:
-                self._inums[net] = self._session.memory.u32(net + self._inum.offset) if self._inum else None
+                self._inums[net] = self._session.number(net, "net.inum") if self._inum else None
             except Unreadable:
                 self._inums[net] = None
         return self._inums[net]

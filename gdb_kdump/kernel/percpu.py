@@ -6,7 +6,6 @@ import struct
 
 from gdb_kdump.errors import MissingDebugInfo
 from gdb_kdump.layout import CURRENT_TASK, PERCPU_PREFIXES
-from gdb_kdump.members import find_path
 from gdb_kdump.session import Session
 
 
@@ -17,9 +16,10 @@ class PerCpu:
         self._session = session
         self._running: dict[int, int] | None = None
         memory, find = session.memory, session.debuginfo.find_address
-        count = find("nr_cpu_ids")
-        self.nr_cpu_ids = memory.u32(count) if count is not None else 1
-        offsets = find("__per_cpu_offset")
+        count, offsets = find("nr_cpu_ids"), find("__per_cpu_offset")
+        # 6f9c07be9d02 (v6.1) lib/cpumask: add FORCE_NR_CPUS config option made nr_cpu_ids a constant, NR_CPUS.
+        constant = session.debuginfo.size("__per_cpu_offset") // 8 if offsets is not None else 1
+        self.nr_cpu_ids = memory.u32(count) if count is not None else constant
         # A kernel built without SMP has neither, and its per-CPU variables are ordinary ones.
         self._offsets: tuple[int, ...] = (0,)
         if offsets is not None:
@@ -59,11 +59,10 @@ class PerCpu:
         return self._running
 
     def _read_running(self) -> dict[int, int]:
-        debuginfo, memory = self._session.debuginfo, self._session.memory
+        memory = self._session.memory
         for symbol, path in CURRENT_TASK:
             if self.find_symbol(symbol) is None:
                 continue
-            member = find_path(debuginfo.type(f"struct {symbol}"), path) if path else None
-            offset = member.offset if member else 0
+            offset = self._session.layout.offset(f"{symbol}.{path}") if path else 0
             return {cpu: memory.ptr(self.symbol(symbol, cpu) + offset) for cpu in self.online_cpus()}
         raise MissingDebugInfo("per-CPU current task", [symbol for symbol, _ in CURRENT_TASK])

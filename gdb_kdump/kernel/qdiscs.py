@@ -96,12 +96,12 @@ class Qdiscs:
         return list(found.values())
 
     def _addresses(self, device: NetDevice, problems: list[str]) -> Iterator[int]:
-        layout, memory = self._layout, self._memory
-        root = memory.ptr(device.addr + layout.offset("net_device.qdisc"))
+        layout = self._layout
+        root = self._session.pointer(device.addr, "net_device.qdisc")
         yield root
         for queue in self._devices.tx_queues(device):
-            yield memory.ptr(queue + layout.offset("netdev_queue.qdisc"))
-            yield memory.ptr(queue + layout.offset("netdev_queue.qdisc_sleeping"))
+            yield self._session.pointer(queue, "netdev_queue.qdisc")
+            yield self._session.pointer(queue, "netdev_queue.qdisc_sleeping")
         # 59cc1f61f09c (v4.10) net: sched: convert qdisc linked list to hashtable
         table = layout.find_member("net_device.qdisc_hash")
         if table is not None:
@@ -116,18 +116,18 @@ class Qdiscs:
 
     def _read(self, device: NetDevice, addr: int) -> Qdisc:
         layout, memory = self._layout, self._memory
-        ops = memory.ptr(addr + layout.offset("Qdisc.ops"))
+        ops = self._session.pointer(addr, "Qdisc.ops")
         member = layout.member("Qdisc_ops.id")
         kind = escape(memory.cstring(ops + member.offset, member.size))
-        handle, parent = (memory.u32(addr + layout.offset(f"Qdisc.{name}")) for name in ("handle", "parent"))
-        number = self._devices.tx_number(device, memory.ptr(addr + layout.offset("Qdisc.dev_queue")))
+        handle, parent = (self._session.number(addr, f"Qdisc.{name}") for name in ("handle", "parent"))
+        number = self._devices.tx_number(device, self._session.pointer(addr, "Qdisc.dev_queue"))
         name = f"{kind}{f' {handle >> 16:x}:' if handle else ''} of {device.name}"
         name += f", transmit queue {number}" if number is not None else ""
         per_cpu = layout.find_member("Qdisc.cpu_qstats")
         return Qdisc(
-            addr, kind, name, memory.u32(addr + layout.offset("Qdisc.qlen")),
+            addr, kind, name, self._session.number(addr, "Qdisc.qlen"),
             per_cpu is not None and memory.ptr(addr + per_cpu.offset) != 0, handle, parent,
-            memory.ptr(ops + layout.offset("Qdisc_ops.owner")), addr + qdisc_private(layout),
+            self._session.pointer(ops, "Qdisc_ops.owner"), addr + qdisc_private(layout),
         )  # fmt: skip
 
     def _walk(self, qdisc: Qdisc) -> Iterator[Queue]:
@@ -153,7 +153,7 @@ class Qdiscs:
         if self._layout.find_struct("qdisc_skb_head") is None:
             queue = self._queues.linked(name, at).queue
             return self._chains.recounted(queue, count)
-        first, last = (self._memory.ptr(at + self._layout.offset(f"qdisc_skb_head.{end}")) for end in ("head", "tail"))
+        first, last = (self._session.pointer(at, f"qdisc_skb_head.{end}") for end in ("head", "tail"))
         queue = self._chains.chain(name, at, first, ("tail", last), count)
         if queue.qlen == len(queue.nodes) + queue.elsewhere:
             return queue
@@ -193,8 +193,8 @@ class Qdiscs:
         """net/sched/sch_fq_codel.c: flow_queue_add."""
         data, flow = _FLOWS[qdisc.kind]
         layout, memory = self._layout, self._memory
-        first = memory.ptr(qdisc.private + layout.offset(f"{data}.flows"))
-        count, size = memory.u32(qdisc.private + layout.offset(f"{data}.flows_cnt")), layout.size(flow)
+        first = self._session.pointer(qdisc.private, f"{data}.flows")
+        count, size = self._session.number(qdisc.private, f"{data}.flows_cnt"), layout.size(flow)
         if not 0 < count <= _MAX_FLOWS:
             raise Corrupt(qdisc.addr, f"no {qdisc.kind}: {count} flows")
         unpacker = layout.unpacker(flow, ("head", "tail"))
@@ -220,9 +220,9 @@ class Qdiscs:
 
         Those before consumer_head are consumed, though they may still be there; from it on the first NULL ends them.
         """
-        layout, memory = self._layout, self._memory
-        size, at = (memory.s32(ring + layout.offset(f"ptr_ring.{name}")) for name in ("size", "consumer_head"))
-        array = memory.ptr(ring + layout.offset("ptr_ring.queue"))
+        memory = self._memory
+        size, at = (self._session.number(ring, f"ptr_ring.{name}") for name in ("size", "consumer_head"))
+        array = self._session.pointer(ring, "ptr_ring.queue")
         if not 0 <= size <= limits.max_elements() or not 0 <= at < max(size, 1):
             raise Corrupt(ring, f"no struct ptr_ring: position {at} of {size}")
         for _ in range(size):
@@ -236,8 +236,8 @@ class Qdiscs:
         """net/sched/sch_fq.c: fq_flow_add_tail, flow_queue_add."""
         layout, memory = self._layout, self._memory
         yield from self._fq_flow(qdisc, qdisc.private + layout.offset("fq_sched_data.internal"))
-        trees = memory.ptr(qdisc.private + layout.offset("fq_sched_data.fq_root"))
-        log = memory.u8(qdisc.private + layout.offset("fq_sched_data.fq_trees_log"))
+        trees = self._session.pointer(qdisc.private, "fq_sched_data.fq_root")
+        log = self._session.number(qdisc.private, "fq_sched_data.fq_trees_log")
         if log > _MAX_TREES_LOG:
             raise Corrupt(qdisc.addr, f"no fq: 2 to the power of {log} trees")
         walker, node, size = RbTrees(memory, layout), layout.offset("fq_flow.fq_node"), layout.size("rb_root")
@@ -248,7 +248,7 @@ class Qdiscs:
 
     def _fq_flow(self, qdisc: Qdisc, flow: int) -> Iterator[Queue]:
         layout, name = self._layout, f"qdisc {qdisc.name}, flow {hex16(flow)}"
-        head, tail = (self._memory.ptr(flow + layout.offset(f"fq_flow.{end}")) for end in ("head", "tail"))
+        head, tail = (self._session.pointer(flow, f"fq_flow.{end}") for end in ("head", "tail"))
         if head:
             yield self._chains.chain(name, flow, head, ("tail", tail))
         # eeb84aa0d0af (v5.0) net_sched: sch_fq: do not assume EDT packets are ordered
@@ -264,7 +264,7 @@ class Qdiscs:
             yield self._chains.tree(f"{name}, t_root", qdisc.private + root.offset)
         head = layout.find_member("netem_sched_data.t_head")
         if head is not None:
-            last = self._memory.ptr(qdisc.private + layout.offset("netem_sched_data.t_tail"))
+            last = self._session.pointer(qdisc.private, "netem_sched_data.t_tail")
             at = qdisc.private + head.offset
             yield self._chains.chain(f"{name}, t_head", at, self._memory.ptr(at), ("t_tail", last))
 

@@ -62,7 +62,7 @@ class Sheaves:
                     yield link - self._layout.offset("slab_sheaf.barn_list")
 
     def _objects(self, sheaf: int) -> tuple[int, ...]:
-        size = self._memory.u32(sheaf + self._layout.offset("slab_sheaf.size"))
+        size = self._session.number(sheaf, "slab_sheaf.size")
         if size > _MOST:
             raise Corrupt(sheaf, f"no struct slab_sheaf: {size} objects")
         data = self._memory.read(sheaf + self._layout.offset("slab_sheaf.objects"), 8 * size)

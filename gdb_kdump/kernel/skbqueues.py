@@ -14,7 +14,7 @@ from gdb_kdump import limits
 from gdb_kdump.errors import Unreadable, Why
 from gdb_kdump.kernel.rbtree import RbTrees
 from gdb_kdump.kernel.spinlocks import Spinlocks
-from gdb_kdump.layout import skb_end_is_offset
+from gdb_kdump.layout import skb_counts_from_head
 from gdb_kdump.memory import Gather
 from gdb_kdump.rules.records import BadLink, Hole, Queue
 from gdb_kdump.session import Session
@@ -48,6 +48,7 @@ class SkbQueues:
     """Walks the queues of one session."""
 
     def __init__(self, session: Session) -> None:
+        self._session = session
         self._memory = session.memory
         self._layout = layout = session.layout
         self._head = layout.unpacker("sk_buff_head", ("next", "prev", "qlen"))
@@ -55,9 +56,8 @@ class SkbQueues:
         self._skb = layout.unpacker("sk_buff", _MEMBERS)
         self._next = layout.offset("sk_buff.next")
         self._lock, self._spinlocks = layout.offset("sk_buff_head.lock"), session.once(Spinlocks)
-        self._end_is_offset = skb_end_is_offset(layout)
-        self._nr_frags = layout.member("skb_shared_info.nr_frags")
-        self._single: dict[str, tuple[int, Unpacker]] = {}
+        self._end_is_offset = skb_counts_from_head(layout, "end")
+        self._nr_frags = layout.number("skb_shared_info.nr_frags")
 
     def linked(self, name: str, head: int, sock: int = 0, nr_frags: bool = False) -> Walked:
         """A `struct sk_buff_head *`, walked both ways where the first shows damage; skb_queue_walk.
@@ -97,11 +97,13 @@ class SkbQueues:
 
     def backlog(self, name: str, sock: int) -> Walked:
         """The sk_backlog of a `struct sock *`; include/net/sock.h: __sk_add_backlog.  Raises Unreadable."""
-        first, last = (self._member(sock, f"sock.backlog_{part}") for part in ("head", "tail"))
+        first, last = (self._session.number(sock, f"sock.backlog_{part}") for part in ("head", "tail"))
         figures, cycle, hole, stopped = self._chain(first)
         # 8eae939f1400 (v2.6.34) net: add limit for socket backlog counts the bytes; before, nobody does.
         is_counted = self._layout.find_member("sock.backlog_len") is not None
-        counted = self._member(sock, "sock.backlog_len") if is_counted else sum(row[2] for row in figures.values())
+        counted = (
+            self._session.number(sock, "sock.backlog_len") if is_counted else sum(row[2] for row in figures.values())
+        )
         head = sock + self._layout.offset("sock.sk_backlog")
         return _walked(
             figures,
@@ -135,8 +137,8 @@ class SkbQueues:
 
         net/ipv4/inet_connection_sock.c: inet_csk_reqsk_queue_add, reqsk_queue_remove.
         """
-        first, last = (self._member(sock, f"inet_connection_sock.accept_{part}") for part in ("head", "tail"))
-        qlen, following = self._member(sock, "sock.sk_ack_backlog"), self._layout.offset("request_sock.dl_next")
+        first, last = (self._session.number(sock, f"inet_connection_sock.accept_{part}") for part in ("head", "tail"))
+        qlen, following = self._session.number(sock, "sock.sk_ack_backlog"), self._layout.offset("request_sock.dl_next")
         nodes, cycle, hole, stopped = self._singly(first, lambda request: self._memory.ptr(request + following))
         head = sock + self._layout.offset("inet_connection_sock.icsk_accept_queue")
         queue = Queue(
@@ -147,7 +149,7 @@ class SkbQueues:
 
     def child(self, request: int) -> int:
         """The `struct sock *` that waits to be accepted with a `struct request_sock *`; raises Unreadable."""
-        return self._memory.ptr(request + self._layout.offset("request_sock.sk"))
+        return self._session.pointer(request, "request_sock.sk")
 
     def nr_frags(self, walked: Walked) -> dict[int, int | Why]:
         """The nr_frags of each shared info of a queue's sk_buffs, by its address, or why it cannot be read."""
@@ -287,15 +289,6 @@ class SkbQueues:
         except Unreadable:
             return False
         return bool(start >= LOWEST_KERNEL_ADDRESS and data_len <= length and 0 < truesize < 1 << 31)
-
-    def _member(self, addr: int, name: str) -> int:
-        """One member of the object at `addr`, by its logical name."""
-        if name not in self._single:
-            member = self._layout.member(name)
-            self._single[name] = member.offset, Unpacker([replace(member, offset=0)], member.size)
-        offset, unpacker = self._single[name]
-        (value,) = unpacker.unpack_from(*self._memory.block(addr + offset, unpacker.size))
-        return value
 
     def _sequence_number(self) -> int | None:
         """The offset of TCP_SKB_CB(skb)->seq in an sk_buff; include/net/tcp.h: TCP_SKB_CB."""

@@ -9,7 +9,7 @@ from gdb_kdump import limits
 from gdb_kdump.errors import MissingDebugInfo, Unreadable, Why
 from gdb_kdump.kernel.pages import PAGE_SIZE, Pages
 from gdb_kdump.kernel.places import Places
-from gdb_kdump.layout import max_skb_frags, skb_end_is_offset, skb_zerocopy
+from gdb_kdump.layout import max_skb_frags, skb_counts_from_head, skb_zerocopy
 from gdb_kdump.rules.records import Frag, FragList, Hole, Place, SharedInfo, Skb
 from gdb_kdump.session import Session
 from gdb_kdump.text import is_kernel_address
@@ -41,15 +41,17 @@ class Skbs:
         self._shinfo = layout.unpacker("skb_shared_info", (*_SHINFO_MEMBERS, zerocopy_member))
         self._frag = layout.unpacker("skb_frag", _FRAG_MEMBERS)
         self._frags_offset = layout.offset("skb_shared_info.frags")
-        # A header that was never set has all bits set.
-        self._unset = (1 << 8 * layout.member("sk_buff.transport_header").size) - 1
+        self._counted = [skb_counts_from_head(layout, name) for name in _HEADERS]
+        # A header that was never set has all bits set; a pointer to it is NULL.
+        sizes = [layout.member(f"sk_buff.{name}").size for name in _HEADERS]
+        self._unset = [(1 << 8 * size) - 1 if counted else None for size, counted in zip(sizes, self._counted)]
         gso_types = session.debuginfo.enum_with("SKB_GSO_TCPV4")
         self._tcp_types = gso_types.get("SKB_GSO_TCPV4", 0) | gso_types.get("SKB_GSO_TCPV6", 0)
         # The member that says zerocopy is `flags` where there is one.
         self._flags = session.debuginfo.enum_bits("SKBFL_ZEROCOPY_ENABLE") if zerocopy_member == "flags" else 0
         self._gso_types = session.debuginfo.enum_bits("SKB_GSO_TCPV4")
         self.size = self._skb.size
-        self.end_is_offset = skb_end_is_offset(layout)
+        self.end_is_offset, self._tail_is_offset = (skb_counts_from_head(layout, name) for name in ("end", "tail"))
         self.max_frags = max_skb_frags(layout)
 
     def end_pointer(self, skb: int) -> int:
@@ -58,10 +60,7 @@ class Skbs:
         Raises Unreadable.
         """
         head, end = self._ends.unpack_from(*self._memory.block(skb, self._ends.span))
-        return self._address(head, end)
-
-    def _address(self, head: int, end: int) -> int:
-        return (head + end) & (1 << 64) - 1 if self.end_is_offset else end
+        return _address(head, end, self.end_is_offset)
 
     def read(self, skb: int) -> Skb:
         """The sk_buff at the `struct sk_buff *` skb with its shared info; raises Unreadable for skb itself only."""
@@ -81,9 +80,12 @@ class Skbs:
         next_, prev, sk, len_, data_len, head, data, tail, end, truesize, users, cloned, nohdr, destructor, *offsets = (
             values
         )
-        end, tail = self._address(head, end), self._address(head, tail)
-        unset = self._unset
-        headers = tuple([(name, None if at == unset else at) for name, at in zip(_HEADERS, offsets)])
+        end, tail = _address(head, end, self.end_is_offset), _address(head, tail, self._tail_is_offset)
+        if not all(self._counted):
+            offsets = [at if counted else at - head if at else None for at, counted in zip(offsets, self._counted)]
+        headers = tuple(
+            [(name, None if at == unset else at) for name, at, unset in zip(_HEADERS, offsets, self._unset)]
+        )
         shinfo, hole = None, None
         try:
             shinfo = self.read_shinfo(end)
@@ -92,7 +94,7 @@ class Skbs:
         return Skb(
             skb, next_, prev, sk, len_, data_len, head, data, tail, end, truesize, users, cloned, nohdr, headers,
             self._skb.size, self._shinfo.size, shinfo, hole, place_of(skb), place_of(head), b"",
-            destructor, place_of(sk) if sk and destructor else _UNKNOWN, unset,
+            destructor, place_of(sk) if sk and destructor else _UNKNOWN, self._unset[-1] or 0,
             shinfo is not None and bool(shinfo.gso_size or shinfo.gso_segs) and self._is_tcp(head, offsets[1], shinfo),
         )  # fmt: skip
 
@@ -193,6 +195,11 @@ class Skbs:
 
 _NO_CHAIN = FragList((), 0)
 _UNKNOWN = Place("unknown")
+
+
+def _address(head: int, position: int, is_offset: bool) -> int:
+    """The address behind a sk_buff_data_t."""
+    return (head + position) & (1 << 64) - 1 if is_offset else position
 
 
 def _nowhere(addr: int) -> Place:

@@ -282,7 +282,7 @@ class Slabs:
         while page and page not in seen and self._pages.is_page(page):
             seen.add(page)
             yield page, f"CPU {row.cpu}, partial"
-            page = self._memory.ptr(page + self._layout.offset("slab.next"))
+            page = self._session.pointer(page, "slab.next")
         if row.slab:
             yield row.slab, f"CPU {row.cpu}, active"
 

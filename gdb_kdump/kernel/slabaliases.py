@@ -56,7 +56,7 @@ class SlabAliases:
         root = folder + layout.offset("kernfs_node.dir") + layout.offset("kernfs_elem_dir.children")
         in_node = layout.offset("kernfs_node.rb")
         left_at, right_at = layout.offset("rb_node.rb_left"), layout.offset("rb_node.rb_right")
-        pending = [memory.ptr(root + layout.offset("rb_root.rb_node"))]
+        pending = [self._session.pointer(root, "rb_root.rb_node")]
         seen: set[int] = set()
         while pending and len(seen) < _MAX_NODES:
             node = pending.pop()

@@ -135,7 +135,7 @@ class SlabAllocator:
             shared = layout.offset("kmem_list3.shared")
             arrays += [self._memory.ptr(lists + shared) for lists in self._node_lists(cache)]
             for array in filter(None, arrays):
-                count = min(self._memory.u32(array + layout.offset("array_cache.avail")), _MAX_OBJECTS)
+                count = min(self._session.number(array, "array_cache.avail"), _MAX_OBJECTS)
                 entries = self._memory.read(array + layout.offset("array_cache.entry"), 8 * count)
                 found.update(entry for (entry,) in struct.iter_unpack("<Q", entries))
             self._waiting[cache] = frozenset(found)

@@ -144,7 +144,7 @@ class Socks:
             return self._queues.linked(name, sock + member.offset, sock, nr_frags)
         last = None
         if name == "ofo":
-            last = "ooo_last_skb", self._memory.ptr(sock + self._layout.offset("tcp_sock.ooo_last_skb"))
+            last = "ooo_last_skb", self._session.pointer(sock, "tcp_sock.ooo_last_skb")
         return self._queues.tree(name, sock + member.offset, sock, last)
 
     def children(self, queue: Queue) -> list[int]:

@@ -102,7 +102,7 @@ class SockNames:
         member = self._layout.find_member(name)
         if member is None:
             # efe4208f47f9 (v3.13) ipv6: make lookups simpler and faster: the addresses were in struct ipv6_pinfo.
-            sock = self._memory.ptr(sock + self._layout.offset("inet_sock.pinet6"))
+            sock = self._session.pointer(sock, "inet_sock.pinet6")
             member = self._layout.member(f"ipv6_pinfo.{name.removeprefix('sock.v6_')}")
         address = ipaddress.IPv6Address(self._memory.read(sock + member.offset, 16))
         return f"[{address}]"

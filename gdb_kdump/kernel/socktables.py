@@ -61,15 +61,15 @@ class SockTables:
         heads = [layout.member("inet_ehash_bucket.first"), layout.find_member("inet_ehash_bucket.tw_first")]
         buckets = [(size, head.offset) for head in heads if head is not None]
         for info in tables:
-            table = memory.ptr(info + layout.offset("inet_hashinfo.ehash"))
-            count = memory.u32(info + layout.offset("inet_hashinfo.ehash_mask")) + 1
+            table = self._session.pointer(info, "inet_hashinfo.ehash")
+            count = self._session.number(info, "inet_hashinfo.ehash_mask") + 1
             if table:
                 for chains in buckets:
                     yield from self._socks(chained(self._session, table, count, *chains, problems), self._nulls_node)
             listening, slots = listening_hash(layout)
             if slots is None:
                 first = memory.ptr(info + listening)
-                count = memory.u32(info + layout.offset("inet_hashinfo.lhash2_mask")) + 1 if first else 0
+                count = self._session.number(info, "inet_hashinfo.lhash2_mask") + 1 if first else 0
             else:
                 first, count = info + listening, slots
             # TCP's and DCCP's own: hash buckets with a lock before or behind the chain.
@@ -81,8 +81,8 @@ class SockTables:
         layout = self._layout
         place = layout.size("udp_hslot"), layout.offset("udp_hslot.first")
         for table in self._tables(symbol, "net.udp_table", nets):
-            slots = self._memory.ptr(table + layout.offset("udp_table.hash"))
-            count = self._memory.u32(table + layout.offset("udp_table.mask")) + 1
+            slots = self._session.pointer(table, "udp_table.hash")
+            count = self._session.number(table, "udp_table.mask") + 1
             if slots:
                 yield from self._socks(chained(self._session, slots, count, *place, problems), self._node)
 
@@ -134,7 +134,7 @@ class SockTables:
             return
         table = memory.ptr(entry + chains.offset)
         if table:  # a family that nobody has registered has none
-            count = memory.u32(entry + layout.offset("netlink_table.hash_mask")) + 1
+            count = self._session.number(entry, "netlink_table.hash_mask") + 1
             yield from self._socks(chained(self._session, table, count, 8, 0, problems), self._node)
 
     def _per_net(self, name: str, nets: list[int], problems: list[str]) -> Iterator[int]:

@@ -37,7 +37,7 @@ class StackDepot:
             return None
         try:
             record = self._memory.ptr(pools + 8 * index) + (offset << _ALIGN_SHIFT)
-            size = self._memory.u32(record + self._layout.offset("stack_record.size"))
+            size = self._session.number(record, "stack_record.size")
             if not 0 < size <= _MOST:
                 return None
             entries = self._memory.read(record + self._layout.offset("stack_record.entries"), 8 * size)

@@ -109,8 +109,7 @@ def _find_timekeeper(session: Session) -> int | None:
     for symbol, path in TIMEKEEPER:
         address = session.debuginfo.find_address(symbol)
         holder = session.layout.find_struct("tk_data") if path else None
-        if address is None or (path and holder is None):
-            continue
-        member = find_path(holder, path) if path else None
-        return address + (member.offset if member is not None else 0)
+        member = find_path(holder, path) if holder is not None else None
+        if address is not None and (member is not None or not path):
+            return address + (member.offset if member is not None else 0)
     return None

@@ -150,7 +150,7 @@ class Tasks:
         in_signal, in_task = thread_list(layout)
         head = leader + in_task.offset
         if in_signal is not None:
-            head = self._session.memory.ptr(leader + layout.offset("task_struct.signal")) + in_signal.offset
+            head = self._session.pointer(leader, "task_struct.signal") + in_signal.offset
         for node in list_for_each(self._session, head):
             yield node - in_task.offset
 
