@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.parametrize("case", ["environment", "fuzz", "interrupts", "memory"])
+@pytest.mark.parametrize("case", ["environment", "fuzz", "interrupts", "memory", "truncation"])
 def test_it_survives(case: str, tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
     done = subprocess.run(
