@@ -7,6 +7,7 @@ from gdb.unwinder import register_unwinder
 
 from gdb_kdump import session
 from gdb_kdump.commands import refusals
+from gdb_kdump.commands.base import show_notices
 from gdb_kdump.commands.functions import FUNCTIONS, Function
 from gdb_kdump.commands.kbt import Kbt
 from gdb_kdump.commands.kinfo import Kinfo
@@ -43,4 +44,6 @@ def register() -> None:
     ModuleFrameFilter()
     register_unwinder(None, KernelUnwinder(), replace=True)  # type: ignore[arg-type]  # the stubs want a function
     gdb.events.connection_removed.connect(lambda event: session.forget(event.connection))
+    # For GDB's own commands; the stubs give it an argument, GDB gives it none.
+    gdb.events.before_prompt.connect(show_notices)  # type: ignore[arg-type]
     _registered = True

@@ -70,6 +70,7 @@ class Command(gdb.Command, Generic[R]):
             if limits.is_interrupted():
                 _forget_parts()
             limits.end()
+            show_notices()
 
     def complete(self, text: str, word: str | None) -> Any:
         """Complete an option, or what the command completes; without a word GDB asks only which kind of completion."""
@@ -93,6 +94,12 @@ class Command(gdb.Command, Generic[R]):
     def json(self, result: R) -> Any:
         """The JSON document."""
         raise NotImplementedError
+
+
+def show_notices() -> None:
+    """Warn of what the dump's server has found out."""
+    for notice in session.take_notices():
+        gdb.write(escape(f"warning: {notice}") + "\n", gdb.STDERR)
 
 
 def _forget_parts() -> None:

@@ -10,6 +10,7 @@ import gdb
 
 from gdb_kdump import indexcache, session
 from gdb_kdump.channel import SavedFrame, Thread
+from gdb_kdump.commands.base import show_notices
 from gdb_kdump.commands.kinfo import partial_summary, summary
 from gdb_kdump.errors import DumpError, KdumpError, Unreadable, UsageError
 from gdb_kdump.kernel.registers import Registers
@@ -46,6 +47,8 @@ class TargetKdump(gdb.Command):
             _open(gdb.string_to_argv(argument))
         except KdumpError as error:
             raise gdb.GdbError(escape(f"target kdump: {error}")) from None
+        finally:
+            show_notices()
 
 
 def _open(words: list[str]) -> None:

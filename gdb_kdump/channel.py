@@ -34,6 +34,7 @@ from gdb_kdump.wire import (
     MAX_BODY,
     MAX_MESSAGE,
     MAX_READ,
+    NOTICE,
     READ,
     REPLY,
     REQUEST,
@@ -51,7 +52,6 @@ _REAP_SECONDS = 2
 _STDERR_TAIL = 4096
 _REMEDY = "run `target kdump` again"
 _DAMAGE = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
-_SEQUENCE_MASK = 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,7 @@ class Server:
         self._doing = f"opening {' '.join(vmcores)}"
         self._obituary: str | None = None
         self._awaited: WeakValueDictionary[int, Answer] = WeakValueDictionary()
+        self._notices: list[str] = []
         self._stderr = _memory_file()
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
@@ -170,6 +171,16 @@ class Server:
             raise self._died()
         if self._obituary is not None:
             raise DumpError(f"the dump server {self._obituary}: {_REMEDY}")
+
+    def take_notices(self) -> list[str]:
+        """What the server has to say without having been asked, each sentence once.
+
+        Raises DumpError when the server is gone.
+        """
+        while self._obituary is None and self._poll.poll(0):
+            self._keep(self._message(0))
+        notices, self._notices = self._notices, []
+        return notices
 
     def read(self, addr: int, size: int) -> list[Run]:
         """Read `size` (at most MAX_READ) bytes at virtual address `addr`: bytes and holes, in order of address.
@@ -279,7 +290,7 @@ class Server:
     def _begin(self, op: Op, body: bytes) -> Answer:
         if self._obituary is not None:
             self.check()
-        self._sequence = self._sequence % _SEQUENCE_MASK + 1
+        self._sequence = self._sequence % (NOTICE - 1) + 1
         try:
             self._channel.send(REQUEST.pack(self._sequence, op) + body)
         except OSError:
@@ -299,9 +310,7 @@ class Server:
             message = answer.messages.popleft() if answer.messages else self._message(timeout)
             number, status = REPLY.unpack_from(message)
             if number != answer.number:
-                other = self._awaited.get(number)
-                if other is not None:  # else it answers a request that Ctrl-C cut short
-                    other.messages.append(message)
+                self._keep(message)
                 continue
             body = message[REPLY.size :]
             if status not in (Status.OK, Status.MORE):
@@ -310,6 +319,16 @@ class Server:
             yield body
             if status == Status.OK:
                 return
+
+    def _keep(self, message: bytes) -> None:
+        """Put aside what came while something else was waited for."""
+        number, _ = REPLY.unpack_from(message)
+        if number == NOTICE:
+            self._notices.append(message[REPLY.size :].decode(errors="replace"))
+            return
+        other = self._awaited.get(number)
+        if other is not None:  # else it answers a request that Ctrl-C cut short
+            other.messages.append(message)
 
     def _message(self, timeout: float) -> bytes:
         deadline = time.monotonic() + timeout

@@ -218,6 +218,16 @@ class Dump:
             at += length
         return runs
 
+    def overwritten(self) -> str | None:
+        """What is to be said when a file has been written to since it was opened, as far as reading has shown it."""
+        for file in self._examined.files:
+            if file.overwritten:
+                return (
+                    f"{file.path} has been written to since it was opened, and what is shown may be its old bytes or "
+                    "its new ones: run `target kdump` again, after whatever copies it has ended"
+                )
+        return None
+
     def set_direct_map(self, base: int) -> None:
         """Say where the kernel maps all physical memory: page_offset_base, a u64 in the kernel's image.
 

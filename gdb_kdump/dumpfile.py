@@ -35,6 +35,9 @@ class DumpFile:
     def __init__(self, path: str, file: BinaryIO) -> None:
         self.path = path
         self._file = file
+        self._written_ns = os.fstat(file.fileno()).st_mtime_ns
+        self.overwritten = False
+        """Whether `check` has found that the file was written to since it was opened."""
         self.file_size = file.seek(0, os.SEEK_END)
         """The size of the file, in bytes."""
         self.size = self.file_size
@@ -49,6 +52,7 @@ class DumpFile:
                 f"{self.path} has been cut off while it was open: it had {self.file_size:,} bytes and has {size:,}; "
                 "copy it again, and run `target kdump` again"
             )
+        self.overwritten |= now.st_mtime_ns != self._written_ns
 
     def read(self, offset: int, size: int) -> bytes:
         """The bytes at `offset`, as many as there are; between two that are there, zeros for what was not written."""

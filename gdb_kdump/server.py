@@ -38,6 +38,7 @@ from gdb_kdump.wire import (
     MAX_NODE,
     MAX_NODES,
     MAX_READ,
+    NOTICE,
     READ,
     REPLY,
     REQUEST,
@@ -72,6 +73,7 @@ class DumpServer:
         self._to_gdb = b""
         self._arriving: list[Thread] = []
         self._over = False
+        self._overwritten: Callable[[], str | None] = lambda: None
         self._sign = time.monotonic()
 
     def open(self, paths: list[str]) -> None:
@@ -82,6 +84,7 @@ class DumpServer:
         # A flattened dump's window is a file as large as the dump, though with next to nothing in it.
         _restrain(examined.bitmap_bytes, max((file.size for file in examined.files if file.form), default=0))
         self._dump = Dump(examined)
+        self._overwritten = self._dump.overwritten
         info = self._dump.info()
         self.threads = _cpu_threads(info["registers"])
         self.reply(HELLO, json.dumps(info).encode())
@@ -105,6 +108,7 @@ class DumpServer:
 
     def reply(self, number: int, body: bytes, status: Status = Status.OK) -> None:
         """Queue the answer to request `number`, in as many messages as it takes."""
+        self._warn()
         while len(body) > MAX_BODY:
             self._to_client.append(REPLY.pack(number, Status.MORE) + body[:MAX_BODY])
             body = body[MAX_BODY:]
@@ -133,6 +137,13 @@ class DumpServer:
                     self._serve_gdb()
                 elif descriptor == self._listener.fileno():
                     self._accept(poll)
+
+    def _warn(self) -> None:
+        """Tell the client, once, that the dump changes under its hands."""
+        sentence = self._overwritten()
+        if sentence:
+            self._overwritten = lambda: None
+            self.reply(NOTICE, sentence.encode(errors="backslashreplace"))
 
     def _accept(self, poll: select.poll) -> None:
         """Take the connection of the process that started us, and no other before or after it."""
@@ -227,6 +238,7 @@ class DumpServer:
                     self._over = True
                     return
                 self._to_gdb = self._stub.feed(received)
+                self._warn()
             self._to_gdb = self._to_gdb[self._gdb.send(self._to_gdb) :] if self._to_gdb else b""
         except BlockingIOError:
             pass

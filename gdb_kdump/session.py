@@ -111,6 +111,14 @@ def current() -> Session:
     return _current
 
 
+def take_notices() -> list[str]:
+    """What the open dump's server has to say unasked, each sentence once; of one that is gone, nothing."""
+    try:
+        return _current.server.take_notices() if _current else []
+    except DumpError:  # the next command says it
+        return []
+
+
 def find_current() -> Session | None:
     """The open dump, or None."""
     return _current

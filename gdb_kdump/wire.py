@@ -33,6 +33,10 @@ HELLO = 0
 """The number of the reply that nobody asked for: the server's first message, which says what the dump is."""
 
 
+NOTICE = 0xFFFFFFFF
+"""The number of a message that answers no request: a sentence for the user, who must hear it once."""
+
+
 class Op(IntEnum):
     READ = 1
     """Body READ; answered with packed runs."""

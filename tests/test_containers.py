@@ -324,6 +324,26 @@ def test_a_dump_that_is_cut_off_while_it_is_open(container: str, tmp_path: Path,
             server.read(DIRECT_MAP + 0x13F000, PAGE)
 
 
+@pytest.mark.parametrize("container", ["raw-6", "zlib-6", "elf", "flattened-zlib"])
+def test_a_dump_that_is_written_to_while_it_is_open_is_told_once(
+    container: str, tmp_path: Path, kernel: writer.Kernel
+) -> None:
+    (path,) = CONTAINERS[container](tmp_path / "vmcore", kernel)
+    with Server.start(str(path)) as server:
+        server.read(DIRECT_MAP + 0x100000, PAGE)
+        os.utime(path)  # as writing to it does; reading it, or giving it another name, does not
+        assert not server.take_notices()
+        server.read(DIRECT_MAP + 0x101000, PAGE)
+        (notice,) = server.take_notices()
+        assert f"{path} has been written to since it was opened" in notice
+        server.read(DIRECT_MAP + 0x102000, PAGE)
+        assert not server.take_notices()
+    with Server.start(str(path)) as server:
+        path.rename(tmp_path / "another")
+        server.read(DIRECT_MAP + 0x101000, PAGE)
+        assert not server.take_notices()
+
+
 def test_a_page_of_an_impossible_size_is_corrupt(tmp_path: Path, kernel: writer.Kernel) -> None:
     path = tmp_path / "vmcore"
     writer.write_kdump(path, kernel, method="zlib")

@@ -80,6 +80,16 @@ def test_a_dump_cut_in_half_says_what_is_missing(gdb_run: Gdb, tmp_path: Path, d
     assert re.search(r"truncated|cut|missing", run.output, re.IGNORECASE), run.output
 
 
+def test_a_dump_that_is_written_to_while_it_is_open(gdb_run: Gdb, tmp_path: Path, dump: LabDump) -> None:
+    path = tmp_path / "vmcore"
+    shutil.copy(dump.vmcore, path)
+    again = f"shell dd if={dump.vmcore} of={path} conv=notrunc bs=1M count=1 status=none"
+    run = gdb_run("kps 1", "print 40 + 2", again, "kbt -a --json", "kslab -l", vmcore=path).succeeded()
+    (warning,) = run.errors
+    assert f"warning: {path} has been written to since it was opened" in warning and "target kdump" in warning
+    assert run.json()
+
+
 @pytest.mark.parametrize("share", [0.02, 0.2, 0.9, 0.999])
 def test_a_truncated_dump_gives_bytes_or_a_reason(gdb_run: Gdb, tmp_path: Path, dump: LabDump, share: float) -> None:
     cut = tmp_path / "cut"

@@ -89,6 +89,21 @@ def _truncated(dump: Dump, folder: Path, row: Row) -> None:
             _see(row, gdb, "told" if told else "silent", _bug(said) or ("" if told else f"{command}: {said[-300:]}"))
 
 
+def _overwritten(dump: Dump, folder: Path, row: Row) -> None:
+    """Other bytes are written into the file, which keeps its size: one warning, for our commands and for GDB's own."""
+    path = _copy(dump, folder)
+    for command in ("kbt -a", "kbt -a --json", "x/4xg init_task.tasks.next", "bt"):
+        shutil.copy(dump.vmcore, path)
+        with Gdb(f"target kdump {path} {dump.vmlinux}") as gdb:
+            gdb.ask("echo")
+            with path.open("r+b") as file:
+                file.seek(-file.seek(0, os.SEEK_END) // 3, os.SEEK_END)
+                file.write(os.urandom(1 << 20))
+            said = gdb.ask(command) + gdb.ask("kslab -l") + gdb.ask("kps")
+            told = said.count("has been written to since it was opened")
+            _see(row, gdb, "told" if told == 1 else f"told {told} times", _bug(said) or ("" if told == 1 else command))
+
+
 def _unmounted(dump: Dump, folder: Path, row: Row) -> None:
     """Its file system goes (lazily: an open file keeps a real one from going)."""
     place = folder / "mount"
@@ -124,6 +139,7 @@ def _mounted(place: Path, size: str) -> Iterator[bool]:
 _CASES: dict[str, Callable[[Dump, Path, Row], None]] = {
     "the file is replaced": _replaced,
     "the file is cut": _truncated,
+    "the file is overwritten": _overwritten,
     "the file system goes": _unmounted,
 }
 
