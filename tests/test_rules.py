@@ -89,6 +89,11 @@ HEALTHY_SKBS = {
     "what TCP's backlog put together": replace(with_shinfo(gso_size=1448, gso_segs=3), is_tcp=True),
     "segments that are those of the frag_list": with_shinfo(gso_size=0xFFFF, gso_segs=3, gso_type=1 << 14),
     "a pure ACK, which is not to be paced": replace(HEALTHY, truesize=2),
+    "the first fragment of what IPsec copied": replace(HEALTHY, truesize=29, is_fragment=True),
+    "the same, and less than nothing": replace(HEALTHY, truesize=(1 << 32) - 1797, is_fragment=True),
+    "what SCTP has begun to read": replace(
+        with_shinfo(gso_size=0xFFFF, gso_segs=2, gso_type=1 << 14, frags=(Frag(1, 0, 1368),)), data_len=1400
+    ),
     "a fragment of an IP packet, with its offset for sk": replace(HEALTHY, sk=1480),
     "its socket": replace(
         HEALTHY, sk=NODES[0], destructor=1, sk_place=Place("slab", NODES[0], 1152, "allocated", "UDP")

@@ -74,6 +74,7 @@ HEALTHY = {
     ),
     "backlog": BACKLOG,
     "empty backlog": Queue("backlog", HEAD, 0, (), kind="backlog", tail=("tail", 0)),
+    "a backlog that its owner has taken": replace(BACKLOG, nodes=(), truesize=0, tail=("tail", 0), is_busy=True),
     "coalesced backlog": replace(BACKLOG, qlen=2500),
     "backlog cut short by makedumpfile": replace(BACKLOG, nodes=NODES[:1], hole=Hole(NODES[1], Why.FILTERED)),
     "accept queue": ACCEPT,

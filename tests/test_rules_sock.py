@@ -24,10 +24,10 @@ TCP = SockRecord(
     forward_alloc=1384,
     truesize={"write": 1000, "rtx": 2000, "receive": 4000, "ofo": 700, "error": 300, "backlog": 900},
     owners=(Owner(SKB, "write", 0), Owner(SKB, "receive", SOCK)),
-    written=1280,
+    written=(1280, 1280),
 )
 UDP = SockRecord(SOCK, "udp", False, 0, 2305, 1300, 0, {"write": 2304, "receive": 700, "reader": 0, "error": 0}, (),
-                 written=2304, deficit=600, cork=(1460, 1, 1480))  # fmt: skip
+                 written=(2304, 2304), deficit=600, cork=(1460, 1, 1480))  # fmt: skip
 
 HEALTHY = {
     "TCP": TCP,
@@ -36,30 +36,54 @@ HEALTHY = {
     "corked over IPv6": replace(UDP, cork=(2880, 2, 2960)),
     "somebody at work on the cork": replace(UDP, is_locked=True, cork=(9999, 1, 1480)),
     "not all sk_buffs in the dump": replace(TCP, wmem_alloc=99_999, written=None),
+    "a write on its way to be charged, another given back": replace(TCP, written=(1000, 9000)),
+    "one more is held while TCP is to send": replace(TCP, wmem_alloc=1282),
+    "whole pages of user space are charged": replace(TCP, forward_alloc=-2900),
+    "SCTP charges before it reserves": replace(TCP, kind="other", forward_alloc=-1, truesize={}),
+    "kTLS above it": replace(TCP, forward_alloc=-9000, rmem_alloc=9000, is_layered=True),
+    "received, and with a BPF program": replace(TCP, rmem_alloc=7000, received=7000),
+    "truesizes that add up as an atomic_t does": replace(
+        UDP, rmem_alloc=1300, truesize={"write": 2304, "receive": (1 << 32) + 200, "reader": 0, "error": 500}
+    ),
     "a receive queue cut short": replace(TCP, truesize={"write": 1000, "rtx": 2000, "receive": 100}),
     "what a UNIX socket received is the sender's": replace(
-        TCP, kind="unix", wmem_queued=0, truesize={}, owners=(Owner(SKB, "receive", OTHER),)
+        TCP, kind="unix", wmem_queued=0, forward_alloc=0, truesize={}, owners=(Owner(SKB, "receive", OTHER),)
     ),
 }
 DAMAGED = {
     "wmem_queued": (replace(TCP, wmem_queued=2999), SOCK, "sk_wmem_queued", CORRUPT),
     "wmem_queued, locked": (replace(TCP, wmem_queued=2999, is_locked=True), SOCK, "sk_wmem_queued", SUSPECT),
     "wmem_alloc 0": (replace(TCP, wmem_alloc=0), SOCK, "sk_wmem_alloc", CORRUPT),
-    "wmem_alloc": (replace(TCP, wmem_alloc=1282), SOCK, "sk_wmem_alloc", SUSPECT),
+    "wmem_alloc": (replace(TCP, wmem_alloc=1283), SOCK, "sk_wmem_alloc", SUSPECT),
+    "wmem_alloc below what is on lists": (replace(TCP, wmem_alloc=1280), SOCK, "sk_wmem_alloc", SUSPECT),
     "wmem_alloc below the write queue": (replace(UDP, wmem_alloc=2304, written=None), SOCK, "sk_wmem_alloc", CORRUPT),
     "rmem_alloc below": (replace(TCP, rmem_alloc=4999), SOCK, "sk_rmem_alloc", CORRUPT),
     "rmem_alloc above": (replace(TCP, rmem_alloc=5001), SOCK, "sk_rmem_alloc", SUSPECT),
+    "rmem_alloc above all that there is": (
+        replace(TCP, rmem_alloc=7001, received=7000),
+        SOCK,
+        "sk_rmem_alloc",
+        SUSPECT,
+    ),
+    "rmem_alloc below, kTLS above it": (replace(TCP, rmem_alloc=4999, is_layered=True), SOCK, "sk_rmem_alloc", CORRUPT),
     "rmem_alloc negative": (replace(TCP, rmem_alloc=-1), SOCK, "sk_rmem_alloc", CORRUPT),
-    "forward_alloc negative": (replace(TCP, forward_alloc=-1), SOCK, "sk_forward_alloc", CORRUPT),
+    "forward_alloc negative": (replace(UDP, forward_alloc=-1), SOCK, "sk_forward_alloc", CORRUPT),
+    "forward_alloc below what is queued": (replace(TCP, forward_alloc=-3001), SOCK, "sk_forward_alloc", CORRUPT),
+    "forward_alloc below what can be charged": (
+        replace(TCP, forward_alloc=-200_000, wmem_queued=500_000, truesize={}),
+        SOCK,
+        "sk_forward_alloc",
+        CORRUPT,
+    ),
+    "forward_alloc of a UNIX socket": (
+        replace(TCP, kind="unix", truesize={}, owners=(), forward_alloc=4096),
+        SOCK,
+        "sk_forward_alloc",
+        CORRUPT,
+    ),
     "UDP gave back too much": (replace(UDP, rmem_alloc=1299), SOCK, "sk_rmem_alloc", CORRUPT),
     "cork too long": (replace(UDP, cork=(2460, 1, 1480)), SOCK, "cork.base.length", CORRUPT),
     "cork too short": (replace(UDP, cork=(460, 1, 1480)), SOCK, "cork.base.length", CORRUPT),
-    "forward_alloc negative, another protocol": (
-        replace(TCP, kind="other", forward_alloc=-1, truesize={}),
-        SOCK,
-        "sk_forward_alloc",
-        SUSPECT,
-    ),
     "cork that IPsec makes longer": (replace(UDP, cork=(2920, 2, 2985)), SOCK, "cork.base.length", SUSPECT),
     "another socket's sk_buff": (replace(TCP, owners=(Owner(SKB, "write", OTHER),)), SKB, "sk", CORRUPT),
 }

@@ -11,7 +11,6 @@ from gdb_kdump.kernel.skbobjects import SkbObjects
 from gdb_kdump.kernel.skbuff import Skbs
 from gdb_kdump.kernel.slaballoc import allocator
 from gdb_kdump.kernel.sock import AF_NETLINK, AF_PACKET, AF_UNIX, Sock, Socks
-from gdb_kdump.kernel.spinlocks import Spinlocks
 from gdb_kdump.rules import judge_queue, judge_skb, judge_sock
 from gdb_kdump.rules.findings import CORRUPT, Finding, verdict
 from gdb_kdump.rules.records import Hole, Queue, Skb
@@ -51,11 +50,10 @@ class Checks:
         self._skbs = session.once(Skbs)
         self._socks = session.once(Socks)
         self._accounts = session.layout.unpacker(
-            "sock", ("lock_owned", "sk_wmem_queued", "wmem_alloc", "rmem_alloc", "sk_forward_alloc")
+            "sock", ("sk_wmem_queued", "wmem_alloc", "rmem_alloc", "sk_forward_alloc")
         )
         self._sk = session.layout.unpacker("sk_buff", ("sk",))
         self._charge = session.layout.unpacker("sk_buff", ("truesize", "destructor"))
-        self._spinlock = session.layout.find_member("sock.spinlock")
         # An sk_buff with this destructor is charged to sk_omem_alloc: net/core/skbuff.c: msg_zerocopy_alloc.
         self._omem = session.debuginfo.find_address("sock_ofree")
         self._judged_slabs: set[int] = set()
@@ -151,22 +149,25 @@ class Checks:
 
     def _record(self, sock: Sock, queues: list[Queue]) -> SockRecord:
         accounts = self._accounts.unpack_from(*self._session.memory.block(sock.sock, self._accounts.span))
-        owned, wmem_queued, wmem_alloc, rmem_alloc, forward_alloc = accounts
+        wmem_queued, wmem_alloc, rmem_alloc, forward_alloc = accounts
         kind = "tcp" if sock.is_tcp else "udp" if sock.is_udp else _KINDS.get(sock.family, "other")
         kind = "other" if sock.is_listener else kind
         sums = {queue.name: self._charged(queue) for queue in queues if queue.complete}
-        at_work = self._spinlock is not None and self._session.once(Spinlocks).is_held(
-            sock.sock + self._spinlock.offset
-        )
         owners = tuple(owner for queue in queues for owner in self._owners(queue))
         held = sums.get("write", 0) if kind == "udp" else 0
         # All sk_buffs of the system are gone through only for a socket that has written more than stands in its queue.
-        written: int | None = held if wmem_alloc == held + 1 else None
-        if written is None and kind != "other":
-            written = self._session.once(SkbObjects).written_by(sock.sock)
+        everybody = self._session.once(SkbObjects)
+        written = None if wmem_alloc == held + 1 or kind == "other" else everybody.written_by(sock.sock)
+        # What stands on no queue of its own, in a BPF program's hands for example, is looked for only where it must be.
+        read = sum(sums.get(name, 0) for name in ("receive", "ofo", "error"))
+        received = everybody.received_by(sock.sock) if kind == "tcp" and rmem_alloc > read else None
+        is_locked, is_layered = self._socks.is_locked(sock.sock), kind == "tcp" and self._is_layered(sock)
         return SockRecord(
-            sock.sock, kind, bool(owned) or at_work, wmem_queued, wmem_alloc, rmem_alloc, forward_alloc, sums, owners,
-            written, self._member(sock, "udp_sock.forward_deficit") if kind == "udp" else 0, self._cork(sock, queues),
+            sock.sock, kind, is_locked, wmem_queued, wmem_alloc, rmem_alloc, forward_alloc, sums, owners,
+            (written.linked, written.all) if written is not None else None,
+            received.all if received is not None else None,
+            self._member(sock, "udp_sock.forward_deficit") if kind == "udp" else 0, self._cork(sock, queues),
+            is_layered,
         )  # fmt: skip
 
     def _charged(self, queue: Queue) -> int:
@@ -175,6 +176,11 @@ class Checks:
             return queue.truesize
         charges = (self._charge.unpack_from(*self._session.memory.block(n, self._charge.span)) for n in queue.nodes)
         return sum(truesize for truesize, destructor in charges if destructor != self._omem)
+
+    def _is_layered(self, sock: Sock) -> bool:
+        """Whether something works above a TCP socket: kTLS and MPTCP are ULPs, others are known by sk_user_data."""
+        members = map(self._session.layout.find_member, ("sock.sk_user_data", "inet_connection_sock.icsk_ulp_ops"))
+        return any(member and self._session.memory.ptr(sock.sock + member.offset) for member in members)
 
     def _cork(self, sock: Sock, queues: list[Queue]) -> tuple[int, int, int] | None:
         """The length of a corked UDP datagram, and how many sk_buffs with how many bytes hold it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.percpu import PerCpu
@@ -12,19 +13,28 @@ from gdb_kdump.layout import skb_fclones
 from gdb_kdump.rules.slabrecords import UNKNOWN
 from gdb_kdump.session import Session
 
-# Destructors: those that take the truesize of an sk_buff back from its writer's sk_wmem_alloc, and those that do not.
-# Of a socket whose sk_buffs have another one nothing is known.
+# Destructors: those that take the truesize of an sk_buff back from its writer's sk_wmem_alloc, from its reader's
+# sk_rmem_alloc, or neither.  Of a socket whose sk_buffs have another one nothing is known.
 _WRITERS = ("sock_wfree", "__sock_wfree", "tcp_wfree", "unix_wfree", "unix_destruct_scm", "tpacket_destruct_skb")
-_OTHERS = (
-    "sock_rfree",
-    "sock_rmem_free",
-    "sock_ofree",
-    "sock_efree",
-    "sock_edemux",
-    "sock_pfree",
-    "netlink_skb_destructor",
-)
+_READERS = ("sock_rfree", "sock_rmem_free", "netlink_skb_destructor")
+_OTHERS = ("sock_ofree", "sock_efree", "sock_edemux", "sock_pfree")
 _SKB_FCLONE_CLONE = 2  # include/linux/skbuff.h: always the same number
+
+
+@dataclass
+class Charged:
+    """The bytes of truesize that sk_buffs are charged to a socket with: `linked` of them are on a list for certain.
+
+    Those that are not may be on their way to be freed, given back already, or half made and not charged yet.
+    """
+
+    all: int = 0
+    linked: int = 0
+
+    def add(self, truesize: int, is_linked: bool) -> None:
+        """One more sk_buff."""
+        self.all += truesize
+        self.linked += truesize if is_linked else 0
 
 
 class SkbObjects:
@@ -34,9 +44,9 @@ class SkbObjects:
         self._session = session
         self._memory = session.memory
         self._layout = session.layout
-        self._skb = session.layout.unpacker("sk_buff", ("sk", "truesize", "destructor"))
+        self._skb = session.layout.unpacker("sk_buff", ("next", "prev", "sk", "truesize", "destructor"))
         self._fclone = session.layout.unpacker("sk_buff", ("fclone",))
-        self._written: dict[int, int] | None = None
+        self._charged: tuple[dict[int, Charged], dict[int, Charged]] | None = None  # to writers and to readers
         self._uncounted: set[int] = set()
         self._problem = ""
         # Whether a damaged freelist hides which objects of some slab are allocated.
@@ -65,31 +75,44 @@ class SkbObjects:
             return (str(error),)
         return missing + ((self._problem,) if self._problem else ())
 
-    def written_by(self, sock: int) -> int | None:
-        """The truesize of all sk_buffs that count as written by a socket; None where not all can be found."""
-        if self._written is None:
-            self._written = self._sum_written()
-        return None if self.missing() or self._unknown or sock in self._uncounted else self._written.get(sock, 0)
+    def written_by(self, sock: int) -> Charged | None:
+        """What counts as written by a socket, of all sk_buffs of the system; None where not all can be found."""
+        return self._charged_to(sock, 0)
 
-    def _sum_written(self) -> dict[int, int]:
+    def received_by(self, sock: int) -> Charged | None:
+        """What a socket has to read, wherever it stands; None where not all can be found."""
+        return self._charged_to(sock, 1)
+
+    def _charged_to(self, sock: int, way: int) -> Charged | None:
+        if self._charged is None:
+            self._charged = self._sum_charged()
+        if self.missing() or self._unknown or sock in self._uncounted:
+            return None
+        return self._charged[way].get(sock, Charged())
+
+    def _sum_charged(self) -> tuple[dict[int, Charged], dict[int, Charged]]:
         find = self._session.debuginfo.find_address
-        writers, others = (
-            {addr for name in names if (addr := find(name)) is not None} for names in (_WRITERS, _OTHERS)
+        writers, readers, others = (
+            {addr for name in names if (addr := find(name)) is not None} for names in (_WRITERS, _READERS, _OTHERS)
         )
-        sums: dict[int, int] = {}
+        written: dict[int, Charged] = {}
+        received: dict[int, Charged] = {}
         try:
             slabs, caches = allocator(self._session), self._session.once(Places).skb_caches
             hidden = (slabs.for_each_object(cache, (UNKNOWN,)) for cache in slabs.caches() if cache.addr in caches)
             self._unknown = any(True for objects in hidden for _ in objects)
             for skb in self.all():
-                sk, truesize, destructor = self._skb.unpack_from(*self._memory.block(skb, self._skb.span))
+                values = self._skb.unpack_from(*self._memory.block(skb, self._skb.span))
+                following, before, sk, truesize, destructor = values
                 if destructor in writers:
-                    sums[sk] = sums.get(sk, 0) + truesize
+                    written.setdefault(sk, Charged()).add(truesize, bool(following or before))
+                elif destructor in readers:
+                    received.setdefault(sk, Charged()).add(truesize, bool(following or before))
                 elif destructor and destructor not in others:
                     self._uncounted.add(sk)
         except (Unreadable, MissingDebugInfo, Corrupt) as error:
             self._problem = str(error)
-        return sums
+        return written, received
 
     def _in_object(self, start: int, is_pair: bool) -> Iterator[int]:
         """The sk_buffs in one object that are in use; net/core/skbuff.c: skb_clone, kfree_skbmem.

@@ -14,9 +14,11 @@ from gdb_kdump.rules.records import Frag, FragList, Hole, Place, SharedInfo, Skb
 from gdb_kdump.session import Session
 from gdb_kdump.text import is_kernel_address
 
+_LARGEST_TRUESIZE = 1 << 31
 _LARGEST_BUFFER = 1 << 20  # no kmalloc'd head is larger; a damaged one claims anything
 
-_IPPROTO_TCP, _IPV6_HEADER = 6, 40  # include/uapi/linux/in.h; bytes
+_IPPROTO_TCP, _NEXTHDR_FRAGMENT, _IPV6_HEADER = 6, 44, 40  # include/uapi/linux/in.h; bytes
+_IP_MF_AND_OFFSET = 0x3FFF  # include/net/ip.h: IP_MF | IP_OFFSET
 _HEADERS = ("mac_header", "network_header", "transport_header")
 _SKB_MEMBERS = (
     "next", "prev", "sk", "len", "data_len", "head", "data", "tail", "end", "truesize", "users", "cloned", "nohdr",
@@ -96,18 +98,30 @@ class Skbs:
             self._skb.size, self._shinfo.size, shinfo, hole, place_of(skb), place_of(head), b"",
             destructor, place_of(sk) if sk and destructor else _UNKNOWN, self._unset[-1] or 0,
             shinfo is not None and bool(shinfo.gso_size or shinfo.gso_segs) and self._is_tcp(head, offsets[1], shinfo),
+            not self._skb.size <= truesize < _LARGEST_TRUESIZE and self._is_fragment(head, offsets[1]),
         )  # fmt: skip
 
     def _is_tcp(self, head: int, network_header: int, shinfo: SharedInfo) -> bool:
         """Whether gso_type or the header of an IP packet says that it is a TCP segment."""
         if shinfo.gso_type & self._tcp_types:
             return True
-        try:
-            header = self._memory.read(head + network_header, _IPV6_HEADER)
-        except Unreadable:
-            return False
+        header = self._ip_header(head, network_header)
         protocol = {4: header[9], 6: header[6]}.get(header[0] >> 4)
         return protocol == _IPPROTO_TCP
+
+    def _is_fragment(self, head: int, network_header: int) -> bool:
+        """Whether the header of an IP packet says that it is a fragment of one."""
+        header = self._ip_header(head, network_header)
+        if header[0] >> 4 == 6:
+            return header[6] == _NEXTHDR_FRAGMENT
+        return header[0] >> 4 == 4 and bool(int.from_bytes(header[6:8], "big") & _IP_MF_AND_OFFSET)
+
+    def _ip_header(self, head: int, network_header: int) -> bytes:
+        """Where an IP header should be; zeros where that cannot be read."""
+        try:
+            return self._memory.read(head + network_header, _IPV6_HEADER)
+        except Unreadable:
+            return bytes(_IPV6_HEADER)
 
     def looks_alive(self, skb: int) -> bool:
         """Whether memory that an skb cache has allocated holds an sk_buff at all: a cache may be merged with others."""
@@ -116,7 +130,10 @@ class Skbs:
         except Unreadable:
             return False
         length, data_len, head, truesize, users = found
-        return data_len <= length and truesize >= self.size and users > 0 and is_kernel_address(head)
+        # kTLS lends itself a receive queue as the frag_list of one of its own, whose truesize is its len, as no other's
+        # is, and which keeps that when the queue goes on (net/tls/tls_strp.c: tls_strp_load_anchor_with_queue).
+        is_anchor = truesize == length == data_len
+        return data_len <= length and truesize >= self.size and users > 0 and is_kernel_address(head) and not is_anchor
 
     def with_buffer(self, skb: Skb) -> Skb:
         """The same record with the bytes of the buffer and of the shared info, as far as they can be read."""

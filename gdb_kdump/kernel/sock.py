@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gdb_kdump.errors import Unreadable
 from gdb_kdump.kernel.skbqueues import SkbQueues, Walked
+from gdb_kdump.kernel.spinlocks import Spinlocks
 from gdb_kdump.layout import skb_queue_is_tree
 from gdb_kdump.rules.records import Queue
 from gdb_kdump.session import Session
@@ -75,6 +76,7 @@ class Socks:
         self._layout = layout = session.layout
         self._common = layout.unpacker("sock", ("family", "state", "refcnt"))
         self._sock = layout.unpacker("sock", ("sk_type", "sk_protocol"))
+        self._owned, self._spinlock = layout.unpacker("sock", ("lock_owned",)), layout.find_member("sock.spinlock")
         self._session = session
 
     @property
@@ -90,6 +92,16 @@ class Socks:
             return small
         type_, protocol = self._sock.unpack_from(*self._memory.block(sock, self._sock.span))
         return Sock(sock, family, type_, protocol, state, refcnt)
+
+    def is_locked(self, sock: int) -> bool:
+        """Whether somebody was at work on a `struct sock *`: a task that owns it, or a CPU that held its spinlock.
+
+        include/net/sock.h: sock_owned_by_user; raises Unreadable.
+        """
+        (owned,) = self._owned.unpack_from(*self._memory.block(sock, self._owned.span))
+        if owned or self._spinlock is None:
+            return bool(owned)
+        return self._session.once(Spinlocks).is_held(sock + self._spinlock.offset)
 
     def names(self, sock: Sock) -> tuple[str, ...]:
         """The queues (keys of QUEUES) that a socket has, as its family, type and protocol say; raises MissingDebugInfo.
@@ -136,7 +148,8 @@ class Socks:
         With `nr_frags` SkbQueues.nr_frags has them sooner.
         """
         if name == "backlog":
-            return self._queues.backlog(name, sock)
+            backlog = self._queues.backlog(name, sock)
+            return replace(backlog, queue=replace(backlog.queue, is_busy=self.is_locked(sock)))
         if name == "accept":
             return self._queues.accept(name, sock)
         member = self._layout.member(QUEUES[name])

@@ -69,12 +69,14 @@ def qlen(queue: Queue) -> Iterator[Finding]:
     """qlen is the number of elements; include/linux/skbuff.h: __skb_queue_tail; include/net/sock.h: sk_acceptq_added.
 
     Traps: only a whole walk along sound links can tell.  sk_backlog.len is in bytes of truesize, and while
-    __release_sock works it still has those that were taken off, so too much is only suspect; too little is the rule
-    where TCP coalesces sk_buffs without adding to it, but nothing at all is wrong for certain.
+    __release_sock works it still has those that were taken off, often all of them, so too much is at most suspect; too
+    little is the rule where TCP coalesces sk_buffs without adding to it, but nothing at all is wrong for certain.
     """
     if not queue.complete or queue.bad_links or queue.kind == "rbtree":
         return
     if queue.kind == "backlog":
+        if queue.is_busy and not queue.nodes and queue.qlen >= 0:
+            return
         if queue.qlen > queue.truesize or (queue.nodes and queue.qlen <= 0):
             severity = CORRUPT if queue.qlen <= 0 else SUSPECT
             message = f"the backlog holds {queue.truesize} bytes of truesize, but its len says {queue.qlen}" + (

@@ -9,6 +9,8 @@ from gdb_kdump.errors import Why
 
 T = TypeVar("T")
 
+GSO_BY_FRAGS = 0xFFFF  # include/linux/skbuff.h: the gso_size of an sk_buff whose segments are those of frag_list
+
 
 @dataclass_transform(frozen_default=True)
 def _record(cls: type[T]) -> type[T]:
@@ -111,7 +113,8 @@ class Skb:
     the memory that the sk_buff and its buffer stand in, `buffer` the bytes from head on through the shared info.
     `sk_place` is the memory of its socket, where it has one and a destructor.
     `unset_header` is the offset that says not set; `is_tcp` says that it is a TCP segment, which is only looked for
-    where there are gso_size or gso_segs.
+    where there are gso_size or gso_segs; `is_fragment` that it is a fragment of an IP packet, which is only looked for
+    where truesize is strange.
     """
 
     addr: int
@@ -140,6 +143,7 @@ class Skb:
     sk_place: Place = Place("unknown")
     unset_header: int = 0xFFFF
     is_tcp: bool = False
+    is_fragment: bool = False
 
     @property
     def shinfo_bytes(self) -> bytes:
@@ -198,7 +202,7 @@ class Queue:
     rbtree   a struct rb_root; the kernel keeps no count, so qlen is what was walked; `tree` has what the nodes say
 
     `tail` is the member that names the last node where there is one, and what it says; `sock` owns the queue.
-    `is_busy` says that its lock was held: a CPU was at work on it.
+    `is_busy` says that its lock was held, a backlog's socket's: somebody was at work on it.
     `bytes` and `truesize` are sums over the nodes that could be read; `stopped` says why the walk was given up though
     the queue goes on: the limit, or Ctrl-C.
     """

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 
 from gdb_kdump.errors import Why
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
-from gdb_kdump.rules.records import Skb
+from gdb_kdump.rules.records import GSO_BY_FRAGS, Skb
 from gdb_kdump.text import hex16, is_kernel_address
 
 _DATAREF_SHIFT = 16  # include/linux/skbuff.h: SKB_DATAREF_SHIFT
-_GSO_BY_FRAGS = 0xFFFF  # include/linux/skbuff.h
 _LARGEST_TCP = 4 << 20  # bytes; GSO_MAX_SIZE is 512 KiB
 _SKBTX_HW_TSTAMP, _SKBTX_IN_PROGRESS = 1, 4  # include/linux/skbuff.h, the same bits since v2.6.30
 
@@ -120,7 +119,7 @@ def gso(skb: Skb) -> Iterator[Finding]:
             message = "a size of segments, but no kind of segmentation"
             yield Finding("shinfo.gso", skb.addr, "gso_size", severity, "0, or an SKB_GSO_* bit", found, message)
             return
-    if shinfo.gso_segs <= 1 or shinfo.gso_size == _GSO_BY_FRAGS:
+    if shinfo.gso_segs <= 1 or shinfo.gso_size == GSO_BY_FRAGS:
         return
     if skb.is_tcp:
         if shinfo.gso_segs * shinfo.gso_size > _LARGEST_TCP:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from gdb_kdump.errors import Why
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
-from gdb_kdump.rules.records import Skb
+from gdb_kdump.rules.records import GSO_BY_FRAGS, Skb
 from gdb_kdump.text import hex16, is_kernel_address
 
 _SATURATED = 0x3FFFFFFF
@@ -16,6 +16,7 @@ _PURE_ACK = 2  # include/net/tcp.h: skb_set_tcp_pure_ack
 _LARGEST_PURE_ACK = 512  # bytes: without data, and hardly more than its headers
 _LARGEST_OFFSET = 0xFFFF  # bytes, of a fragment in an IP packet
 _LOWERED = 1024  # bytes that a buffer's headroom can lose when it is copied
+_MAX_FRAGMENTED = 1 << 20  # bytes: an IP packet's 64 KiB, in pages of which little is used
 _LARGEST_TRUESIZE = 4 << 20  # 17 fragments of 64 KiB and their heads, several times over
 
 
@@ -40,7 +41,8 @@ def length(skb: Skb) -> Iterator[Finding]:
 
     Mirrors include/linux/skbuff.h: skb_headlen, skb_tail_pointer, and net/core/skbuff.c: skb_copy_bits, which walks
     exactly this sum.  Traps: the fragments count only when nr_frags and the frag_list are sound themselves, else one
-    damage would be told twice.
+    damage would be told twice.  SCTP takes chunk after chunk off the sk_buffs that GSO joined (net/sctp/inqueue.c:
+    sctp_inq_pop).
     """
     if skb.data_len > skb.len:
         message = f"data_len exceeds len by {skb.data_len - skb.len} bytes"
@@ -54,6 +56,8 @@ def length(skb: Skb) -> Iterator[Finding]:
     if shinfo is None or shinfo.nr_frags > shinfo.max_frags or not shinfo.chain.is_whole:
         return
     fragments = sum(frag.size for frag in shinfo.frags) + shinfo.chain.len
+    if shinfo.gso_size == GSO_BY_FRAGS and fragments < skb.data_len:
+        return
     if fragments != skb.data_len:
         message = f"data_len is {skb.data_len} bytes, but frags and frag_list hold {fragments}"
         yield Finding("skb.len", skb.addr, "data_len", CORRUPT, str(fragments), str(skb.data_len), message)
@@ -107,12 +111,16 @@ def truesize(skb: Skb) -> Iterator[Finding]:
 
     Mirrors include/linux/skbuff.h: SKB_TRUESIZE.  Traps: pskb_expand_head does not add a larger head, a clone keeps
     its original's, and coalescing adds whole buffers; so only what no path can make is corrupt.  TCP gives its pure
-    ACKs a truesize of 2 (include/net/tcp.h: skb_set_tcp_pure_ack, since v4.0), to which a larger headroom adds.
+    ACKs a truesize of 2 (include/net/tcp.h: skb_set_tcp_pure_ack, since v4.0), to which a larger headroom adds.  IPsec
+    puts copies into a frag_list without a word to the first sk_buff (skb_cow_data), from whose truesize ip_do_fragment
+    then takes more than it has: that of a first fragment may be anything around 0.
     """
     limit = _LARGEST_TRUESIZE + 16 * skb.len
     chain = skb.shinfo.chain if skb.shinfo is not None else None
     severity = CORRUPT
     if skb.truesize == _PURE_ACK:
+        return
+    if skb.is_fragment and (skb.truesize + _MAX_FRAGMENTED) % (1 << 32) < 2 * _MAX_FRAGMENTED:
         return
     if skb.truesize < skb.size:
         if skb.truesize % 8 == _PURE_ACK and not skb.data_len and skb.len <= _LARGEST_PURE_ACK:

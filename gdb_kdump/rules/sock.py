@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
 from gdb_kdump.text import hex16, is_kernel_address
 
+# Families without a struct proto that counts memory; include/net/sock.h: sk_has_account.
+_UNRESERVED = ("unix", "netlink", "packet")
+_MAX_OVERCHARGED = 1 << 17  # bytes: all but a byte of each page, in an sk_buff or two
 _IP_HEADERS = (20, 256)  # bytes: without and with options or extension headers
 
 
@@ -28,9 +31,11 @@ class SockRecord:
     task that owns it, or a CPU that held its spinlock.
     `owners` may leave out those sk_buffs whose sk is NULL or this socket.
     `truesize` has the sum of each queue that could be walked whole, of what is charged to the socket's memory.
-    `written` is the truesize of all sk_buffs of the system that count as written by it, None where not all can be
-    found.  `deficit` is what UDP has yet to give back; `cork` is the length of a corked datagram, with the number of
-    its sk_buffs and the sum of their len, or None.
+    `written` is the truesize of all sk_buffs of the system that count as written by it, of those that are on a list
+    first, None where not all can be found, or need not be; `received` that of those that it has yet to read.
+    `deficit` is what UDP has yet to give back; `cork` is the length of a corked datagram, with the number of
+    its sk_buffs and the sum of their len, or None.  `is_layered` says that something works above the protocol: kTLS,
+    MPTCP, a BPF program, the kernel's own user of a socket.
     """
 
     sock: int
@@ -42,9 +47,11 @@ class SockRecord:
     forward_alloc: int
     truesize: dict[str, int]
     owners: tuple[Owner, ...]
-    written: int | None = None
+    written: tuple[int, int] | None = None
+    received: int | None = None
     deficit: int = 0
     cork: tuple[int, int, int] | None = None
+    is_layered: bool = False
 
 
 def accounting(sock: SockRecord) -> Iterator[Finding]:
@@ -52,7 +59,9 @@ def accounting(sock: SockRecord) -> Iterator[Finding]:
 
     Mirrors include/net/sock.h: sk_wmem_queued_add, sk_mem_charge, net/core/sock.c: sock_wfree, sk_alloc, which starts
     sk_wmem_alloc at 1, and net/ipv4/udp.c: udp_rmem_release.  Traps: somebody who holds the lock may be between the
-    two steps; what is on its way through a device counts as written, too.
+    two steps; what is on its way through a device counts as written, too, and one more is held while a writer is told
+    of room (sock_wfree), or TCP is to send more (tcp_wfree).  A datagram that is being made is charged when it is
+    complete (ip_make_skb), and what is being freed was given back already: only what is on a list is there for certain.
     """
     severity = SUSPECT if sock.is_locked else CORRUPT
     if sock.wmem_alloc <= 0:
@@ -62,14 +71,10 @@ def accounting(sock: SockRecord) -> Iterator[Finding]:
         held = sock.truesize["write"]
         message = f"the write queue alone holds {held} bytes"
         yield _finding(sock, "sk_wmem_alloc", severity, f"at least {held + 1}", sock.wmem_alloc, message)
-    elif sock.written is not None and sock.wmem_alloc != sock.written + 1:
-        message = f"the sk_buffs that it has written hold {sock.written} bytes"
-        yield _finding(sock, "sk_wmem_alloc", SUSPECT, str(sock.written + 1), sock.wmem_alloc, message)
-    if sock.forward_alloc < 0:
-        message = "more was charged than was reserved"
-        # Other protocols charge before they reserve: net/sctp/ulpevent.c: sctp_ulpevent_set_owner.
-        certain = severity if sock.kind in ("tcp", "udp") else SUSPECT
-        yield _finding(sock, "sk_forward_alloc", certain, "at least 0", sock.forward_alloc, message)
+    elif sock.written is not None and not sock.written[0] + 1 <= sock.wmem_alloc <= sock.written[1] + 2:
+        message = f"the sk_buffs that it has written hold {sock.written[1]} bytes"
+        yield _finding(sock, "sk_wmem_alloc", SUSPECT, str(sock.written[1] + 1), sock.wmem_alloc, message)
+    yield from _reserved(sock, severity)
     if sock.kind == "tcp" and {"write", "rtx"} <= sock.truesize.keys():
         held = sock.truesize["write"] + sock.truesize["rtx"]
         if sock.wmem_queued != held:
@@ -77,6 +82,24 @@ def accounting(sock: SockRecord) -> Iterator[Finding]:
             yield _finding(sock, "sk_wmem_queued", severity, str(held), sock.wmem_queued, message)
     yield from _received(sock, severity)
     yield from _corked(sock)
+
+
+def _reserved(sock: SockRecord, severity: str) -> Iterator[Finding]:
+    """What is reserved for a socket, and not in use: include/net/sock.h: sk_mem_charge.
+
+    Traps: TCP reserves for bytes, and is charged for whole pages of user space (net/core/datagram.c:
+    __zerocopy_sg_from_iter); SCTP charges before it reserves (net/sctp/ulpevent.c: sctp_ulpevent_set_owner), and so
+    does what works above TCP with data of its own (net/tls/tls_sw.c, net/core/skmsg.c: sk_psock_skb_ingress_enqueue).
+    """
+    if sock.kind in _UNRESERVED:
+        if sock.forward_alloc:
+            message = "nothing is ever reserved for sockets of this family"
+            yield _finding(sock, "sk_forward_alloc", CORRUPT, "0", sock.forward_alloc, message)
+        return
+    least = -min(sock.wmem_queued, _MAX_OVERCHARGED) if sock.kind == "tcp" else 0
+    if sock.kind in ("tcp", "udp") and not sock.is_layered and sock.forward_alloc < least:
+        message = "more was charged than was reserved"
+        yield _finding(sock, "sk_forward_alloc", severity, "at least 0", sock.forward_alloc, message)
 
 
 _RECEIVE_QUEUES = {
@@ -94,8 +117,10 @@ def _received(sock: SockRecord, severity: str) -> Iterator[Finding]:
     queues = _RECEIVE_QUEUES.get(sock.kind)
     if queues is None:
         return
-    held = sum(sock.truesize.get(name, 0) for name in queues) + sock.deficit
+    held = _counter(sum(sock.truesize.get(name, 0) for name in queues) + sock.deficit)
     if not sock.truesize.keys() >= queues and sock.rmem_alloc >= held:
+        return
+    if held < sock.rmem_alloc and (sock.is_layered or (sock.received is not None and sock.rmem_alloc <= sock.received)):
         return
     message = f"the receive queues hold {held - sock.deficit} bytes" + (
         f", and {sock.deficit} are yet to be given back" if sock.deficit else ""
@@ -104,6 +129,11 @@ def _received(sock: SockRecord, severity: str) -> Iterator[Finding]:
         yield _finding(sock, "sk_rmem_alloc", severity, str(held), sock.rmem_alloc, message)
     elif sock.rmem_alloc > held and sock.kind in ("tcp", "udp"):
         yield _finding(sock, "sk_rmem_alloc", SUSPECT, str(held), sock.rmem_alloc, message)
+
+
+def _counter(total: int) -> int:
+    """A sum of truesizes as an atomic_t has it."""
+    return (total + (1 << 31)) % (1 << 32) - (1 << 31)
 
 
 def _corked(sock: SockRecord) -> Iterator[Finding]:
