@@ -11,7 +11,8 @@ from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.findings import finding_json, findings_text, note_findings
 from gdb_kdump.commands.pcap import Written, write_pcap
 from gdb_kdump.errors import Unreadable, UsageError, Why
-from gdb_kdump.kernel.skbqueues import Figures, SkbQueues
+from gdb_kdump.kernel.skbfigures import Figures
+from gdb_kdump.kernel.skbqueues import SkbQueues
 from gdb_kdump.kernel.sock import QUEUES, Sock, Socks
 from gdb_kdump.rules import judge_queue
 from gdb_kdump.rules.findings import Finding
@@ -24,12 +25,12 @@ from gdb_kdump.text import hex16
 class WalkedQueue:
     """A queue, what the walk read of its sk_buffs, and what is wrong with its linkage.
 
-    `nr_frags` goes by the address of the shared info, which is the last of the Figures.
+    `nr_frags` goes by the address of the shared info.
     `children` are the sockets in an accept queue: walked, or a Hole where one cannot be read.
     """
 
     queue: Queue
-    figures: dict[int, Figures]
+    figures: Figures
     nr_frags: dict[int, int | Why]
     findings: tuple[Finding, ...]
     children: tuple[Walk | Hole, ...] = ()
@@ -148,22 +149,21 @@ def _skbs_text(walked: WalkedQueue) -> Iterator[str]:
     """The table of sk_buffs, put together by hand: a queue can hold hundreds of thousands."""
     if not walked.figures:
         return
-    from_tail, nr_frags = set(walked.queue.from_tail), walked.nr_frags
-    columns = [{figures[at] for figures in walked.figures.values()} for at in range(3)]  # few different values each
+    from_tail, figures, nr_frags = set(walked.queue.from_tail), walked.figures, walked.nr_frags
     widest = [
-        str(len(walked.figures)),
+        str(len(figures)),
         hex16(0),
-        *map(_widest, (columns[0], columns[1], nr_frags.values(), columns[2])),
+        *map(_widest, (figures.len, figures.data_len, nr_frags.values(), figures.truesize)),
     ]
     line = "  ".join(f"{{:>{max(len(header), len(cell))}}}" for header, cell in zip(_HEADERS, widest))
     yield line.format(*_HEADERS)
-    for number, (skb, (length, data_len, truesize, shinfo)) in enumerate(walked.figures.items()):
+    for number, (skb, length, data_len, truesize, shinfo) in enumerate(figures):
         text = line.format(number, hex16(skb), *map(_cell, (length, data_len, nr_frags[shinfo], truesize)))
         yield text + ("  from the tail" if skb in from_tail else "")
 
 
 def _widest(values: Iterable[Any]) -> str:
-    return max(map(_cell, set(values)), key=len)
+    return max(map(_cell, set(values)), key=len)  # few different ones
 
 
 def _cell(value: Any) -> str:
@@ -217,7 +217,7 @@ def _queue_json(walked: WalkedQueue) -> dict[str, Any]:
                 "nr_frags": nr_frags[shinfo],
                 "truesize": truesize,
             }
-            for skb, (length, data_len, truesize, shinfo) in walked.figures.items()
+            for skb, length, data_len, truesize, shinfo in walked.figures
         ],
         "findings": [finding_json(finding) for finding in walked.findings],
     }

@@ -5,71 +5,91 @@ The dump server runs this beside the dump, because the pages around such bytes n
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
 
 from gdb_kdump.errors import Why
-from gdb_kdump.wire import ADDRESS, MAX_BODY, Hole, Run
+from gdb_kdump.wire import ADDRESS, MAX_BODY, Hole, Piece, Run
 
 _PAGE = 4096
+_WORD = 8
+_CODES: dict[int, Literal["B", "H", "I", "Q"]] = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _WINDOW_PAGES = 16  # one read of neighbouring pages costs a tenth less than one of each
 
 Reader = Callable[[int, int], list[Run]]
 """What is at an address (u64), for a number of bytes: bytes and holes, in order."""
 
 
-def follow(read: Reader, first: int, stop: int, next_offset: int, size: int, limit: int) -> Iterator[bytes]:
-    """The nodes of a list one behind the other, `size` bytes of each, in blocks of whole nodes.
+def follow(read: Reader, first: int, stop: int, pieces: Sequence[Piece], limit: int) -> Iterator[bytes]:
+    """The nodes of a list one behind the other, in blocks: of many nodes the first of `pieces`, then the second, ….
 
-    `next_offset` is where in a node the pointer to the next one stands. The list ends before the node at `stop`, before
-    one that cannot be read, and after `limit` nodes.
+    The first piece is the pointer to the next node. The list ends before the node at `stop`, before one that cannot be
+    read, and after `limit` nodes.
     """
+    size = max(offset + length for offset, length in pieces) + _WORD - 1 & -_WORD
+    count = MAX_BODY // sum(length for _, length in pieces)
+    next_offset, _ = pieces[0]
     block: list[bytes] = []
-    count = MAX_BODY // size
-    data, base, room = b"", 0, 0
+    data, base, room, pages = b"", 0, 0, 1
     node = first
     for _ in range(limit):
         if node == stop:
             break
         at = node - base
         if not 0 <= at < room:
+            # Nodes of a slab follow one another: who came to the next page will come to the one after that, too.
+            pages = min(2 * pages, _WINDOW_PAGES) if 0 <= at - len(data) < _PAGE else 1
             base = node & -_PAGE
-            data = _start(read(base, (node + size - base + _PAGE - 1) & -_PAGE))
+            data = _start(read(base, max(pages * _PAGE, (node + size - base + _PAGE - 1) & -_PAGE)))
             at, room = node - base, len(data) - size + 1
             if at >= room:
                 break
         block.append(data[at : at + size])
         (node,) = ADDRESS.unpack_from(data, at + next_offset)
         if len(block) == count:
-            yield b"".join(block)
+            yield by_piece(b"".join(block), size, pieces)
             block = []
     if block:
-        yield b"".join(block)
+        yield by_piece(b"".join(block), size, pieces)
+
+
+def by_piece(nodes: bytes, size: int, pieces: Sequence[Piece]) -> bytes:
+    """Of nodes that stand one behind the other, `size` bytes of each, the first piece of all, the second of all, …."""
+    return b"".join(_piece(nodes, size, offset, length) for offset, length in pieces)
+
+
+def _piece(nodes: bytes, size: int, offset: int, length: int) -> bytes:
+    code = _CODES.get(length)
+    if code and not offset % length and not size % length:
+        return memoryview(nodes).cast(code)[offset // length :: size // length].tobytes()
+    return b"".join(nodes[at : at + length] for at in range(offset, len(nodes), size))
 
 
 def gather(read: Reader, addrs: Sequence[int], size: int) -> tuple[bytes, list[tuple[int, Why]]]:
-    """The `size` bytes at each of `addrs` one behind the other, best asked for in order of address.
+    """The `size` bytes at each of `addrs`, which are in order, one behind the other.
 
     Those that cannot be read are zeros, and listed: (index, why).
     """
-    pages = {addr & -_PAGE for addr in addrs}
     parts: list[bytes] = []
     holes: list[tuple[int, Why]] = []
-    data, base, room = b"", 0, 0
-    for index, addr in enumerate(addrs):
-        at = addr - base
-        if not 0 <= at < room:
-            base = addr & -_PAGE
-            end = base + _PAGE
-            while end in pages and end < base + _WINDOW_PAGES * _PAGE:
-                end += _PAGE
-            runs = read(base, (max(end, addr + size) - base + _PAGE - 1) & -_PAGE)
-            data = _start(runs)
-            at, room = addr - base, len(data) - size + 1
-            if at >= room:
-                parts.append(bytes(size))
-                holes.append((index, next(run.why for run in runs if isinstance(run, Hole))))
-                continue
-        parts.append(data[at : at + size])
+    count, index = len(addrs), 0
+    while index < count:
+        base = addrs[index] & -_PAGE
+        end = base + _PAGE
+        after = bisect_left(addrs, end, index)
+        while after < count and addrs[after] < end + _PAGE and end < base + _WINDOW_PAGES * _PAGE:
+            end += _PAGE
+            after = bisect_left(addrs, end, after)
+        runs = read(base, (max(end, addrs[after - 1] + size) - base + _PAGE - 1) & -_PAGE)
+        data = _start(runs)
+        room = bisect_left(addrs, base + len(data) - size + 1, index, after)
+        parts += [data[addr - base : addr - base + size] for addr in addrs[index:room]]
+        if room < after:
+            parts.append(bytes(size))
+            holes.append((room, next(run.why for run in runs if isinstance(run, Hole))))
+            room += 1
+        index = room
     return b"".join(parts), holes
 
 

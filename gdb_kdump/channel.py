@@ -35,10 +35,12 @@ from gdb_kdump.wire import (
     MAX_MESSAGE,
     MAX_READ,
     NOTICE,
+    PIECE,
     READ,
     REPLY,
     REQUEST,
     Op,
+    Piece,
     Run,
     Status,
     unpack_pieces,
@@ -192,10 +194,10 @@ class Server:
         self._doing = f"reading 0x{addr:016x}"
         return unpack_runs(self._ask(Op.READ, READ.pack(addr, size)))
 
-    def begin_follow(self, first: int, stop: int, next_offset: int, size: int, limit: int) -> Answer:
+    def begin_follow(self, first: int, stop: int, pieces: Sequence[Piece], limit: int) -> Answer:
         """Ask for the nodes of a list, as bulk.follow gives them; `blocks` takes the answer.  Raises DumpError."""
         self._doing = f"following a list from 0x{first:016x}"
-        return self._begin(Op.FOLLOW, FOLLOW.pack(first, stop, next_offset, size, limit))
+        return self._begin(Op.FOLLOW, FOLLOW.pack(first, stop, limit) + b"".join(PIECE.pack(*p) for p in pieces))
 
     def blocks(self, answer: Answer) -> Iterator[bytes]:
         """The answer to `begin_follow`, as it comes.  Raises DumpError as `read` does."""

@@ -7,14 +7,17 @@ trip, and most objects have a neighbour. After a page that we already have come 
 from __future__ import annotations
 
 import struct
+from array import array
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Generic, TypeVar
 
+from gdb_kdump.bulk import by_piece
 from gdb_kdump.channel import Answer, Server
 from gdb_kdump.errors import Unreadable, Why
-from gdb_kdump.wire import ADDRESS, MAX_NODES, MAX_READ, Hole
+from gdb_kdump.unpacker import integers
+from gdb_kdump.wire import ADDRESS, MAX_NODES, MAX_READ, Hole, Piece
 
 _SHIFT = 12
 _PAGE = 1 << _SHIFT
@@ -37,7 +40,7 @@ T = TypeVar("T")
 class Gather(Generic[T]):
     """One member of many objects, read by the server while the caller still looks for the next objects."""
 
-    def __init__(self, server: Server, offset: int, size: int, decode: Callable[[bytes], list[T]]) -> None:
+    def __init__(self, server: Server, offset: int, size: int, decode: Callable[[bytes], Iterable[T]]) -> None:
         self._server = server
         self._offset = offset
         self._size = size
@@ -145,12 +148,17 @@ class Memory:
             return buffer, addr - base
         return self.read(addr, size), 0
 
-    def follow(self, first: int, stop: int, next_offset: int, size: int) -> Generator[bytes, None, None]:
-        """The nodes of a list from `first` to the one before `stop`, `size` bytes of each, in blocks of whole nodes.
+    def follow(
+        self, first: int, stop: int, next_offset: int, pieces: Sequence[Piece]
+    ) -> Generator[tuple[array[int], bytes], None, None]:
+        """The nodes of a list from `first` to the one before `stop`, in blocks of several.
 
-        `next_offset` is where in a node the pointer to the next one stands.  It ends without a word before a node that
-        cannot be read, and never where the list runs in a circle.  Raises DumpError when the server is gone.
+        Of each block: what the pointers to the next nodes say, which stand at `next_offset`, and the first of some
+        pieces of all its nodes, then the second of all, ….  It ends without a word before a node that cannot be read,
+        and never where the list runs in a circle.  Raises DumpError when the server is gone.
         """
+        pieces = [(next_offset, ADDRESS.size), *pieces]
+        size = max(offset + length for offset, length in pieces)
         nodes: list[bytes] = []
         node = first
         # Most lists are short, and in pages that are here already: only a long one is the server's to follow.
@@ -161,25 +169,26 @@ class Memory:
                 break
             nodes.append(data[at : at + size])
             (node,) = ADDRESS.unpack_from(data, at + next_offset)
-        yield b"".join(nodes)
+        yield _pointers(by_piece(b"".join(nodes), size, pieces), len(nodes))
         if len(nodes) < _SHORT:
             return
         server = self._server
-        answer = server.begin_follow(node, stop, next_offset, size, MAX_NODES)
+        answer = server.begin_follow(node, stop, pieces, MAX_NODES)
+        size = sum(length for _, length in pieces)
         count = MAX_NODES
         while count == MAX_NODES:
             count = 0
             for block in server.blocks(answer):
-                count += len(block) // size
+                following, rest = _pointers(block, len(block) // size)
+                count += len(following)
                 if count == MAX_NODES:  # the server goes on while the caller looks at this block
-                    (node,) = ADDRESS.unpack_from(block, len(block) - size + next_offset)
-                    answer = server.begin_follow(node, stop, next_offset, size, MAX_NODES)
-                yield block
+                    answer = server.begin_follow(following[-1], stop, pieces, MAX_NODES)
+                yield following, rest
 
-    def gather(self, offset: int, size: int, decode: Callable[[bytes], list[T]]) -> Gather[T]:
+    def gather(self, offset: int, size: int, decode: Callable[[bytes], Iterable[T]]) -> Gather[T]:
         """Somebody to ask for the `size` bytes at `offset` of many objects.
 
-        `decode` makes a list of members of the bytes of several, which stand one behind the other.
+        `decode` makes the members of the bytes of several, which stand one behind the other.
         """
         return Gather(self._server, offset, size, decode)
 
@@ -288,3 +297,9 @@ class Memory:
             self._holes.clear()
         for page in range(start >> _SHIFT, (start + hole.size) >> _SHIFT):
             self._holes[page] = hole.why
+
+
+def _pointers(block: bytes, count: int) -> tuple[array[int], bytes]:
+    """The pointers at the beginning of a block, and the rest of it."""
+    end = count * ADDRESS.size
+    return integers("Q", block[:end]), block[end:]

@@ -37,12 +37,15 @@ from gdb_kdump.wire import (
     MAX_MESSAGE,
     MAX_NODE,
     MAX_NODES,
+    MAX_PIECES,
     MAX_READ,
     NOTICE,
+    PIECE,
     READ,
     REPLY,
     REQUEST,
     Op,
+    Piece,
     Status,
     pack_pieces,
     pack_runs,
@@ -183,7 +186,9 @@ class DumpServer:
                 self._dump.set_direct_map(*ADDRESS.unpack(body))
                 self.reply(number, b"")
             elif op == Op.FOLLOW:
-                self._follow(number, *FOLLOW.unpack(body))
+                pieces = list(PIECE.iter_unpack(body[FOLLOW.size :]))
+                first, stop, limit = FOLLOW.unpack_from(body)
+                self._follow(number, first, stop, limit, pieces)
             elif op == Op.GATHER:
                 offset, size = GATHER.unpack_from(body)
                 addrs = [addr + offset for (addr,) in ADDRESS.iter_unpack(body[GATHER.size :])]
@@ -198,12 +203,14 @@ class DumpServer:
         except DumpError as error:
             self.reply(number, str(error).encode(errors="backslashreplace"), Status.ERROR)
 
-    def _follow(self, number: int, first: int, stop: int, next_offset: int, size: int, limit: int) -> None:
-        _check_many(size, limit)
-        if next_offset + ADDRESS.size > size:
-            raise DumpError(f"{size} bytes of a node have no pointer at {next_offset}")
+    def _follow(self, number: int, first: int, stop: int, limit: int, pieces: list[Piece]) -> None:
+        if not 0 < len(pieces) <= MAX_PIECES or pieces[0][1] != ADDRESS.size:
+            raise DumpError(f"the first piece of a node must be a pointer, and there may be {MAX_PIECES}")
+        _check_many(sum(size for _, size in pieces), limit)
+        for offset, size in pieces:
+            _check_many(offset + size, limit)
         last = b""
-        for block in follow(self._dump.read, first, stop, next_offset, size, limit):
+        for block in follow(self._dump.read, first, stop, pieces, limit):
             if last:
                 self.reply(number, last, Status.MORE)  # the client looks at these while the next are read
             last = block

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from array import array
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeAlias
 
 from gdb_kdump.members import Member
+
+Column: TypeAlias = "array[int] | list[int]"
+"""One member of many structs: an array where it can be, as that makes no object of each number."""
+
+
+def integers(code: str, data: bytes) -> array[int]:
+    """The integers (of a kind that `code` names to array and struct) that stand one behind the other in some bytes."""
+    found = array(code)
+    found.frombytes(data)
+    if sys.byteorder == "big":
+        found.byteswap()
+    return found
 
 
 class Unpacker:
@@ -16,8 +30,8 @@ class Unpacker:
 
     `unpack_from(buffer, offset)` returns the members as ints in the order asked for.  `size` is that of the whole
     struct, `span` how many of its first bytes the members need: the rest may be missing, or not even exist, as the end
-    of a task_struct (arch_task_struct_size).  `iter_unpack(buffer)` decodes many that stand one behind the other,
-    `span` bytes of each.
+    of a task_struct (arch_task_struct_size).  `pieces` are the offsets and sizes of what is decoded, for whoever
+    collects those of many structs; `columns` takes them then.
     """
 
     def __init__(self, members: Sequence[Member], size: int) -> None:
@@ -29,11 +43,28 @@ class Unpacker:
         shapes = [_shape(member, runs[i]) for member, i in zip(members, index)]
         plain = index == list(range(len(members))) and not any(shapes)
         self.unpack_from: Callable[..., tuple[int, ...]] = packed.unpack_from
-        self.iter_unpack: Callable[[bytes], Iterator[tuple[int, ...]]] = packed.iter_unpack
         if not plain:
             take = _reordered(index, shapes)
             self.unpack_from = lambda buffer, offset=0: take(packed.unpack_from(buffer, offset))
-            self.iter_unpack = lambda buffer: map(take, packed.iter_unpack(buffer))
+        self.pieces = [(run.offset, run.end - run.offset) for run in runs]
+        self._codes = [_code(run) for run in runs]
+        self._members = list(zip(index, shapes))
+
+    def columns(self, buffer: bytes) -> list[Column]:
+        """Each member, in the order asked for, of many structs, of which `buffer` has each piece of all in turn."""
+        count, at = len(buffer) // sum(size for _, size in self.pieces), 0
+        columns: list[Any] = []
+        for (_, size), code in zip(self.pieces, self._codes):
+            end = at + count * size
+            if size in _CODES:
+                columns.append(integers(code, buffer[at:end]))
+            else:
+                columns.append([buffer[start : start + size] for start in range(at, end, size)])
+            at = end
+        return [
+            columns[run] if shape is None else [_extract(value, shape) for value in columns[run]]
+            for run, shape in self._members
+        ]
 
 
 @dataclass
@@ -65,11 +96,15 @@ def _merge(members: Sequence[Member]) -> list[_Run]:
 def _format(runs: Sequence[_Run]) -> str:
     text, at = "<", 0
     for run in runs:
-        size = run.end - run.offset
-        code = _CODES.get(size, f"{size}s")
-        text += f"{run.offset - at}x" + (code.lower() if run.signed else code)
+        text += f"{run.offset - at}x{_code(run)}"
         at = run.end
     return text
+
+
+def _code(run: _Run) -> str:
+    size = run.end - run.offset
+    code = _CODES.get(size, f"{size}s")
+    return code.lower() if run.signed else code
 
 
 # How to take a member out of its run: right shift, mask, sign bit (0 where unsigned).

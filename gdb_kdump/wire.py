@@ -29,6 +29,12 @@ MAX_NODES = 4096
 MAX_NODE = 0x1000
 """The most bytes of each of them."""
 
+MAX_PIECES = 64
+"""The most pieces of a node that one FOLLOW may ask for."""
+
+Piece = tuple[int, int]
+"""Some bytes of an object: offset and size."""
+
 HELLO = 0
 """The number of the reply that nobody asked for: the server's first message, which says what the dump is."""
 
@@ -47,7 +53,8 @@ class Op(IntEnum):
     DIRECT_MAP = 3
     """Body ADDRESS; answered with nothing."""
     FOLLOW = 4
-    """Body FOLLOW; answered with nodes, in messages of whole nodes."""
+    """Body FOLLOW and the pieces of each node (each PIECE), first its pointer to the next one; answered with nodes, in
+    messages that have the first piece of several nodes, then the second of these, …."""
     GATHER = 5
     """Body GATHER and the objects (each ADDRESS); answered with packed pieces."""
     VMCOREINFO = 6
@@ -72,7 +79,8 @@ REPLY = struct.Struct("<II")  # number, Status
 GATHER = struct.Struct("<II")  # offset of the bytes in each object, how many
 READ = struct.Struct("<QI")  # address, size
 ADDRESS = struct.Struct("<Q")
-FOLLOW = struct.Struct("<QQIII")  # first node, the node to stop before, offset of next, bytes of each node, most nodes
+FOLLOW = struct.Struct("<QQI")  # first node, the node to stop before, most nodes
+PIECE = struct.Struct("<II")  # offset in a node, size
 _COUNT = struct.Struct("<I")
 _RUN = struct.Struct("<II")  # length, or the index of a piece; 0 for bytes or a code of _WHY_CODES
 

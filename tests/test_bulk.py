@@ -12,13 +12,15 @@ import pytest
 from gdb_kdump.channel import Server
 from gdb_kdump.errors import DumpError, Unreadable, Why
 from gdb_kdump.memory import Memory
-from gdb_kdump.wire import MAX_NODES
+from gdb_kdump.wire import MAX_NODES, MAX_PIECES
 
 PAGE = writer.PAGE
 BASE = writer.DIRECT_MAP + 0x100000
 PAGES = 400
 HOLE = BASE + 390 * PAGE  # a page that makedumpfile left out
 NEXT, SIZE = 24, 96
+PIECES = [(88, 8), (0, 4), (33, 3), (70, 2)]  # all that is asked for of a node beside its pointer
+PIECE_BYTES = sum(size for _, size in PIECES)
 COUNT = 2 * MAX_NODES + 100
 END = 0xFFFF_FFFF_0000_0000
 
@@ -62,6 +64,23 @@ def memory(server: Server) -> Memory:
     return Memory(server)
 
 
+def nodes_of(memory: Memory, first: int, stop: int) -> list[bytes]:
+    """The pieces of each node of a list, node by node."""
+    found = []
+    for following, block in memory.follow(first, stop, NEXT, PIECES):
+        count, at, columns = len(following), 0, []
+        assert len(block) == count * PIECE_BYTES
+        for _, size in PIECES:
+            columns.append([block[at + index * size : at + (index + 1) * size] for index in range(count)])
+            at += count * size
+        found += [struct.pack("<Q", after) + b"".join(node) for after, *node in zip(following, *columns)]
+    return found
+
+
+def read_nodes(memory: Memory, nodes: list[int]) -> list[bytes]:
+    return [b"".join(memory.read(node + at, size) for at, size in [(NEXT, 8), *PIECES]) for node in nodes]
+
+
 def u32s(data: bytes) -> list[int]:
     return [value for (value,) in struct.iter_unpack("<I", data)]
 
@@ -69,34 +88,33 @@ def u32s(data: bytes) -> list[int]:
 @pytest.mark.parametrize("count", [0, 1, 31, 32, 33, 32 + MAX_NODES, COUNT])
 def test_a_list_is_followed_to_its_end(memory: Memory, count: int) -> None:
     first = NODES[COUNT - count] if count else END
-    followed = b"".join(memory.follow(first, END, NEXT, SIZE))
-    assert followed == b"".join(memory.read(node, SIZE) for node in NODES[COUNT - count :])
+    assert nodes_of(memory, first, END) == read_nodes(memory, NODES[COUNT - count :])
 
 
 def test_a_long_list_costs_few_messages(memory: Memory, server: Server) -> None:
     before = server._sequence
-    assert sum(len(block) for block in memory.follow(NODES[0], END, NEXT, SIZE)) == COUNT * SIZE
+    assert sum(len(following) for following, _ in memory.follow(NODES[0], END, NEXT, PIECES)) == COUNT
     assert server._sequence - before < 50  # 32 nodes by hand, and three requests
 
 
 @pytest.mark.parametrize("lost, count", [(LOST[0], 2), (LOST[2], 1), (HOLE, 0), (16, 0), ((1 << 64) - 8, 0)])
 def test_a_list_ends_before_what_cannot_be_read(memory: Memory, lost: int, count: int) -> None:
-    assert sum(len(block) for block in memory.follow(lost, END, NEXT, SIZE)) == count * SIZE
+    assert len(nodes_of(memory, lost, END)) == count
 
 
 def test_the_server_ends_a_list_before_a_hole_as_well(server: Server) -> None:
     for first, count in ((LOST[0], 2), (LOST[2], 1), (HOLE, 0)):
-        blocks = list(server.blocks(server.begin_follow(first, END, NEXT, SIZE, MAX_NODES)))
-        assert sum(map(len, blocks)) == count * SIZE
+        blocks = list(server.blocks(server.begin_follow(first, END, [(NEXT, 8), (0, SIZE)], MAX_NODES)))
+        assert sum(map(len, blocks)) == count * (8 + SIZE)
 
 
 def test_a_circle_is_the_callers_to_notice(memory: Memory) -> None:
     circle = NODES[-1]
     seen = 0
-    for block in memory.follow(NODES[0], circle, NEXT, SIZE):
-        seen += len(block) // SIZE
+    for following, _ in memory.follow(NODES[0], circle, NEXT, PIECES):
+        seen += len(following)
     assert seen == COUNT - 1
-    endless = memory.follow(NODES[0], NODES[0] + 1, NEXT, SIZE)  # it stops nowhere: the caller does
+    endless = memory.follow(NODES[0], NODES[0] + 1, NEXT, PIECES)  # it stops nowhere: the caller does
     for _ in range(3):
         next(endless)
     endless.close()
@@ -106,18 +124,16 @@ def test_a_circle_is_the_callers_to_notice(memory: Memory) -> None:
 def test_other_requests_may_come_in_between(memory: Memory) -> None:
     """What else is read while a list is followed neither loses its blocks nor gets them."""
     plain = Memory(memory._server, cache_bytes=0)
-    nodes = iter(NODES)
-    for block in memory.follow(NODES[0], END, NEXT, SIZE):
-        for at in range(0, len(block), SIZE):
-            node = next(nodes)
-            if at == 0:
-                assert block[:SIZE] == plain.read(node, SIZE)
-    assert next(nodes, None) is None
+    seen = 0
+    for following, block in memory.follow(NODES[0], END, NEXT, [(0, SIZE)]):
+        assert block[:SIZE] == plain.read(NODES[seen], SIZE)
+        seen += len(following)
+    assert seen == COUNT
 
 
 def test_an_answer_that_nobody_wants_is_thrown_away(memory: Memory, server: Server) -> None:
     for _ in range(20):
-        blocks = memory.follow(NODES[0], END, NEXT, SIZE)
+        blocks = memory.follow(NODES[0], END, NEXT, PIECES)
         next(blocks), next(blocks)
         blocks.close()
         asked = memory.gather(0, 4, u32s)
@@ -150,10 +166,15 @@ def test_gathering_nothing(memory: Memory) -> None:
 
 
 def test_absurd_requests_are_refused_and_not_fatal(server: Server) -> None:
+    pointer = (NEXT, 8)
+    for pieces in ([pointer, (1 << 20, 8)], [pointer, (0, 1 << 12)], [pointer, (0xFFFF_FFF8, 16)]):
+        with pytest.raises(DumpError, match="cannot be asked for"):
+            list(server.blocks(server.begin_follow(NODES[0], END, pieces, 10)))
+    for pieces in ([], [(NEXT, 4), pointer], [pointer] * (MAX_PIECES + 1)):
+        with pytest.raises(DumpError, match="the first piece of a node must be"):
+            list(server.blocks(server.begin_follow(NODES[0], END, pieces, 10)))
     with pytest.raises(DumpError, match="cannot be asked for"):
-        list(server.blocks(server.begin_follow(NODES[0], END, NEXT, 1 << 20, 10)))
-    with pytest.raises(DumpError, match="no pointer"):
-        list(server.blocks(server.begin_follow(NODES[0], END, SIZE, SIZE, 10)))
+        list(server.blocks(server.begin_follow(NODES[0], END, [pointer], MAX_NODES + 1)))
     with pytest.raises(DumpError, match="cannot be asked for"):
         server.pieces(server.begin_gather([NODES[0]] * (MAX_NODES + 1), 0, 8))
     assert server.read(NODES[0], 8)

@@ -115,6 +115,31 @@ def test_values_are_those_that_gdb_prints(in_gdb: InGdb, compile_types: Compile,
             assert ours == gdbs, order
 
 
+def test_columns_are_what_unpacking_one_by_one_gives(in_gdb: InGdb, compile_types: Compile) -> None:
+    def decode(names: list[str], data: str) -> list[list[list[int]]]:
+        import gdb
+
+        from gdb_kdump.bulk import by_piece
+        from gdb_kdump.layout import Layout
+
+        kind = gdb.lookup_type("struct places")
+        unpacker = Layout(lambda name: kind).unpacker("places", names)
+        size = unpacker.size
+        buffer = bytes.fromhex(data)[: 20 * size]
+        rows = [list(unpacker.unpack_from(buffer, at)) for at in range(0, len(buffer), size)]
+        columns = unpacker.columns(by_piece(buffer, size, unpacker.pieces))
+        return [rows, [list(column) for column in columns], [list(column) for column in unpacker.columns(b"")]]
+
+    program = compile_types(SHAPES)
+    data = bytes(number * 7 & 0xFF for number in range(4096)).hex()
+    aligned = ["pointer", "next", "dev", "first", "iminus", "mood", "sminus"]
+    for names in (aligned, [*aligned, "cloned"], ["first"], ["fclone"]):
+        rows, columns, nothing = in_gdb(decode, names, data, elf=program)
+        assert len(rows) == 20
+        assert columns == [list(column) for column in zip(*rows)], names
+        assert nothing == [[] for _ in names]
+
+
 USERS = {
     "refcount": "typedef struct { int counter; } atomic_t; typedef struct { atomic_t refs; } refcount_t;"
     " struct sk_buff { int pad; refcount_t users; };",

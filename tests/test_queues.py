@@ -113,10 +113,10 @@ def damaged(sock: str, name: str, cases: list[list[tuple[str, str, int]]]) -> An
                 at += len(run) if isinstance(run, bytes) else run.size
             return runs
 
-        def begin_follow(self, *question: int) -> tuple[int, ...]:
+        def begin_follow(self, *question: Any) -> tuple[Any, ...]:
             return question
 
-        def blocks(self, question: tuple[int, ...]) -> Iterator[bytes]:
+        def blocks(self, question: tuple[Any, ...]) -> Iterator[bytes]:
             return follow(self.read, *question)
 
     results = []

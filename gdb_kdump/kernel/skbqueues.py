@@ -6,13 +6,16 @@ Nothing here judges: a walk says what it met, and gdb_kdump.rules.queue what tha
 from __future__ import annotations
 
 import gc
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from operator import add
 
 from gdb_kdump import limits
 from gdb_kdump.errors import Unreadable, Why
 from gdb_kdump.kernel.rbtree import RbTrees
+from gdb_kdump.kernel.skbfigures import Figures
 from gdb_kdump.kernel.spinlocks import Spinlocks
 from gdb_kdump.layout import skb_counts_from_head
 from gdb_kdump.memory import Gather
@@ -23,24 +26,19 @@ from gdb_kdump.unpacker import Unpacker
 
 _MISALIGNED = 7  # bits that no sk_buff's address has
 
-# What the walk reads of each sk_buff anyway: len, data_len, truesize, and the address of its shared info.
-Figures = tuple[int, int, int, int]
-
 # What a walk along next came to: what it found, contradicting pointers, the node that it met again, the hole that
 # stopped it, and why it was given up.
-Followed = tuple[dict[int, Figures], list[BadLink], int | None, Hole | None, str]
+Followed = tuple[Figures, list[BadLink], int | None, Hole | None, str]
 
-_FIGURES = ("len", "data_len", "end", "head", "truesize")
-# In memory order, which lets one struct.unpack do it all where the kernel has them in that order.
-_MEMBERS = ("next", "prev", *_FIGURES)
+_MEMBERS = ("prev", "len", "data_len", "end", "head", "truesize")
 
 
 @dataclass(frozen=True)
 class Walked:
-    """A queue, and the Figures of each of its sk_buffs that can be read, by address and in order."""
+    """A queue, and the Figures of those of its sk_buffs that can be read."""
 
     queue: Queue
-    figures: dict[int, Figures]
+    figures: Figures
     nr_frags: Gather[int] | None = None  # what SkbQueues.nr_frags gives, on its way
 
 
@@ -66,13 +64,14 @@ class SkbQueues:
         """
         first, last, qlen = self._head.unpack_from(*self._memory.block(head, self._head.span))
         if not first and not last and not qlen:
-            return _walked({}, name, head, 0, sock=sock)  # never initialised, as a request socket's error queue
+            # Never initialised, as a request socket's error queue.
+            return _walked(self._nothing(), name, head, 0, sock=sock)
         gather = self._gather() if nr_frags else None
         with _no_garbage_collection():
             figures, bad_links, cycle, hole, stopped = self._follow(head, first, gather)
         if stopped:
             return _walked(figures, name, head, qlen, bad_links=tuple(bad_links), sock=sock, stopped=stopped)
-        nodes = tuple(figures)
+        nodes = tuple(figures.nodes)
         end = nodes[-1] if nodes else head
         if cycle is None and hole is None and last != end:
             bad_links.append(BadLink(head, end, last))
@@ -85,11 +84,11 @@ class SkbQueues:
         if cut is not None:
             # What stands behind a pointer that leads astray is nobody's: the walk ends where it was still right.
             nodes = nodes[: nodes.index(cut.found)]
-            figures = {node: figures[node] for node in nodes}
+            figures.cut(len(nodes))
             bad_links, cycle, hole = bad_links[: bad_links.index(cut) + 1], None, None
         from_tail = tuple(node for node in back if node not in figures and node != head)
         for node in from_tail:
-            figures[node] = self._figures(node)
+            self._add(figures, node)
         return _walked(
             figures, name, head, qlen, nodes, bad_links=tuple(bad_links), cycle=cycle, hole=hole, from_tail=from_tail,
             astray=cut.found if cut else None, sock=sock, is_busy=self._spinlocks.is_held(head + self._lock),
@@ -101,9 +100,7 @@ class SkbQueues:
         figures, cycle, hole, stopped = self._chain(first)
         # 8eae939f1400 (v2.6.34) net: add limit for socket backlog counts the bytes; before, nobody does.
         is_counted = self._layout.find_member("sock.backlog_len") is not None
-        counted = (
-            self._session.number(sock, "sock.backlog_len") if is_counted else sum(row[2] for row in figures.values())
-        )
+        counted = self._session.number(sock, "sock.backlog_len") if is_counted else sum(figures.truesize)
         head = sock + self._layout.offset("sock.sk_backlog")
         return _walked(
             figures,
@@ -125,7 +122,9 @@ class SkbQueues:
         """
         offset, seq = self._layout.offset("sk_buff.rb_node"), self._sequence_number()
         found = RbTrees(self._memory, self._layout).walk(root, offset, self._looks_right, seq)
-        figures = {node.addr: self._figures(node.addr) for node in found.nodes}
+        figures = self._nothing()
+        for node in found.nodes:
+            self._add(figures, node.addr)
         hole = next((Hole(dead.found, dead.why) for dead in found.dead_ends if dead.why is not None), None)
         return _walked(
             figures, name, root, len(figures), hole=hole, kind="rbtree", tree=found.nodes,
@@ -145,7 +144,7 @@ class SkbQueues:
             name, head, qlen, tuple(nodes), cycle=cycle, hole=hole, kind="accept", tail=("rskq_accept_tail", last),
             sock=sock, stopped=stopped,
         )  # fmt: skip
-        return Walked(queue, {})
+        return Walked(queue, self._nothing())
 
     def child(self, request: int) -> int:
         """The `struct sock *` that waits to be accepted with a `struct request_sock *`; raises Unreadable."""
@@ -156,56 +155,52 @@ class SkbQueues:
         gather = walked.nr_frags
         if gather is None:
             gather = self._gather()
-            gather.add(figures[3] for figures in walked.figures.values())
+            gather.add(walked.figures.shared_info)
         return gather.found()
 
     def _gather(self) -> Gather[int]:
         unpacker = Unpacker([replace(self._nr_frags, offset=0)], self._nr_frags.size)
-
-        def decode(data: bytes) -> list[int]:
-            return [number for (number,) in unpacker.iter_unpack(data)]
-
-        return self._memory.gather(self._nr_frags.offset, self._nr_frags.size, decode)
+        return self._memory.gather(self._nr_frags.offset, unpacker.span, lambda data: unpacker.columns(data)[0])
 
     def _follow(self, head: int, first: int, gather: Gather[int] | None) -> Followed:
         # A queue can hold hundreds of thousands: sound ones are taken by the block, with nothing per sk_buff in Python.
-        found: dict[int, Figures] = {}
+        found = self._nothing()
         before, node = head, first
         try:
-            for block in self._memory.follow(first, head, self._next, self._skb.span):
-                records = list(self._skb.iter_unpack(block))
-                if len(found) + len(records) > limits.max_elements():
+            for following, block in self._memory.follow(first, head, self._next, self._skb.pieces):
+                prev, lengths, data_lengths, ends, starts, truesizes = self._skb.columns(block)
+                if len(found) + len(following) > limits.max_elements():
                     return self._follow_one_by_one(head, before, node, found)
-                nodes = [node, *[record[0] for record in records]]
-                following = nodes.pop()
-                if not _is_sound(found, nodes, [before, *nodes[:-1]] == [record[1] for record in records]):
+                nodes = [node, *following]
+                after = nodes.pop()
+                if not _is_sound(found, nodes, (array("Q", [before, node]) + following)[: len(prev)] == prev):
                     return self._follow_one_by_one(head, before, node, found)
-                figures = self._all_figures(records)
-                found.update(zip(nodes, figures))
+                shared_infos = list(map(add, starts, ends)) if self._end_is_offset else list(ends)
+                found.extend(nodes, lengths, data_lengths, truesizes, shared_infos)
                 if gather is not None:
-                    gather.add([figure[3] for figure in figures])
-                before, node = nodes[-1] if nodes else before, following
+                    gather.add(shared_infos)
+                before, node = nodes[-1] if nodes else before, after
         except KeyboardInterrupt:
             return found, [], None, None, limits.interrupt()
         return found, [], None, self._hole(node, head), ""
 
-    def _follow_one_by_one(self, head: int, before: int, node: int, found: dict[int, Figures]) -> Followed:
+    def _follow_one_by_one(self, head: int, before: int, node: int, found: Figures) -> Followed:
         """The rest of a queue from `node` on, behind `before`, that is damaged somewhere, or too long."""
         bad_links: list[BadLink] = []
         most = limits.max_elements()
         try:
-            for block in self._memory.follow(node, head, self._next, self._skb.span):
-                for record in self._skb.iter_unpack(block):
+            for following, block in self._memory.follow(node, head, self._next, self._skb.pieces):
+                for after, prev, *record in zip(following, *self._skb.columns(block)):
                     if node in found:
                         return found, bad_links, node, None, ""
                     if len(found) >= most:
                         return found, bad_links, None, None, limits.too_many("the queue")
                     if not is_plausible(node):
                         return found, bad_links, None, Hole(node, Why.UNMAPPED), ""
-                    if record[1] != before:
-                        bad_links.append(BadLink(node, before, record[1]))
-                    found[node] = self._figures_of(record)
-                    before, node = node, record[0]
+                    if prev != before:
+                        bad_links.append(BadLink(node, before, prev))
+                    found.add(node, *self._figures_of(*record))
+                    before, node = node, after
         except KeyboardInterrupt:
             return found, bad_links, None, None, limits.interrupt()
         return found, bad_links, None, self._hole(node, head), ""
@@ -236,11 +231,11 @@ class SkbQueues:
         # The head closes the list, for whoever asks what stands behind it.
         return [*found, head] if node == head else list(found)
 
-    def _chain(self, first: int) -> tuple[dict[int, Figures], int | None, Hole | None, str]:
-        figures: dict[int, Figures] = {}
+    def _chain(self, first: int) -> tuple[Figures, int | None, Hole | None, str]:
+        figures = self._nothing()
 
         def following(skb: int) -> int:
-            figures[skb] = self._figures(skb)
+            self._add(figures, skb)
             after: int = self._links.unpack_from(*self._memory.block(skb, self._links.span))[0]
             return after
 
@@ -270,22 +265,21 @@ class SkbQueues:
             return found, None, None, limits.interrupt()
         return found, None, None, ""
 
-    def _figures(self, skb: int) -> Figures:
-        return self._figures_of(self._skb.unpack_from(*self._memory.block(skb, self._skb.span)))
+    def _nothing(self) -> Figures:
+        _, lengths, data_lengths, _, _, truesizes = self._skb.columns(b"")
+        return Figures(lengths, data_lengths, truesizes)
 
-    def _all_figures(self, records: list[tuple[int, ...]]) -> list[Figures]:
-        if not self._end_is_offset:
-            return [self._figures_of(record) for record in records]
-        return [(length, data, truesize, start + end) for _, _, length, data, end, start, truesize in records]
+    def _add(self, figures: Figures, skb: int) -> None:
+        _, *record = self._skb.unpack_from(*self._memory.block(skb, self._skb.span))
+        figures.add(skb, *self._figures_of(*record))
 
-    def _figures_of(self, record: tuple[int, ...]) -> Figures:
-        _, _, length, data_len, end, start, truesize = record
+    def _figures_of(self, length: int, data_len: int, end: int, start: int, truesize: int) -> tuple[int, int, int, int]:
         return length, data_len, truesize, start + end if self._end_is_offset else end
 
     def _looks_right(self, skb: int) -> bool:
         """Whether that could be an sk_buff at all, for the walk of a tree whose pointers contradict each other."""
         try:
-            _, _, length, data_len, _, start, truesize = self._skb.unpack_from(*self._memory.block(skb, self._skb.span))
+            _, length, data_len, _, start, truesize = self._skb.unpack_from(*self._memory.block(skb, self._skb.span))
         except Unreadable:
             return False
         return bool(start >= LOWEST_KERNEL_ADDRESS and data_len <= length and 0 < truesize < 1 << 31)
@@ -299,14 +293,11 @@ class SkbQueues:
 
 
 def _walked(
-    figures: dict[int, Figures], name: str, head: int, qlen: int, nodes: tuple[int, ...] | None = None, **more: object
+    figures: Figures, name: str, head: int, qlen: int, nodes: tuple[int, ...] | None = None, **more: object
 ) -> Walked:
-    length = truesize = 0
-    for figure in figures.values():
-        length += figure[0]
-        truesize += figure[2]
     queue = Queue(
-        name, head, qlen, tuple(figures) if nodes is None else nodes, bytes=length, truesize=truesize, **more  # type: ignore[arg-type]
+        name, head, qlen, tuple(figures.nodes) if nodes is None else nodes,
+        bytes=sum(figures.len), truesize=sum(figures.truesize), **more  # type: ignore[arg-type]
     )  # fmt: skip
     return Walked(queue, figures)
 
@@ -323,12 +314,11 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _is_sound(found: dict[int, Figures], nodes: list[int], linked: bool) -> bool:
+def _is_sound(found: Figures, nodes: list[int], linked: bool) -> bool:
     """Whether the next nodes of a list are all new, plausible, and `linked` as they should."""
     return not nodes or (
         linked
-        and found.keys().isdisjoint(nodes)
-        and len(set(nodes)) == len(nodes)
+        and found.are_new(nodes)
         and min(nodes) >= LOWEST_KERNEL_ADDRESS
         and not any(map(_MISALIGNED.__and__, nodes))
     )
