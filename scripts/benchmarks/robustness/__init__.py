@@ -11,23 +11,25 @@ from benchmarks.robustness import environment, fuzz, interrupts, memory, truncat
 from benchmarks.robustness.rows import FULL, SMALL, Row, text
 from benchmarks.tools import Dump
 
-CASES: dict[str, Callable[[Dump, str], list[Row]]] = {
+FIXED: dict[str, Callable[[Dump, str], list[Row]]] = {
     "environment": environment.measure,
-    "fuzz": fuzz.measure,
     "interrupts": interrupts.measure,
-    "memory": memory.measure,
     "truncation": truncation.measure,
 }
+RANDOM: dict[str, Callable[[Dump, str, int], list[Row]]] = {"fuzz": fuzz.measure, "memory": memory.measure}
+CASES = sorted((*FIXED, *RANDOM))
 
 
-def measure(dump: Dump, name: str, cases: Sequence[str] = (), is_small: bool = False) -> dict[str, Any]:
+def measure(
+    dump: Dump, name: str, cases: Sequence[str] = (), is_small: bool = False, seed: int = 1
+) -> dict[str, Any]:  # fmt: skip
     """Runs the cases, all of them where none are named, on one dump, and prints a table as it goes."""
     size = SMALL if is_small else FULL
-    print(f"\nrobustness {name} ({size})", flush=True)
+    print(f"\nrobustness {name} ({size}, seed {seed})", flush=True)
     rows: list[Row] = []
     for case in cases or CASES:
-        found = CASES[case](dump, size)
+        found = RANDOM[case](dump, size, seed) if case in RANDOM else FIXED[case](dump, size)
         print("\n".join(text(found)), flush=True)
         rows += found
-    return {"dump": name, "size": size, "rows": [asdict(row) for row in rows],
+    return {"dump": name, "size": size, "seed": seed, "rows": [asdict(row) for row in rows],
             "failures": sum(len(row.failures) for row in rows)}  # fmt: skip

@@ -107,7 +107,7 @@ def _overwritten(dump: Dump, folder: Path, row: Row) -> None:
 def _unmounted(dump: Dump, folder: Path, row: Row) -> None:
     """Its file system goes (lazily: an open file keeps a real one from going)."""
     place = folder / "mount"
-    with _mounted(place, "64m") as is_mounted:
+    with _mounted(place, "size=64m") as is_mounted:
         if not is_mounted:
             row.outcomes["not tried: not root"] = 1
             return
@@ -124,10 +124,10 @@ def _unmounted(dump: Dump, folder: Path, row: Row) -> None:
 
 
 @contextmanager
-def _mounted(place: Path, size: str) -> Iterator[bool]:
+def _mounted(place: Path, options: str) -> Iterator[bool]:
     """A small file system, where one may be made; it is gone at the end."""
     place.mkdir(exist_ok=True)
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "bench", str(place)]
+    command = ["mount", "-t", "tmpfs", "-o", options, "bench", str(place)]
     is_mounted = os.geteuid() == 0 and subprocess.run(command, check=False, capture_output=True).returncode == 0
     try:
         yield is_mounted
@@ -216,12 +216,15 @@ def _again_and_again(dump: Dump, folder: Path, count: int) -> Row:
 
 
 def _no_index(dump: Dump, folder: Path) -> Row:
-    """No room for the index of the vmlinux, and nowhere to put it."""
+    """No room for the index of the vmlinux, a home that is read-only, and nowhere to put it."""
     row = Row("environment", "no room or right for the index")
     place = folder / "full"
-    with _mounted(place, "1m") as is_mounted:
-        for cache in ([place] if is_mounted else []) + [Path("/proc"), Path("/dev/null")]:
-            _open_with(dump, cache, row, "slower")
+    for options in ("size=1m", "ro"):
+        with _mounted(place, options) as is_mounted:
+            if is_mounted:
+                _open_with(dump, {"HOME": str(place), "XDG_CACHE_HOME": ""}, row, "slower")
+    for cache in ("/proc", "/dev/null"):
+        _open_with(dump, {"XDG_CACHE_HOME": cache}, row, "slower")
     return row
 
 
@@ -234,7 +237,7 @@ def _damaged_index(dump: Dump, folder: Path) -> Row:
         shutil.copytree(good, cache / "gdb-kdump")
         for path in [path for path in (cache / "gdb-kdump").rglob("*") if path.is_file()]:
             damage(path)
-        _open_with(dump, cache, row, "opened")
+        _open_with(dump, {"XDG_CACHE_HOME": str(cache)}, row, "opened")
         shutil.rmtree(cache)
     return row
 
@@ -258,8 +261,8 @@ def _noise(path: Path) -> None:
     path.write_bytes(bytes(range(256)) * 16)
 
 
-def _open_with(dump: Dump, cache: Path, row: Row, outcome: str) -> None:
-    with Gdb(env={"XDG_CACHE_HOME": str(cache)}) as gdb:
+def _open_with(dump: Dump, env: dict[str, str], row: Row, outcome: str) -> None:
+    with Gdb(env=env) as gdb:
         started = time.monotonic()
         said = gdb.ask(f"target kdump {dump.vmcore} {dump.vmlinux}", timeout=400) + gdb.ask("kbt")
         row.most("longest s", time.monotonic() - started)
