@@ -237,6 +237,14 @@ class Server:
         self._doing = "taking the direct map's address"
         self._ask(Op.DIRECT_MAP, ADDRESS.pack(base))
 
+    def look_for_direct_map(self) -> bool:
+        """Have the direct map looked for and used from now on; whether it was found.  Raises DumpError as `read` does.
+
+        For a dump that has lost page_offset_base itself.
+        """
+        self._doing = "looking for the direct map"
+        return bool(json.loads(self._ask(Op.FIND_DIRECT_MAP, b"")))
+
     def use_vmcoreinfo(self, text: str) -> bool:
         """Have virtual addresses translated by this VMCOREINFO; whether it says enough for that.
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import kdumpfile  # type: ignore[import-untyped]
 
+from gdb_kdump.directmap import find_direct_map
 from gdb_kdump.dumpfile import DumpFile
 from gdb_kdump.errors import DumpError, Why
 from gdb_kdump.kdumpformat import Kdump, other_machine
@@ -22,6 +23,7 @@ from gdb_kdump.wire import Hole, Run
 
 _PAGE = 4096
 _MOST_FOUND = 1 << 16
+_MOST_TRIED = 1 << 16
 _TOP = 1 << 64
 _CACHED_PAGES = 64  # libkdumpfile looks through all of them for every page: its own 1024 make a page cost 5 µs, not 2
 _GDB_NAMES = {"rflags": "eflags"}
@@ -236,6 +238,22 @@ class Dump:
         if self._tables is not None:
             self._tables.linear.append((base, self._max_pfn() * _PAGE, 0))
             self._found.clear()
+
+    def look_for_direct_map(self) -> bool:
+        """The same where the dump has lost that variable; whether the pages that are left tell it."""
+        base = find_direct_map(self._some_pages())
+        if base is None:
+            return False
+        self.set_direct_map(base)
+        return True
+
+    def _some_pages(self) -> Iterator[tuple[int, bytes]]:
+        """Pages from all over physical memory, as far as the dump has them: their addresses and contents."""
+        end = self._max_pfn() * _PAGE
+        for physical in range(0, end, max(_PAGE, end // _MOST_TRIED & -_PAGE)):
+            page = self._read_physical(physical, _PAGE)
+            if isinstance(page, bytes):
+                yield physical, page
 
     def use_vmcoreinfo(self, text: str) -> bool:
         """Translate by a VMCOREINFO that the dump does not have; whether it says enough for that."""

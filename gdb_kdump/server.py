@@ -185,6 +185,8 @@ class DumpServer:
             elif op == Op.DIRECT_MAP:
                 self._dump.set_direct_map(*ADDRESS.unpack(body))
                 self.reply(number, b"")
+            elif op == Op.FIND_DIRECT_MAP:
+                self.reply(number, json.dumps(self._dump.look_for_direct_map()).encode())
             elif op == Op.FOLLOW:
                 pieces = list(PIECE.iter_unpack(body[FOLLOW.size :]))
                 first, stop, limit = FOLLOW.unpack_from(body)

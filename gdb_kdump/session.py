@@ -158,16 +158,16 @@ def open_dump(vmcores: Sequence[Path], vmlinux: Path | None, progress: Progress,
         if build_id is None:
             banner.check(elf, memory, kaslr_offset)
         _load_symbols(elf, kaslr_offset, progress)
+        debuginfo = DebugInfo(elf, kaslr_offset)
+        if dump["preflight"]["pages_missing"]:
+            # Page tables may be missing too: the direct map can be read without them, if one knows where it starts.
+            try:
+                server.set_direct_map(direct_map(debuginfo, memory))
+            except Unreadable:  # that is missing as well
+                server.look_for_direct_map()
     except BaseException:  # Ctrl-C too: no half-open dump stays behind
         server.close()
         raise
-    debuginfo = DebugInfo(elf, kaslr_offset)
-    if dump["preflight"]["pages_missing"]:
-        # Page tables may be missing too: the direct map can be read without them, if one knows where it starts.
-        try:
-            server.set_direct_map(direct_map(debuginfo, memory))
-        except Unreadable:
-            pass  # that is missing as well: what the remaining page tables map can still be read
     return Session(vmcore, elf.path, elf.build_id, kaslr_offset, dump, vmcoreinfo, server, memory, debuginfo)
 
 

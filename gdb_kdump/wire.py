@@ -62,6 +62,8 @@ class Op(IntEnum):
     FIND_KERNEL = 7
     """Body JSON {"banner": hex, "banner_at", "top_table", "encryption_at": address or null, "kaslr_offset": or null},
     addresses being link-time ones of a vmlinux; answered with JSON: the KASLR offset."""
+    FIND_DIRECT_MAP = 8
+    """No body; answered with JSON: whether it was found."""
 
 
 class Status(IntEnum):

@@ -13,6 +13,7 @@ import kdumpfile_writer as writer
 import pytest
 
 from gdb_kdump.channel import Server
+from gdb_kdump.directmap import find_direct_map
 from gdb_kdump.errors import DumpError, Why
 from gdb_kdump.memory import Memory
 from gdb_kdump.paging import PageTables
@@ -227,6 +228,46 @@ def test_places_where_no_dump_is(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DumpError, match="is not a file"):
         Server.start(str(tmp_path / "pipe"))
+
+
+def empty_lists(base: int, pfn: int, *places: int) -> bytes:
+    """A page with empty list_heads at some places, of a kernel that has the direct map at `base`."""
+    page = bytearray(writer.text_page(pfn))
+    for place in places:
+        struct.pack_into("<QQ", page, place, *(2 * [base + pfn * PAGE + place]))
+    return bytes(page)
+
+
+@pytest.mark.parametrize("base", [0xFFFF888000000000, 0xFFFF9A3F40000000])
+def test_a_dump_without_page_tables_tells_its_direct_map(tmp_path: Path, kernel: writer.Kernel, base: int) -> None:
+    kernel.excluded = {0x105}
+    for pfn in range(0x110, 0x130):
+        kernel.pages[pfn] = empty_lists(base, pfn, 8 * (pfn % 32), 0xFF0)
+    writer.write_kdump(tmp_path / "vmcore", kernel, compress=True)
+    (kdump,) = examine([str(tmp_path / "vmcore")]).kdumps
+    tables = kdump.places(writer.TOP_TABLE_PFN * PAGE)
+    assert not isinstance(tables, Why)
+    with Server.start(str(cut(tmp_path / "vmcore", tables[1][0]))) as server:
+        memory = Memory(server)
+        assert memory.why(base + 0x100 * PAGE) is Why.TRUNCATED
+        memory.clear()
+        assert server.look_for_direct_map()
+        assert memory.read(base + 0x110 * PAGE, PAGE) == kernel.pages[0x110]
+        assert memory.why(base + 0x105 * PAGE) is Why.FILTERED
+        assert memory.why(base + writer.TOP_TABLE_PFN * PAGE) is Why.TRUNCATED
+
+
+def test_what_says_nothing_of_a_direct_map(tmp_path: Path, kernel: writer.Kernel) -> None:
+    base, other = 0xFFFF888000000000, 0xFFFF888040000000
+    few = [(pfn * PAGE, empty_lists(base, pfn, 64)) for pfn in range(15)]
+    at_odds = [(pfn * PAGE, empty_lists(other if pfn % 4 else base, pfn, 64)) for pfn in range(200)]
+    unaligned = [(pfn * PAGE, empty_lists(base + (1 << 21), pfn, 64)) for pfn in range(200)]
+    for pages in ([], few, at_odds, unaligned):
+        assert find_direct_map(pages) is None
+    assert find_direct_map([*few, (99 * PAGE, empty_lists(base, 99, 0))]) == base
+    writer.write_kdump(tmp_path / "vmcore", kernel)
+    with Server.start(str(tmp_path / "vmcore")) as server:
+        assert not server.look_for_direct_map()
 
 
 def refusal(path: Path, data: bytes | bytearray) -> str:

@@ -26,6 +26,7 @@ FOLDERS = {"gdb_kdump.kernel": "kernel", "gdb_kdump.rules": "pure", "gdb_kdump.c
 MODULES = {
     "gdb_kdump": "pure",
     "gdb_kdump.cfi": "pure",
+    "gdb_kdump.directmap": "pure",
     "gdb_kdump.dumpfile": "pure",
     "gdb_kdump.elfcore": "pure",
     "gdb_kdump.errors": "pure",
