@@ -17,7 +17,7 @@ from gdb_kdump.commands.variables import variables_of
 from gdb_kdump.errors import UsageError
 from gdb_kdump.kernel.crashpath import backtrace
 from gdb_kdump.kernel.panic import Panic
-from gdb_kdump.kernel.percpu import PerCpu
+from gdb_kdump.kernel.running import Running
 from gdb_kdump.kernel.stack import Frame, Trace
 from gdb_kdump.kernel.tasks import Task, Tasks
 from gdb_kdump.session import Session
@@ -132,7 +132,7 @@ def _chosen(session: Session, arguments: Arguments) -> Iterator[Task]:
     tasks = session.once(Tasks)
     chosen: Iterable[Task]
     if arguments.has("-c"):
-        running = session.once(PerCpu).running()
+        running = session.once(Running).tasks()
         chosen = [tasks.read(running[cpu]) for cpu in _cpus(arguments.options["-c"], list(running))]
     elif arguments.operands:
         chosen = [_named(tasks, word) for word in arguments.operands]

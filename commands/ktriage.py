@@ -59,6 +59,7 @@ Where no sk_buff is involved it says so, and judges all of the system."""
                 )
         yield ""
         yield from summary(result)
+        yield from (f"not judged: {problem}" for problem in result.problems)
         yield ""
         yield "by hand:"
         yield from (f"  {command}" for command in commands(result))
@@ -96,6 +97,7 @@ Where no sk_buff is involved it says so, and judges all of the system."""
             "overrun": _overrun_json(result),
             "findings": [finding_json(finding) for finding in result.findings],
             "verdict": verdict(result.findings),
+            "problems": list(result.problems),
             "summary": " ".join(summary(result)),
             "commands": list(commands(result)),
         }

@@ -84,7 +84,7 @@ is neither, and is listed apart.  $_kfindings is set to the number of corrupt fi
             yield f"not judged: {hex16(hole.addr)}: {hole.why.sentence} ({hole.why.name})"
         if len(checked.holes) > 20:
             yield f"not judged: {len(checked.holes) - 20} more, see --json"
-        yield from (f"not judged: {problem}" for problem in result.problems)
+        yield from (f"not judged: {problem}" for problem in (*checked.missing, *result.problems))
         yield f"checked {checked.skbs} sk_buffs, {checked.queues} queues: {checked.verdict}"
 
     def json(self, result: Judged) -> Any:
@@ -93,7 +93,7 @@ is neither, and is listed apart.  $_kfindings is set to the number of corrupt fi
             "checked": {"skbs": checked.skbs, "queues": checked.queues},
             "findings": [finding_json(finding) for finding in checked.findings],
             "unreadable": [{"address": hex16(hole.addr), "why": hole.why.name} for hole in checked.holes],
-            "problems": list(result.problems),
+            "problems": [*checked.missing, *result.problems],
             "verdict": checked.verdict,
         }
 

@@ -133,6 +133,9 @@ def _walk_text(walk: Walk) -> Iterator[str]:
 
 def _queue_text(walked: WalkedQueue) -> Iterator[str]:
     queue = walked.queue
+    if not queue.head:
+        yield f"{queue.name} queue: {queue.stopped}"
+        return
     unit = " bytes" if queue.kind == "backlog" else ""
     yield f"{queue.name} queue @ {hex16(queue.head)}: qlen {queue.qlen}{unit}, walked {len(queue.nodes)}" + (
         "" if queue.complete else f", {_cut_short(queue)}"
@@ -171,6 +174,8 @@ def _cell(value: Any) -> str:
 
 
 def _cut_short(queue: Queue) -> str:
+    if queue.stopped and not queue.head:
+        return queue.stopped
     if queue.stopped:
         return f"{queue.stopped} (last good: {hex16(queue.nodes[-1] if queue.nodes else queue.head)})"
     if queue.kind == "rbtree":

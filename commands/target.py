@@ -12,8 +12,9 @@ from gdb_kdump import indexcache, session
 from gdb_kdump.channel import SavedFrame, Thread
 from gdb_kdump.commands.base import show_notices
 from gdb_kdump.commands.kinfo import partial_summary, summary
-from gdb_kdump.errors import DumpError, KdumpError, Unreadable, UsageError
+from gdb_kdump.errors import DumpError, KdumpError, MissingDebugInfo, Unreadable, UsageError
 from gdb_kdump.kernel.registers import Registers
+from gdb_kdump.kernel.running import Running
 from gdb_kdump.kernel.source import Source
 from gdb_kdump.kernel.system import read_system
 from gdb_kdump.kernel.tasks import Tasks
@@ -60,7 +61,7 @@ def _open(words: list[str]) -> None:
     try:
         try:
             opening = _with_tasks(opened)
-        except Unreadable as error:
+        except (Unreadable, MissingDebugInfo) as error:
             opening = _without_tasks(opened, error)
     except BaseException:  # Ctrl-C too: nobody else could close what nobody holds
         opened.close()
@@ -86,20 +87,32 @@ class _Opening:
 def _with_tasks(opened: session.Session) -> _Opening:
     """Every task a thread, the panic task selected; raises Unreadable where the kernel's own data is missing."""
     system = read_system(opened)
-    threads, selected = all_threads(opened), thread_id(system.panic_task)
-    lines, frame = list(summary(opened, system)), opened.once(Registers).saved_frame()
+    warnings: list[str] = []
+    frame = _saved_frame(opened, warnings)
+    threads, selected = all_threads(opened, frame is not None), thread_id(system.panic_task)
+    lines = list(summary(opened, system))
     # GDB shows where the panic task stopped as soon as it is connected: have the names of its module by then.
     stopped = next((thread for thread in threads if thread.id == selected), threads[0])
     if isinstance(stopped.registers, dict) and "rip" in stopped.registers:
         opened.once(Source).load_symbols(stopped.registers["rip"])
-    warnings = [f"there may be more tasks: {problem}" for problem in opened.once(Tasks).all().problems]
+    warnings += [f"there may be more tasks: {problem}" for problem in opened.once(Tasks).all().problems]
+    warnings += opened.once(Running).problems
     return _Opening(lines, warnings, threads, selected, frame)
 
 
-def _without_tasks(opened: session.Session, error: Unreadable) -> _Opening:
-    """Every CPU a thread, for a truncated dump that has lost what leads to the tasks: the rest can still be read."""
+def _saved_frame(opened: session.Session, warnings: list[str]) -> SavedFrame | None:
+    """Where sleeping tasks have their registers; None where that is not known, with a sentence in `warnings`."""
+    try:
+        return opened.once(Registers).saved_frame()
+    except MissingDebugInfo as error:
+        warnings.append(f"the registers of sleeping tasks are not known: {error}")
+        return None
+
+
+def _without_tasks(opened: session.Session, error: Unreadable | MissingDebugInfo) -> _Opening:
+    """Every CPU a thread, where the dump or the types have lost what leads to the tasks: the rest can still be read."""
     report = opened.dump["preflight"]
-    if not report["pages_missing"]:
+    if isinstance(error, Unreadable) and not report["pages_missing"]:
         raise DumpError(
             f"{opened.vmcore} cannot be opened: it lacks the kernel's own data ({error}); {_remedy(opened)}"
         ) from error
@@ -107,8 +120,9 @@ def _without_tasks(opened: session.Session, error: Unreadable) -> _Opening:
     threads = [Thread(cpu + 1, f"CPU {cpu}", cpu, known) for cpu, known in enumerate(registers)]
     warning = (
         f"what leads to the kernel's tasks is missing ({error}), so the threads are the CPUs, with the dump's notes of "
-        f"their registers; what else the dump has can be read by address; {report['remedy']}"
+        "their registers; what else the dump has can be read by address"
     )
+    warning += f"; {report['remedy']}" if report["remedy"] else ""
     return _Opening(list(partial_summary(opened)), [warning], threads, 1, None)
 
 
@@ -162,8 +176,8 @@ class _Progress:
     def show(self, vmlinux: Path, seconds: float | None) -> None:
         if seconds is None:
             gdb.write(
-                f"Reading {vmlinux}: 10 to 20 s, because no index of it can be kept in {indexcache.folder()}, "
-                "which must be a folder of your own\n"
+                f"Reading {vmlinux}: 10 to 20 s, because no index of it can be kept: it has no build-id, or "
+                f"{indexcache.folder()} is not a folder of your own\n"
             )
             gdb.flush()
         elif not self._told:

@@ -85,6 +85,8 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "napi_struct.rx_list": ("gro.rx_list", "rx_list"),
     "Qdisc.qlen": ("q.qlen",),
     "skb_shared_info.dataref": ("dataref.counter",),
+    # 2244d07bfa20 (v2.6.36) net: simplify flags for tx timestamping
+    "skb_shared_info.tx_flags": ("tx_flags.flags", "tx_flags"),
     # 21d2e6737c97 (v6.9) net: add netmem to skb_frag_t; 8842d285bafa (v5.4) net: Convert skb_frag_t to bio_vec
     "skb_frag.page": ("netmem", "bv_page", "page.p", "page"),
     "skb_frag.size": ("len", "bv_len", "size"),
@@ -140,14 +142,12 @@ CURRENT_TASK: tuple[tuple[str, str], ...] = (("current_task", ""), ("pcpu_hot", 
 # The int that names the CPU that panicked, best first: panic() sets panic_cpu, an oops alone only crashing_cpu.
 PANIC_CPU = ("crashing_cpu", "panic_cpu")
 
-# The kmem_caches that sk_buffs are allocated from: a pointer variable, or one in a struct (member path), newest first.
+# The two kmem_caches that sk_buffs are allocated from: each a pointer variable, or one in a struct (member path),
+# newest first.
 # aa70d2d16f28 (v6.9) net: move skbuff_cache(s) to net_hotdata; 025a785ff083 (v6.3) renamed skbuff_head_cache.
-SKB_CACHES: tuple[tuple[str, str], ...] = (
-    ("net_hotdata", "skbuff_cache"),
-    ("net_hotdata", "skbuff_fclone_cache"),
-    ("skbuff_cache", ""),
-    ("skbuff_head_cache", ""),
-    ("skbuff_fclone_cache", ""),
+SKB_CACHES: tuple[tuple[tuple[str, str], ...], ...] = (
+    (("net_hotdata", "skbuff_cache"), ("skbuff_cache", ""), ("skbuff_head_cache", "")),
+    (("net_hotdata", "skbuff_fclone_cache"), ("skbuff_fclone_cache", "")),
 )
 
 # Where the kernel's struct timekeeper is: a static variable, or a member of a static struct tk_data or of the first of
@@ -290,7 +290,10 @@ def spinlock_word(layout: Layout) -> tuple[Member | None, bool]:
     implementation; on real-time kernels the word is the owner of an rt_mutex.
     """
     # Before c2f21ce2e312 (v2.6.33) locking: Implement new raw_spinlock, the type had no tag: a member tells it.
-    lock = layout.member("sock.spinlock").type
+    own = layout.find_member("sock.spinlock") or layout.find_member("sk_buff_head.lock")
+    if own is None:
+        return None, False
+    lock = own.type
     for path in ("rlock.raw_lock.val.counter", "lock.rtmutex.owner", "lock.owner"):
         found = find_path(lock, path)
         if found is not None:
@@ -476,9 +479,11 @@ def enumerators(layout: Layout, tag: str) -> dict[str, int]:
 def page_flags(layout: Layout) -> dict[str, int]:
     """Names of the low bits of page.flags without PG_, as masks, the first of several names of a bit.
 
-    include/linux/page-flags.h: enum pageflags.
+    include/linux/page-flags.h: enum pageflags.  Raises MissingDebugInfo.
     """
     numbers = enumerators(layout, "pageflags")
+    if not numbers:
+        raise MissingDebugInfo("enum pageflags")
     numbers.pop("__NR_PAGEFLAGS", None)
     names: dict[int, str] = {}
     for name, number in numbers.items():

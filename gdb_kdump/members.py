@@ -59,16 +59,17 @@ def _find_field(struct_type: Any, name: str) -> tuple[int, Any] | None:
 
 
 def find_number(member: Member) -> Member | None:
-    """The number or pointer that a member is, or all there is in its struct (atomic_t); None for others."""
+    """The number or pointer that a member is, or that fills its struct or union (atomic_t); None for others."""
     kind = member.type.strip_typedefs()
     if kind.is_scalar:
         return member
     if is_array(kind):
         return None
     inner = [field for field in kind.fields() if hasattr(field, "bitpos")]
-    if len(inner) != 1 or inner[0].bitsize or inner[0].type.sizeof != member.size:
-        return None
-    return find_number(replace(member, type=inner[0].type))
+    # In a union beside bitfields that name its bits, as was skb_shared_info.tx_flags.
+    whole = [field for field in inner if field.type.sizeof == member.size and not field.bitsize and not field.bitpos]
+    found = (find_number(replace(member, type=field.type)) for field in whole)
+    return next((number for number in found if number is not None), None)
 
 
 def is_pointer(kind: Any) -> bool:

@@ -17,29 +17,37 @@ from gdb_kdump.rules.records import Hole, Queue, Skb
 from gdb_kdump.rules.slab import judge_slab
 from gdb_kdump.rules.sock import Owner, SockRecord
 from gdb_kdump.session import Session
+from gdb_kdump.unpacker import Unpacker
 
+_ACCOUNTS = ("sk_wmem_queued", "wmem_alloc", "rmem_alloc", "sk_forward_alloc")
 _SOUND: tuple[tuple[Finding, ...], None] = ((), None)
 _KINDS = {AF_UNIX: "unix", AF_NETLINK: "netlink", AF_PACKET: "packet"}
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What was judged and what was found; `holes` could not be judged because the dump does not have them."""
+    """What was judged and what was found.
+
+    `holes` could not be judged because the dump does not have them; `missing` says what else could not, as the types
+    lack something.
+    """
 
     skbs: int
     queues: int
     findings: tuple[Finding, ...]
     holes: tuple[Hole, ...]
+    missing: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:
-        """What it amounts to; "unknown" when all that was asked for is missing from the dump."""
-        return verdict(self.findings, judged=not self.holes or len(self.holes) < self.skbs + self.queues)
+        """What it amounts to; "unknown" when all that was asked for is missing from the dump, or some for the types."""
+        judged = not self.holes or len(self.holes) < self.skbs + self.queues
+        return verdict(self.findings, judged=judged and not self.missing)
 
     def __add__(self, other: Checked) -> Checked:
-        return Checked(
-            self.skbs + other.skbs, self.queues + other.queues, self.findings + other.findings, self.holes + other.holes
-        )
+        findings, holes = self.findings + other.findings, self.holes + other.holes
+        missing = tuple(dict.fromkeys(self.missing + other.missing))
+        return Checked(self.skbs + other.skbs, self.queues + other.queues, findings, holes, missing)
 
 
 class Checks:
@@ -49,13 +57,11 @@ class Checks:
         self._session = session
         self._skbs = session.once(Skbs)
         self._socks = session.once(Socks)
-        self._accounts = session.layout.unpacker(
-            "sock", ("sk_wmem_queued", "wmem_alloc", "rmem_alloc", "sk_forward_alloc")
-        )
         self._sk = session.layout.unpacker("sk_buff", ("sk",))
         self._charge = session.layout.unpacker("sk_buff", ("truesize", "destructor"))
         # An sk_buff with this destructor is charged to sk_omem_alloc: net/core/skbuff.c: msg_zerocopy_alloc.
         self._omem = session.debuginfo.find_address("sock_ofree")
+        self._accounts: Unpacker | None = None
         self._judged_slabs: set[int] = set()
         self._judged_pages: set[int] = set()  # the numbers of pages of those slabs
         # Of those that are not sound: there can be hundreds of thousands, and they are seldom asked for twice.
@@ -125,15 +131,19 @@ class Checks:
         sock, queues = self._socks.read(addr), self._socks.queues(addr)
         checked = self.queues(queues)
         if sock.is_full:
-            record = self._record(sock, [queue for queue in queues if queue.sock == addr])
-            checked = checked + Checked(0, 0, tuple(judge_sock(record)), ())
+            try:
+                record = self._record(sock, [queue for queue in queues if queue.sock == addr])
+                checked = checked + Checked(0, 0, tuple(judge_sock(record)), ())
+            except MissingDebugInfo as error:
+                checked = checked + Checked(0, 0, (), (), (f"what sockets account for: {error}",))
         return checked, [skb for queue in queues for skb in queue.skbs]
 
     def queues(self, queues: list[Queue]) -> Checked:
         """The linkage of some queues."""
         findings = [finding for queue in queues for finding in judge_queue(queue)]
         holes = [queue.hole for queue in queues if queue.hole is not None]
-        return Checked(0, len(queues), tuple(findings), tuple(holes))
+        missing = tuple(f"{queue.name} queues: {queue.stopped}" for queue in queues if not queue.head)
+        return Checked(0, len(queues) - len(missing), tuple(findings), tuple(holes), missing)
 
     def all_skbs(self, addresses: list[int]) -> Checked:
         """Several sk_buffs, each once."""
@@ -148,6 +158,8 @@ class Checks:
         return Checked(len(unique), 0, tuple(findings), tuple(holes))
 
     def _record(self, sock: Sock, queues: list[Queue]) -> SockRecord:
+        if self._accounts is None:
+            self._accounts = self._session.layout.unpacker("sock", _ACCOUNTS)
         accounts = self._accounts.unpack_from(*self._session.memory.block(sock.sock, self._accounts.span))
         wmem_queued, wmem_alloc, rmem_alloc, forward_alloc = accounts
         kind = "tcp" if sock.is_tcp else "udp" if sock.is_udp else _KINDS.get(sock.family, "other")

@@ -27,7 +27,10 @@ def check_everything(session: Session, progress: Callable[[int], None]) -> tuple
     `progress` is called with the number judged so far.
     """
     checks, skbs = session.once(Checks), session.once(Skbs)
-    checked, reached, problems = _of_socks(session)
+    try:
+        checked, reached, problems = _of_socks(session)
+    except MissingDebugInfo as error:
+        checked, reached, problems = Checked(0, 0, (), ()), [], [f"the sockets: {error}"]
     places: dict[int, Queue] = {}
     queues: list[Queue] = []
     if ended := limits.gather(net_queues(session, problems), queues.append, "the other queues"):

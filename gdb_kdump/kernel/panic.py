@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import struct
+
 from gdb_kdump.errors import MissingDebugInfo, Unreadable
-from gdb_kdump.kernel.percpu import PerCpu
 from gdb_kdump.kernel.printk import Printk
+from gdb_kdump.kernel.registers import Registers
+from gdb_kdump.kernel.running import Running
 from gdb_kdump.kernel.tasks import Task, Tasks
-from gdb_kdump.layout import PANIC_CPU
+from gdb_kdump.layout import PANIC_CPU, thread_size
 from gdb_kdump.session import Session
+
+# Where a kernel that crashes passes: kernel/panic.c, kernel/kexec_core.c.
+_CRASHING = ("machine_kexec", "__crash_kexec", "crash_kexec", "panic")
 
 
 class Panic:
@@ -16,24 +22,47 @@ class Panic:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._task: Task | None = None
+        self._cpu: int | None = None
 
     def cpu(self) -> int:
-        """The number of the CPU that panicked; the first online one where the kernel does not say.
+        """The number of the CPU that panicked; the first one where none did.
 
-        kernel/panic.c: panic_cpu, arch/x86/kernel/reboot.c: crashing_cpu.
+        kernel/panic.c: panic_cpu, arch/x86/kernel/reboot.c: crashing_cpu.  Raises MissingDebugInfo, Unreadable.
         """
-        session, online = self._session, self._session.once(PerCpu).online_cpus()
-        for symbol in PANIC_CPU:
-            address = session.debuginfo.find_address(symbol)
-            # Both are -1 as long as no CPU has panicked: a dump taken from outside, by a hypervisor.
-            if address is not None and session.memory.s32(address) in online:
-                return session.memory.s32(address)
-        return online[0]
+        if self._cpu is None:
+            running = list(self._session.once(Running).tasks())
+            noted = [cpu for cpu in self._noted() if cpu in running]
+            self._cpu = noted[0] if noted else running[0] if self._noted() else self._by_stacks(running)
+        return self._cpu
+
+    def happened(self) -> bool:
+        """Whether a CPU has panicked; else the dump was taken from outside, by a hypervisor, of a kernel that ran."""
+        noted = self._noted()
+        return not noted or any(cpu >= 0 for cpu in noted)
+
+    def _noted(self) -> list[int]:
+        """What the kernel's variables say, best first: -1 as long as no CPU has panicked."""
+        addresses = filter(None, map(self._session.debuginfo.find_address, PANIC_CPU))
+        return [self._session.memory.s32(address) for address in addresses]
+
+    def _by_stacks(self, cpus: list[int]) -> int:
+        """The first CPU that was in a function of a crashing kernel, else the first one."""
+        session, registers = self._session, self._session.once(Registers)
+        find, size = session.debuginfo.find_address, session.debuginfo.size
+        functions = [(start, size(name)) for name in _CRASHING if (start := find(name)) is not None]
+        for cpu in cpus:
+            sp = registers.of_cpu(cpu).get("rsp", 0)
+            low = sp & -thread_size(session.layout)
+            # What a dying kernel still did stands below the stack pointer of the fault.
+            words = struct.iter_unpack("<Q", session.memory.read_prefix(low, sp - low & -8)[0])
+            if any(0 < word - start <= length for (word,) in words for start, length in functions):
+                return cpu
+        return cpus[0]
 
     def task(self) -> Task:
         """The task that was running on that CPU; raises Unreadable, MissingDebugInfo."""
         if self._task is None:
-            self._task = self._session.once(Tasks).read(self._session.once(PerCpu).running()[self.cpu()])
+            self._task = self._session.once(Tasks).read(self._session.once(Running).tasks()[self.cpu()])
         return self._task
 
     def message(self) -> str | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import struct
 
 from gdb_kdump.errors import MissingDebugInfo
-from gdb_kdump.layout import CURRENT_TASK, PERCPU_PREFIXES
+from gdb_kdump.layout import PERCPU_PREFIXES
 from gdb_kdump.session import Session
+from gdb_kdump.text import is_kernel_address
 
 
 class PerCpu:
@@ -14,19 +15,26 @@ class PerCpu:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._running: dict[int, int] | None = None
         memory, find = session.memory, session.debuginfo.find_address
         count, offsets = find("nr_cpu_ids"), find("__per_cpu_offset")
         # 6f9c07be9d02 (v6.1) lib/cpumask: add FORCE_NR_CPUS config option made nr_cpu_ids a constant, NR_CPUS.
         constant = session.debuginfo.size("__per_cpu_offset") // 8 if offsets is not None else 1
         self.nr_cpu_ids = memory.u32(count) if count is not None else constant
         # A kernel built without SMP has neither, and its per-CPU variables are ordinary ones.
-        self._offsets: tuple[int, ...] = (0,)
+        self._has_offsets = offsets is not None
+        self._offsets: tuple[int, ...] = ()
         if offsets is not None:
             self._offsets = struct.unpack(f"<{self.nr_cpu_ids}Q", memory.read(offsets, 8 * self.nr_cpu_ids))
 
     def pointer(self, percpu_address: int, cpu: int) -> int:
-        """The address of CPU `cpu`'s copy of a per-CPU object, given its per-CPU address (`void __percpu *`)."""
+        """The address of CPU `cpu`'s copy of a per-CPU object, given its per-CPU address (`void __percpu *`).
+
+        Raises MissingDebugInfo.
+        """
+        if not self._has_offsets:
+            if not is_kernel_address(percpu_address):
+                raise MissingDebugInfo("symbol __per_cpu_offset")
+            return percpu_address
         return (percpu_address + self._offsets[cpu]) & (1 << 64) - 1
 
     def find_symbol(self, name: str) -> int | None:
@@ -42,27 +50,16 @@ class PerCpu:
         return self.pointer(found, cpu)
 
     def online_cpus(self) -> list[int]:
-        """The numbers of the CPUs that were online; include/linux/cpumask.h: cpu_online_mask."""
-        mask = self._session.debuginfo.find_address("__cpu_online_mask")
+        """The numbers of the CPUs that were online; include/linux/cpumask.h: cpu_online_mask.
+
+        Without the kernel's mask they are those that the dump has registers of.
+        """
+        find = self._session.debuginfo.find_address
+        mask, pointer = find("__cpu_online_mask"), find("cpu_online_mask")
+        if mask is None and pointer is not None:
+            mask = self._session.memory.ptr(pointer)
         if mask is None:
-            mask = self._session.memory.ptr(self._session.debuginfo.address("cpu_online_mask"))
+            noted = self._session.dump["registers"][: len(self._offsets) or None]
+            return [cpu for cpu, registers in enumerate(noted) if registers] or [0]
         bits = int.from_bytes(self._session.memory.read(mask, (self.nr_cpu_ids + 63) // 64 * 8), "little")
         return [cpu for cpu in range(self.nr_cpu_ids) if bits >> cpu & 1]
-
-    def running(self) -> dict[int, int]:
-        """The task that each online CPU was running: CPU number to `struct task_struct *`.
-
-        Raises MissingDebugInfo, Unreadable.
-        """
-        if self._running is None:
-            self._running = self._read_running()
-        return self._running
-
-    def _read_running(self) -> dict[int, int]:
-        memory = self._session.memory
-        for symbol, path in CURRENT_TASK:
-            if self.find_symbol(symbol) is None:
-                continue
-            offset = self._session.layout.offset(f"{symbol}.{path}") if path else 0
-            return {cpu: memory.ptr(self.symbol(symbol, cpu) + offset) for cpu in self.online_cpus()}
-        raise MissingDebugInfo("per-CPU current task", [symbol for symbol, _ in CURRENT_TASK])

@@ -23,7 +23,7 @@ class Places:
         self._slabs: Slabs | SlabAllocator | None = None
         self.why_unknown = ""
         """Why the place of every address is unknown, or "" where it is not."""
-        self.skb_caches = self._find_skb_caches()
+        self.skb_caches, self.skb_caches_missing = self._find_skb_caches()
         try:
             self._pages, self._slabs = session.once(Pages), allocator(session)
         except (MissingDebugInfo, Unreadable) as error:
@@ -37,8 +37,8 @@ class Places:
             found = self._slabs.find_state(addr)
             if found is not None:
                 cache, start, state = found
-                # Where no skb cache is known, anything may be one.
-                is_skb = cache.addr in self.skb_caches or not self.skb_caches
+                # Where not all skb caches are known, anything may be one.
+                is_skb = cache.addr in self.skb_caches or bool(self.skb_caches_missing)
                 return Place("slab", start, cache.object_size, state, cache.name, is_skb)
             page = self._pages.find(addr)
         except (MissingDebugInfo, Unreadable, Corrupt):
@@ -50,21 +50,23 @@ class Places:
         nobodys = page.is_free or (not page.refcount and page.kind in ("", "compound"))
         return Place("free" if nobodys else "page", page.start)
 
-    def _find_skb_caches(self) -> frozenset[int]:
-        """The addresses of the skb caches; net/core/skbuff.c: skb_init."""
-        debuginfo, found = self._session.debuginfo, set()
-        for symbol, path in SKB_CACHES:
-            addr = debuginfo.find_address(symbol)
-            if addr is None:
-                continue
-            if path:
-                struct = debuginfo.find_type(f"struct {symbol}")
-                member = find_path(struct, path) if struct is not None else None
-                if member is None:
-                    continue
-                addr += member.offset
+    def _find_skb_caches(self) -> tuple[frozenset[int], str]:
+        """The addresses of the skb caches, and what they lack; net/core/skbuff.c: skb_init."""
+        found, missing = set(), []
+        for places in SKB_CACHES:
+            variable = next(filter(None, (self._variable(*place) for place in places)), None)
             try:
-                found.add(self._session.memory.ptr(addr))
-            except Unreadable:
-                continue
-        return frozenset(found)
+                if variable is None:
+                    raise MissingDebugInfo(" or ".join(path or symbol for symbol, path in places))
+                found.add(self._session.memory.ptr(variable))
+            except (MissingDebugInfo, Unreadable) as error:
+                missing.append(str(error))
+        return frozenset(found), "; ".join(missing)
+
+    def _variable(self, symbol: str, path: str) -> int | None:
+        """The address of a variable, or of a member of one that is a struct of the same name."""
+        addr, layout = self._session.debuginfo.find_address(symbol), self._session.layout
+        if addr is None or not path:
+            return addr
+        member = find_path(layout.struct(symbol), path) if layout.find_struct(symbol) is not None else None
+        return None if member is None else addr + member.offset

@@ -9,6 +9,7 @@ from gdb_kdump.cfi import CALLEE_SAVED
 from gdb_kdump.channel import SavedFrame
 from gdb_kdump.errors import Unreadable
 from gdb_kdump.kernel.percpu import PerCpu
+from gdb_kdump.kernel.running import Running
 from gdb_kdump.kernel.switchframe import SwitchFrame
 from gdb_kdump.kernel.tasks import Task
 from gdb_kdump.session import Session
@@ -39,7 +40,7 @@ class Registers:
 
     def of(self, task: Task) -> dict[str, int]:
         """The registers of a task; empty where its CPU left none.  Raises Unreadable, MissingDebugInfo."""
-        for cpu, running in self._session.once(PerCpu).running().items():
+        for cpu, running in self._session.once(Running).tasks().items():
             if running == task.task:
                 return self.of_cpu(cpu)
         return self.of_sleeping(task)
@@ -73,8 +74,18 @@ class Registers:
             return {}
 
     def _from_dump(self, cpu: int) -> dict[str, int]:
-        noted = self._session.dump["registers"]
-        return dict(noted[cpu]) if cpu < len(noted) else {}
+        """What the dump has noted of a CPU: notes have no numbers, but those of the online CPUs come in that order.
+
+        Where one is missing, or is too many, the PIDs tell.
+        """
+        noted, pids = self._session.dump["registers"], self._session.dump["pids"]
+        running = self._session.once(Running).tasks()
+        if len(noted) == len(running) and cpu in running:
+            return dict(noted[sorted(running).index(cpu)])
+        if cpu not in running:
+            return dict(noted[cpu]) if cpu < len(noted) else {}
+        pid = self._session.number(running[cpu], "task_struct.pid")
+        return dict(noted[pids.index(pid)]) if pids.count(pid) == 1 else {}
 
     def of_sleeping(self, task: Task) -> dict[str, int]:
         """The registers that a sleeping task left on its stack; arch/x86/include/asm/switch_to.h."""

@@ -58,9 +58,10 @@ class SkbObjects:
         Raises Unreadable, MissingDebugInfo where the caches cannot be walked at all; missing() says what may lack.
         """
         waiting = self._waiting()
-        slabs, caches = allocator(self._session), self._session.once(Places).skb_caches
-        if not caches:
-            self._problem = "the debug information has no skb caches: what stands on no queue is not found"
+        slabs, places = allocator(self._session), self._session.once(Places)
+        caches = places.skb_caches
+        if places.skb_caches_missing:
+            self._problem = f"not every sk_buff that stands on no queue is found: {places.skb_caches_missing}"
         for cache in slabs.caches():
             if cache.addr in caches:
                 second = cache.object_size >= 2 * self._skb.size

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from operator import add
 
 from gdb_kdump import limits
-from gdb_kdump.errors import Unreadable, Why
+from gdb_kdump.errors import MissingDebugInfo, Unreadable, Why
 from gdb_kdump.kernel.rbtree import RbTrees
 from gdb_kdump.kernel.skbfigures import Figures
 from gdb_kdump.kernel.spinlocks import Spinlocks
@@ -264,6 +264,10 @@ class SkbQueues:
         except KeyboardInterrupt:
             return found, None, None, limits.interrupt()
         return found, None, None, ""
+
+    def unknown(self, name: str, sock: int, error: MissingDebugInfo) -> Walked:
+        """A queue of a `struct sock *` of which the types do not say where or what it is."""
+        return Walked(Queue(name, 0, 0, (), sock=sock, stopped=str(error)), self._nothing())
 
     def _nothing(self) -> Figures:
         _, lengths, data_lengths, _, _, truesizes = self._skb.columns(b"")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from gdb_kdump.errors import Unreadable
+from gdb_kdump.errors import MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.skbqueues import SkbQueues, Walked
 from gdb_kdump.kernel.spinlocks import Spinlocks
 from gdb_kdump.layout import skb_queue_is_tree
@@ -22,6 +22,10 @@ QUEUES = {
     "reader": "udp_sock.reader_queue",
     "accept": "inet_connection_sock.icsk_accept_queue",
 }
+
+# 75c119afe14f (v4.15) tcp: implement rb-tree based retransmit queue; 2276f58ac589 (v4.13) udp: use a separate rx queue
+# for packet reception.
+_NOT_EVERYWHERE = ("rtx", "reader")
 
 # Numbers of the user API, include/uapi/linux/in.h and include/linux/socket.h, and include/net/tcp_states.h.
 AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET = 1, 2, 10, 16, 17
@@ -76,7 +80,7 @@ class Socks:
         self._layout = layout = session.layout
         self._common = layout.unpacker("sock", ("family", "state", "refcnt"))
         self._sock = layout.unpacker("sock", ("sk_type", "sk_protocol"))
-        self._owned, self._spinlock = layout.unpacker("sock", ("lock_owned",)), layout.find_member("sock.spinlock")
+        self._spinlock = layout.find_member("sock.spinlock")
         self._session = session
 
     @property
@@ -96,15 +100,17 @@ class Socks:
     def is_locked(self, sock: int) -> bool:
         """Whether somebody was at work on a `struct sock *`: a task that owns it, or a CPU that held its spinlock.
 
-        include/net/sock.h: sock_owned_by_user; raises Unreadable.
+        include/net/sock.h: sock_owned_by_user.  True also where nothing says that it was not.  Raises Unreadable.
         """
-        (owned,) = self._owned.unpack_from(*self._memory.block(sock, self._owned.span))
+        if self._layout.find_member("sock.lock_owned") is None:
+            return True
+        owned = self._session.number(sock, "sock.lock_owned")
         if owned or self._spinlock is None:
             return bool(owned)
         return self._session.once(Spinlocks).is_held(sock + self._spinlock.offset)
 
     def names(self, sock: Sock) -> tuple[str, ...]:
-        """The queues (keys of QUEUES) that a socket has, as its family, type and protocol say; raises MissingDebugInfo.
+        """The queues (keys of QUEUES) that a socket has, as its family, type and protocol say.
 
         A UNIX listener's accept queue is its receive queue; so are those of netlink and packet sockets.
         """
@@ -117,8 +123,12 @@ class Socks:
             names.append("reader")
         if sock.is_listener:
             names.append("accept")
-        # Not every kernel has them all: rtx came in v4.15 (75c119afe14f), reader in v4.13 (2276f58ac589).
-        return tuple(name for name in names if self._layout.find_member(QUEUES[name]) is not None)
+        return tuple(name for name in names if name not in _NOT_EVERYWHERE or self._may_have(name))
+
+    def _may_have(self, name: str) -> bool:
+        """Whether this kernel has a queue that not every kernel has, or nothing says that it has not."""
+        layout, member = self._layout, QUEUES[name]
+        return layout.find_struct(member.split(".")[0]) is None or layout.find_member(member) is not None
 
     def queue(self, sock: int, name: str) -> Queue:
         """One queue (a key of QUEUES) of a `struct sock *` that has it, walked whole; raises Unreadable."""
@@ -145,20 +155,28 @@ class Socks:
     def walked(self, sock: int, name: str, nr_frags: bool = False) -> Walked:
         """One queue (a key of QUEUES) of a `struct sock *` that has it, with its figures; raises Unreadable.
 
-        With `nr_frags` SkbQueues.nr_frags has them sooner.
+        With `nr_frags` SkbQueues.nr_frags has them sooner.  Where the types lack what this queue alone needs, its
+        `stopped` says so, and its head is 0.
         """
+        queues = self._queues
+        try:
+            return self._walked(queues, sock, name, nr_frags)
+        except MissingDebugInfo as error:
+            return queues.unknown(name, sock, error)
+
+    def _walked(self, queues: SkbQueues, sock: int, name: str, nr_frags: bool) -> Walked:
         if name == "backlog":
-            backlog = self._queues.backlog(name, sock)
+            backlog = queues.backlog(name, sock)
             return replace(backlog, queue=replace(backlog.queue, is_busy=self.is_locked(sock)))
         if name == "accept":
-            return self._queues.accept(name, sock)
+            return queues.accept(name, sock)
         member = self._layout.member(QUEUES[name])
         if not skb_queue_is_tree(member):
-            return self._queues.linked(name, sock + member.offset, sock, nr_frags)
+            return queues.linked(name, sock + member.offset, sock, nr_frags)
         last = None
         if name == "ofo":
             last = "ooo_last_skb", self._session.pointer(sock, "tcp_sock.ooo_last_skb")
-        return self._queues.tree(name, sock + member.offset, sock, last)
+        return queues.tree(name, sock + member.offset, sock, last)
 
     def children(self, queue: Queue) -> list[int]:
         """The sockets (`struct sock *`) that wait in an accept queue; none for other queues."""

@@ -88,8 +88,8 @@ class SockNames:
     def _inet_ends(self, sock: Sock) -> Ends:
         local4, peer4, port, peer_port = self._inet.unpack_from(*self._memory.block(sock.sock, self._inet.span))
         if sock.family == AF_INET:
-            local: str = str(ipaddress.IPv4Address(local4.to_bytes(4, "little")))
-            peer: str = str(ipaddress.IPv4Address(peer4.to_bytes(4, "little")))
+            local: str = str(ipaddress.IPv4Address(_swapped(local4, 4)))
+            peer: str = str(ipaddress.IPv4Address(_swapped(peer4, 4)))
         else:
             has_addresses = sock.is_full or self._layout.find_member("sock.v6_daddr") is not None
             names = ("sock.v6_rcv_saddr", "sock.v6_daddr") if has_addresses else ()
@@ -135,6 +135,6 @@ class SockNames:
         return unpacker.unpack_from(*self._memory.block(addr, unpacker.span))
 
 
-def _swapped(number: int) -> int:
-    """A __be16 in host order."""
-    return (number & 0xFF) << 8 | number >> 8
+def _swapped(number: int, size: int = 2) -> int:
+    """A __be16, or with `size` 4 a __be32, in host order."""
+    return int.from_bytes((number & (1 << 8 * size) - 1).to_bytes(size, "little"), "big")

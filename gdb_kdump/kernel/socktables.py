@@ -11,6 +11,7 @@ from gdb_kdump.layout import array_length, listening_hash, unix_hash
 from gdb_kdump.session import Session
 from gdb_kdump.text import some
 
+_EVERYWHERE = ("tcp_hashinfo", "udp_table")  # the tables that every kernel with IP has
 _MAX_LINKS = 32  # include/uapi/linux/netlink.h: the netlink families, which is the length of nl_table
 
 
@@ -151,6 +152,8 @@ class SockTables:
         shared = self._session.debuginfo.find_address(symbol)
         found = [] if shared is None else [shared]
         member = self._layout.find_member(member_name) if nets else None
+        if symbol in _EVERYWHERE and shared is None and member is None:
+            raise MissingDebugInfo(f"symbol {symbol}", [symbol, member_name])
         if member is not None:
             found += [self._memory.ptr(net + member.offset) for net in nets]
         return [table for table in dict.fromkeys(found) if table]

@@ -47,7 +47,9 @@ class SwitchFrame:
             found = self._call_of(target, start) if target is not None and start is not None else None
             if found is not None:
                 return found
-        raise MissingDebugInfo("the place where sleeping tasks go on", ["inactive_task_frame", "thread_return"])
+        raise MissingDebugInfo(
+            "mark where sleeping tasks go on", ["struct inactive_task_frame", "symbol thread_return"]
+        )
 
     def _call_of(self, target: int, start: int) -> int | None:
         """The address behind the first direct call of `target` in the function at `start`, or None."""

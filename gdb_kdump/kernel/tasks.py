@@ -11,6 +11,7 @@ from gdb_kdump import limits
 from gdb_kdump.errors import MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.lists import list_for_each
 from gdb_kdump.kernel.percpu import PerCpu
+from gdb_kdump.kernel.running import Running
 from gdb_kdump.layout import task_cpu, thread_list
 from gdb_kdump.session import Session
 
@@ -89,7 +90,7 @@ class Tasks:
         if self._state is not None:
             state, exit_state = self._state.unpack_from(*memory.block(addr, self._state.span))
             letter = self._states.letter(state & 0xFFFFFFFF | exit_state)
-        running = addr in self._session.once(PerCpu).running().values()
+        running = addr in self._session.once(Running).tasks().values()
         return Task(addr, pid, tgid, comm, letter, cpu, bool(flags & _PF_KTHREAD), running, sp, stack)
 
     def _cpu_of(self, stack: int) -> int:

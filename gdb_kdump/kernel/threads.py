@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gdb_kdump.channel import Thread
-from gdb_kdump.kernel.percpu import PerCpu
 from gdb_kdump.kernel.registers import Registers
+from gdb_kdump.kernel.running import Running
 from gdb_kdump.kernel.tasks import Task, Tasks
 from gdb_kdump.session import Session
 
@@ -17,16 +17,21 @@ def thread_id(task: Task) -> int:
     return task.pid if task.pid > 0 else _IDLE_BASE + task.cpu
 
 
-def all_threads(session: Session) -> list[Thread]:
-    """Every task as a thread; raises Unreadable, MissingDebugInfo."""
+def all_threads(session: Session, sleeping: bool = True) -> list[Thread]:
+    """Every task as a thread, those that sleep with registers only if `sleeping`.
+
+    Raises Unreadable, MissingDebugInfo.
+    """
     tasks, registers = session.once(Tasks), session.once(Registers)
-    running = {task: cpu for cpu, task in session.once(PerCpu).running().items()}
+    running = {task: cpu for cpu, task in session.once(Running).tasks().items()}
     threads: dict[int, Thread] = {}
     # The running tasks first: they are to be had even where the task list is not.
     for task in (*map(tasks.read, running), *tasks.all().tasks):
         name = task.comm.decode("utf-8", "backslashreplace")
         cpu = running.get(task.task)
-        known = registers.of_cpu(cpu) if cpu is not None else registers.for_thread(task) if task.stack else {}
+        known = (
+            registers.of_cpu(cpu) if cpu is not None else registers.for_thread(task) if task.stack and sleeping else {}
+        )
         # A corrupt list may have a PID twice; the first one keeps it.
         threads.setdefault(thread_id(task), Thread(thread_id(task), name, cpu, known))
     return list(threads.values())

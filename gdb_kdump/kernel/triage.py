@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gdb_kdump.errors import Unreadable
+from gdb_kdump.errors import MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.checks import Checked, Checks
 from gdb_kdump.kernel.crashpath import backtrace
 from gdb_kdump.kernel.everything import check_everything
@@ -45,7 +45,8 @@ class Triage:
     """The case: the trace and the frame of the fault, the sk_buffs found in it with the worst first, the first one's
     damage, its socket and that one's queues with what is wrong with them; None where there is no such thing.
 
-    `everything` is what became of all sk_buffs of the system, when none in the frames explains the panic.
+    `everything` is what became of all sk_buffs of the system, when none in the frames explains the panic; `problems`
+    say what could not be looked at, as the types lack something.
     """
 
     message: str | None
@@ -59,6 +60,7 @@ class Triage:
     findings: tuple[Finding, ...]
     holes: tuple[Hole, ...]
     everything: Checked | None
+    problems: tuple[str, ...] = ()
 
 
 def triage(session: Session) -> Triage:
@@ -74,21 +76,28 @@ def triage(session: Session) -> Triage:
     queues: tuple[Queue, ...] = ()
     findings = first.findings if first else ()
     holes: tuple[Hole, ...] = ()
+    problems: list[str] = []
     if sock is not None:
         try:
             queues = tuple(session.once(Socks).queues(sock.sock))
             checked = session.once(Checks).sock(sock.sock)
-            holes = checked.holes
+            holes, problems = checked.holes, list(checked.missing)
             findings += tuple(finding for finding in checked.findings if finding not in findings)
         except Unreadable as error:
             holes = (Hole(error.addr, error.why),)
+        except MissingDebugInfo as error:
+            problems.append(f"the queues of the socket: {error}")
     everything = None
     if not any(finding.severity == CORRUPT for finding in findings):
-        everything, _ = check_everything(session, lambda judged: None)
-        findings += tuple(finding for finding in everything.findings if finding not in findings)
+        try:
+            everything, _ = check_everything(session, lambda judged: None)
+            findings += tuple(finding for finding in everything.findings if finding not in findings)
+        except MissingDebugInfo as error:
+            problems.append(f"the sk_buffs of the system: {error}")
     return Triage(
-        panic.message(), trace, fault, suspects, attribution, sock, sock_from, queues, findings, holes, everything
-    )
+        panic.message(), trace, fault, suspects, attribution, sock, sock_from, queues, findings, holes, everything,
+        tuple(problems),
+    )  # fmt: skip
 
 
 def fault_frame(trace: Trace) -> Frame | None:

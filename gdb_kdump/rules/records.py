@@ -204,7 +204,7 @@ class Queue:
     `tail` is the member that names the last node where there is one, and what it says; `sock` owns the queue.
     `is_busy` says that its lock was held, a backlog's socket's: somebody was at work on it.
     `bytes` and `truesize` are sums over the nodes that could be read; `stopped` says why the walk was given up though
-    the queue goes on: the limit, or Ctrl-C.
+    the queue goes on: the limit, Ctrl-C, or types that lack something; `head` is 0 where it is not even known.
     """
 
     name: str

@@ -1,0 +1,77 @@
+"""The task that each CPU was running: as the kernel notes it, or by the stack that the CPU's registers are on."""
+
+from __future__ import annotations
+
+from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
+from gdb_kdump.kernel.lists import list_for_each
+from gdb_kdump.kernel.percpu import PerCpu
+from gdb_kdump.layout import CURRENT_TASK, thread_size
+from gdb_kdump.session import Session
+
+
+class Running:
+    """Finds the running tasks of one session; `problems` says what they had to be found without."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._tasks: dict[int, int] | None = None
+        self.problems: list[str] = []
+
+    def tasks(self) -> dict[int, int]:
+        """CPU number to `struct task_struct *`, of every online CPU; raises MissingDebugInfo, Unreadable.
+
+        Where the types or symbols do not lead to them, of those CPUs that the dump has registers of, by their number
+        in the dump.
+        """
+        if self._tasks is None:
+            try:
+                self._tasks = self._noted()
+            except MissingDebugInfo as error:
+                self._tasks = self._by_registers()
+                if not self._tasks:
+                    self._tasks = None
+                    raise
+                self.problems.append(f"the running tasks are those on whose stacks the CPUs were: {error}")
+        return self._tasks
+
+    def _noted(self) -> dict[int, int]:
+        """By current_task; arch/x86/include/asm/current.h."""
+        percpu, memory = self._session.once(PerCpu), self._session.memory
+        for symbol, path in CURRENT_TASK:
+            if percpu.find_symbol(symbol) is None:
+                continue
+            offset = self._session.layout.offset(f"{symbol}.{path}") if path else 0
+            return {cpu: memory.ptr(percpu.symbol(symbol, cpu) + offset) for cpu in percpu.online_cpus()}
+        raise MissingDebugInfo("per-CPU current task", [symbol for symbol, _ in CURRENT_TASK])
+
+    def _by_registers(self) -> dict[int, int]:
+        dump, found = self._session.dump, {}
+        for cpu, (registers, pid) in enumerate(zip(dump["registers"], dump["pids"])):
+            task = self._on_stack(registers["rsp"]) or self._listed(registers["rsp"], pid) if "rsp" in registers else 0
+            if task:
+                found[cpu] = task
+        return found
+
+    def _on_stack(self, sp: int) -> int | None:
+        """The task that the struct thread_info at the end of a stack names; before c65eacbe290b (v4.9)."""
+        try:
+            base = sp & -thread_size(self._session.layout)
+            task = self._session.pointer(base, "thread_info.task")
+            return task if self._session.pointer(task, "task_struct.stack") == base else None
+        except (MissingDebugInfo, Unreadable):
+            return None
+
+    def _listed(self, sp: int, pid: int | None) -> int | None:
+        """The task of the list whose stack that is, else the one with that PID."""
+        session, same_pid = self._session, None
+        try:
+            node, size = session.layout.offset("task_struct.tasks"), thread_size(session.layout)
+            init_task = session.debuginfo.address("init_task")
+            for task in (init_task, *(at - node for at in list_for_each(session, init_task + node))):
+                if 0 <= sp - session.pointer(task, "task_struct.stack") < size:
+                    return int(task)
+                if pid and session.number(task, "task_struct.pid") == pid:
+                    same_pid = int(task)
+        except (MissingDebugInfo, Unreadable, Corrupt):
+            pass  # as far as the list goes
+        return same_pid
