@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import gdb
@@ -97,7 +97,23 @@ def _with_tasks(opened: session.Session) -> _Opening:
         opened.once(Source).load_symbols(stopped.registers["rip"])
     warnings += [f"there may be more tasks: {problem}" for problem in opened.once(Tasks).all().problems]
     warnings += opened.once(Running).problems
-    return _Opening(lines, warnings, threads, selected, frame)
+    return _Opening(lines, warnings, *_startable(threads, selected, warnings), frame)
+
+
+def _startable(threads: list[Thread], selected: int, warnings: list[str]) -> tuple[list[Thread], int]:
+    """The threads, and one to select that has a pc, without which GDB does not connect; best the one wanted."""
+    if not any(thread.id == selected for thread in threads):
+        selected = threads[0].id
+    wanted = next(thread for thread in threads if thread.id == selected)
+    if not isinstance(wanted.registers, dict) or "rip" in wanted.registers:
+        return threads, selected
+    with_pc = [thread for thread in threads if isinstance(thread.registers, dict) and "rip" in thread.registers]
+    if with_pc:
+        warnings.append(f"thread {selected} ({wanted.name}) has no registers in the dump, so another one is selected")
+        return threads, with_pc[0].id
+    warnings.append("the dump has no registers of a running task: the pc that GDB shows is none")
+    known = [replace(thread, registers={"rip": 0}) if thread is wanted else thread for thread in threads]
+    return known, selected
 
 
 def _saved_frame(opened: session.Session, warnings: list[str]) -> SavedFrame | None:
@@ -123,7 +139,8 @@ def _without_tasks(opened: session.Session, error: Unreadable | MissingDebugInfo
         "their registers; what else the dump has can be read by address"
     )
     warning += f"; {report['remedy']}" if report["remedy"] else ""
-    return _Opening(list(partial_summary(opened)), [warning], threads, 1, None)
+    warnings = [warning]
+    return _Opening(list(partial_summary(opened)), warnings, *_startable(threads, 1, warnings), None)
 
 
 def _remedy(opened: session.Session) -> str:

@@ -319,7 +319,8 @@ BUDDIES = {
 @pytest.mark.parametrize("kernel", BUDDIES)
 def test_a_free_page_has_been_marked_in_three_ways(in_gdb: InGdb, compile_types: Compile, kernel: str) -> None:
     source, right, wrong = BUDDIES[kernel]
-    mask, value = in_gdb(meaning, "page_types", elf=compile_types(source))["buddy"]
+    program = compile_types("enum pageflags { PG_locked, PG_slab } flags;" + source)
+    mask, value = in_gdb(meaning, "page_types", elf=program)["buddy"]
     assert right & mask == value and wrong & mask != value and -1 & mask != value
 
 

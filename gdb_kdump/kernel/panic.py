@@ -46,7 +46,7 @@ class Panic:
         return [self._session.memory.s32(address) for address in addresses]
 
     def _by_stacks(self, cpus: list[int]) -> int:
-        """The first CPU that was in a function of a crashing kernel, else the first one."""
+        """The first CPU that was in a function of a crashing kernel, else the first that did not idle."""
         session, registers = self._session, self._session.once(Registers)
         find, size = session.debuginfo.find_address, session.debuginfo.size
         functions = [(start, size(name)) for name in _CRASHING if (start := find(name)) is not None]
@@ -57,7 +57,9 @@ class Panic:
             words = struct.iter_unpack("<Q", session.memory.read_prefix(low, sp - low & -8)[0])
             if any(0 < word - start <= length for (word,) in words for start, length in functions):
                 return cpu
-        return cpus[0]
+        running = session.once(Running).tasks()
+        busy = (cpu for cpu in cpus if registers.of_cpu(cpu) and session.number(running[cpu], "task_struct.pid"))
+        return next(busy, cpus[0])
 
     def task(self) -> Task:
         """The task that was running on that CPU; raises Unreadable, MissingDebugInfo."""

@@ -74,18 +74,8 @@ class Registers:
             return {}
 
     def _from_dump(self, cpu: int) -> dict[str, int]:
-        """What the dump has noted of a CPU: notes have no numbers, but those of the online CPUs come in that order.
-
-        Where one is missing, or is too many, the PIDs tell.
-        """
-        noted, pids = self._session.dump["registers"], self._session.dump["pids"]
-        running = self._session.once(Running).tasks()
-        if len(noted) == len(running) and cpu in running:
-            return dict(noted[sorted(running).index(cpu)])
-        if cpu not in running:
-            return dict(noted[cpu]) if cpu < len(noted) else {}
-        pid = self._session.number(running[cpu], "task_struct.pid")
-        return dict(noted[pids.index(pid)]) if pids.count(pid) == 1 else {}
+        number = self._session.once(Running).note_of(cpu)
+        return dict(self._session.dump["registers"][number]) if number is not None else {}
 
     def of_sleeping(self, task: Task) -> dict[str, int]:
         """The registers that a sleeping task left on its stack; arch/x86/include/asm/switch_to.h."""

@@ -15,6 +15,7 @@ class Running:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._tasks: dict[int, int] | None = None
+        self._by_number = False  # whether CPUs are called by the numbers of their notes
         self.problems: list[str] = []
 
     def tasks(self) -> dict[int, int]:
@@ -31,8 +32,23 @@ class Running:
                 if not self._tasks:
                     self._tasks = None
                     raise
+                self._by_number = True
                 self.problems.append(f"the running tasks are those on whose stacks the CPUs were: {error}")
         return self._tasks
+
+    def note_of(self, cpu: int) -> int | None:
+        """Which of the dump's notes is that of a CPU, or None.
+
+        Notes have no numbers, but those of the online CPUs come in that order; where one is missing, or one is too
+        many, the PIDs tell.  Raises MissingDebugInfo, Unreadable.
+        """
+        pids, running = self._session.dump["pids"], self.tasks()
+        if self._by_number or cpu not in running:
+            return cpu if cpu < len(pids) else None
+        if len(pids) == len(running):
+            return sorted(running).index(cpu)
+        pid = self._session.number(running[cpu], "task_struct.pid")
+        return pids.index(pid) if pids.count(pid) == 1 else None
 
     def _noted(self) -> dict[int, int]:
         """By current_task; arch/x86/include/asm/current.h."""
