@@ -23,6 +23,7 @@ from gdb_kdump.kernel.tasks import Task, Tasks
 from gdb_kdump.session import Session
 from gdb_kdump.text import escape, hex16
 
+NOTHING_CRASHED = "nothing crashed: the kernel was running when the dump was taken"
 _MOST_NAMES = 8
 _ENDED = {"user": "user mode", "kthread": "start of a kernel thread", "idle": "start of an idle task"}
 
@@ -39,13 +40,15 @@ class Group:
 class Backtraces:
     """Traces, in groups of identical ones where asked for, and what else to show of them.
 
-    `problems` are the reasons why there may be more tasks; `words(low, high)` reads a stack.
+    `problems` are the reasons why there may be more tasks; `words(low, high)` reads a stack; `crashed` is False where
+    there is no panic task.
     """
 
     groups: tuple[Group, ...]
     problems: tuple[str, ...]
     options: Arguments
     words: Callable[[int, int], bytes]
+    crashed: bool
 
     @property
     def is_grouped(self) -> bool:
@@ -57,6 +60,7 @@ class Kbt(Command[Backtraces]):
     operands = "[PID|TASK]..."
     summary = """Print the backtrace of the panic task, or of the tasks named by PID or task address.
 For the panic task the trace begins where the dying kernel ended; the line with the registers is the fault.
+Where nothing crashed (a dump that a hypervisor took of a running kernel) the running tasks of all CPUs are shown.
 The first number is where the frame's return address stands, as in crash; inlined functions have none.
 An entry frame shows the registers of what it interrupted."""
     options = (
@@ -82,9 +86,12 @@ An entry frame shows the registers of what it interrupted."""
         # Only who asked for all tasks wants to know that there may be more.
         problems = () if arguments.operands or arguments.has("-c") else session.once(Tasks).all().problems
         problems += (ended,) if ended else ()
-        return Backtraces(groups.all(), problems, arguments, words)
+        return Backtraces(groups.all(), problems, arguments, words, session.once(Panic).happened())
 
     def text(self, result: Backtraces) -> Iterator[str]:
+        if not result.crashed and not result.options.operands and not result.options.options:
+            yield f"{NOTHING_CRASHED}; these are the running tasks of its CPUs:"
+            yield ""
         for number, group in enumerate(result.groups):
             if number:
                 yield ""
@@ -100,12 +107,12 @@ An entry frame shows the registers of what it interrupted."""
     def json(self, result: Backtraces) -> Any:
         if not result.is_grouped:
             tasks = [_trace_json(group.trace, result) for group in result.groups]
-            return {"tasks": tasks, "problems": list(result.problems)}
+            return {"tasks": tasks, "problems": list(result.problems), "crashed": result.crashed}
         groups = [
             {**_trace_json(group.trace, result), "tasks": [task_json(task) for task in group.tasks]}
             for group in result.groups
         ]
-        return {"tasks": [], "groups": groups, "problems": list(result.problems)}
+        return {"tasks": [], "groups": groups, "problems": list(result.problems), "crashed": result.crashed}
 
 
 class _Groups:
@@ -138,8 +145,10 @@ def _chosen(session: Session, arguments: Arguments) -> Iterator[Task]:
         chosen = [_named(tasks, word) for word in arguments.operands]
     elif any(arguments.has(name) for name in ("-a", "--state", "--grep", "--group")):
         chosen = tasks.all().tasks
-    else:
+    elif session.once(Panic).happened():
         chosen = [session.once(Panic).task()]
+    else:
+        chosen = map(tasks.read, session.once(Running).tasks().values())
     letters = arguments.options.get("--state")
     return (task for task in chosen if letters is None or task.state in letters)
 

@@ -61,6 +61,7 @@ With `layout`: for each structure member that kernels disagree on, the path that
             "uptime": system.uptime,
             "registers": {str(cpu): origin for cpu, origin in system.registers.items()},
             "missing": session.dump["preflight"],
+            "crashed": system.crashed,
             "panic": {
                 "message": system.panic_message,
                 "pid": task.pid,
@@ -84,7 +85,7 @@ def summary(session: Session, system: System) -> Iterator[str]:
         ("NODENAME", system.nodename or "unknown"),
         ("RELEASE", system.release or "unknown"),
         ("VERSION", system.version or "unknown"),
-        ("PANIC", system.panic_message or "the kernel's message buffer does not say"),
+        ("PANIC", _panic(system)),
         ("PID", task.pid),
         ("COMMAND", display_name(task)),
         ("TASK", hex16(task.task)),
@@ -110,6 +111,13 @@ def _files(session: Session) -> list[tuple[str, Any]]:
         *([("MISSING", missing)] if missing else []),
         ("KASLR OFFSET", f"{session.kaslr_offset:#x}"),
     ]
+
+
+def _panic(system: System) -> str:
+    if not system.crashed:
+        logged = f"; its log has: {system.panic_message}" if system.panic_message else ""
+        return f"none: the kernel was running when the dump was taken{logged}"
+    return system.panic_message or "the kernel's message buffer does not say"
 
 
 def _registers(system: System) -> str:

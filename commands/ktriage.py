@@ -9,6 +9,7 @@ from gdb_kdump.commands.arguments import Arguments
 from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.findings import finding_json, findings_text, note_findings
 from gdb_kdump.commands.hexdump import buffer_text
+from gdb_kdump.commands.kbt import NOTHING_CRASHED
 from gdb_kdump.commands.kps import display_name
 from gdb_kdump.commands.tables import pairs
 from gdb_kdump.errors import UsageError
@@ -22,7 +23,7 @@ class Ktriage(Command[Triage]):
     name = "ktriage"
     summary = """Tell the story of the panic: the fault, the sk_buff in its frames, who overwrote it, its socket.
 Every address was found in the panic task's arguments, locals and registers and verified against the allocator.
-Where no sk_buff is involved it says so, and judges all of the system."""
+Where no sk_buff is involved, or nothing crashed, it says so, and judges all of the system."""
 
     def read(self, session: Session, arguments: Arguments) -> Triage:
         if arguments.operands:
@@ -33,17 +34,7 @@ Where no sk_buff is involved it says so, and judges all of the system."""
         note_findings(result.findings)
 
     def text(self, result: Triage) -> Iterator[str]:
-        task = result.trace.task
-        yield from pairs(
-            [
-                ("PANIC", result.message or "the kernel's message buffer does not say"),
-                ("TASK", f"{display_name(task)} (PID {task.pid}, CPU {task.cpu}, {hex16(task.task)})"),
-                ("FAULT", _fault(result)),
-                ("SKB", _skb(result)),
-                ("SOCK", _sock(result)),
-                ("VERDICT", verdict(result.findings)),
-            ]
-        )
+        yield from pairs([*_case(result), ("VERDICT", verdict(result.findings))])
         if result.findings:
             yield ""
             yield from findings_text(result.findings)
@@ -65,15 +56,10 @@ Where no sk_buff is involved it says so, and judges all of the system."""
         yield from (f"  {command}" for command in commands(result))
 
     def json(self, result: Triage) -> Any:
-        task, fault = result.trace.task, result.fault
+        fault = result.fault
         return {
-            "panic": {
-                "message": result.message,
-                "pid": task.pid,
-                "comm": task.comm.decode("utf-8", "backslashreplace"),
-                "cpu": task.cpu,
-                "task": hex16(task.task),
-            },
+            "crashed": result.crashed,
+            "panic": _panic_json(result),
             "frame": {
                 "function": fault.source.function,
                 "offset": fault.source.offset,
@@ -101,6 +87,32 @@ Where no sk_buff is involved it says so, and judges all of the system."""
             "summary": " ".join(summary(result)),
             "commands": list(commands(result)),
         }
+
+
+def _case(result: Triage) -> list[tuple[str, str]]:
+    if not result.crashed:
+        return [("PANIC", "none")]
+    task = result.trace.task
+    return [
+        ("PANIC", result.message or "the kernel's message buffer does not say"),
+        ("TASK", f"{display_name(task)} (PID {task.pid}, CPU {task.cpu}, {hex16(task.task)})"),
+        ("FAULT", _fault(result)),
+        ("SKB", _skb(result)),
+        ("SOCK", _sock(result)),
+    ]
+
+
+def _panic_json(result: Triage) -> dict[str, Any]:
+    if not result.crashed:
+        return {"message": result.message, "pid": None, "comm": None, "cpu": None, "task": None}
+    task = result.trace.task
+    return {
+        "message": result.message,
+        "pid": task.pid,
+        "comm": task.comm.decode("utf-8", "backslashreplace"),
+        "cpu": task.cpu,
+        "task": hex16(task.task),
+    }
 
 
 def _overrun_json(result: Triage) -> dict[str, Any] | None:
@@ -142,6 +154,10 @@ def _sock(result: Triage) -> str:
 
 def summary(result: Triage) -> Iterator[str]:
     """The case in two sentences that can be pasted into a ticket."""
+    if not result.crashed:
+        logged = f" Its log has: {escape(result.message)}" if result.message else ""
+        yield f"N{NOTHING_CRASHED[1:]}.{logged}{_everything(result)}"
+        return
     task, fault = result.trace.task, result.fault
     function = fault.source.function if fault else "an unknown function"
     message = escape(result.message or "A panic")

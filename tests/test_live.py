@@ -223,3 +223,18 @@ def test_a_vmcoreinfo_in_a_file(gdb_run: Gdb, tmp_path: Path) -> None:
 def test_a_wrong_vmlinux_is_refused(gdb_run: Gdb) -> None:
     run = gdb_run(f"target kdump {live('6.1', 'bare.elf')} {vmlinux('6.12')}")
     assert run.status == 1 and "this vmlinux was not found in its memory" in run.stderr
+
+
+@pytest.mark.parametrize("kernel", ["6.1", "6.12"])
+def test_nothing_has_crashed(kernel: str, gdb_run: Gdb) -> None:
+    """No task is the panic task: kbt has those that ran, ktriage judges what there is, and both say why."""
+    dump, image = live(kernel, "plain.elf"), vmlinux(kernel)
+    run = gdb_run("kinfo --json", "kbt --json", "ktriage --json", "kbt", vmcore=dump, vmlinux=image).succeeded()
+    info, shown, story = run.documents
+    assert [task["cpu"] for task in shown["tasks"]] == list(range(info["cpus"]))
+    assert all(task["ended"] in ("user", "kthread", "idle") and not task["note"] for task in shown["tasks"])
+    assert not info["crashed"] and not shown["crashed"] and not story["crashed"]
+    assert (story["frame"], story["panic"]["task"]) == (None, None)
+    assert story["summary"].startswith("Nothing crashed: the kernel was running when the dump was taken.")
+    assert "skbcheck --all judged" in story["summary"]
+    assert "nothing crashed: the kernel was running" in run.stdout and "none: the kernel was running" in run.stdout

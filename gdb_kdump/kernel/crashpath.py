@@ -26,7 +26,8 @@ _LAST = "machine_kexec"  # the last C function of a crashing kernel; arch/x86/ke
 def backtrace(session: Session, task: Task) -> Trace:
     """The trace of a task; for the one that panicked, with the crash path above the fault."""
     trace = session.once(Stacks).trace(task)
-    if not trace.frames or task.task != session.once(Panic).task().task:
+    panic = session.once(Panic)
+    if not trace.frames or not panic.happened() or task.task != panic.task().task:
         return trace
     fault = State(trace.frames[0].registers, True)
     path = session.once(CrashPath).find(fault)

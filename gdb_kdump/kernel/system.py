@@ -29,6 +29,7 @@ class System:
     cpus: int
     date: int | None
     uptime: int | None
+    crashed: bool
     panic_message: str | None
     panic_cpu: int
     panic_task: Task
@@ -46,6 +47,7 @@ def read_system(session: Session) -> System:
         len(session.once(PerCpu).online_cpus()),
         _date(session),
         _uptime(session),
+        panic.happened(),
         panic.message(),
         panic.cpu(),
         task,

@@ -42,13 +42,15 @@ class Suspect:
 
 @dataclass(frozen=True)
 class Triage:
-    """The case: the trace and the frame of the fault, the sk_buffs found in it with the worst first, the first one's
-    damage, its socket and that one's queues with what is wrong with them; None where there is no such thing.
+    """The case: whether anything `crashed`, what the kernel said of it, the trace and the frame of the fault, the
+    sk_buffs found in it with the worst first, the first one's damage, its socket and that one's queues with what is
+    wrong with them; None where there is no such thing.
 
     `everything` is what became of all sk_buffs of the system, when none in the frames explains the panic; `problems`
     say what could not be looked at, as the types lack something.
     """
 
+    crashed: bool
     message: str | None
     trace: Trace
     fault: Frame | None
@@ -67,6 +69,8 @@ def triage(session: Session) -> Triage:
     """Work the case of the panic task; raises Unreadable, MissingDebugInfo only when there is no panic task."""
     panic = session.once(Panic)
     trace = backtrace(session, panic.task())
+    if not panic.happened():
+        return _of_a_running_kernel(session, panic.message(), trace)
     fault = fault_frame(trace)
     pointers = variables_in(panic.task()) + registers_in(trace.frames)
     suspects = _suspects(session, pointers)
@@ -89,15 +93,31 @@ def triage(session: Session) -> Triage:
             problems.append(f"the queues of the socket: {error}")
     everything = None
     if not any(finding.severity == CORRUPT for finding in findings):
-        try:
-            everything, _ = check_everything(session, lambda judged: None)
-            findings += tuple(finding for finding in everything.findings if finding not in findings)
-        except MissingDebugInfo as error:
-            problems.append(f"the sk_buffs of the system: {error}")
+        everything = _everything(session, problems)
+        findings += tuple(f for f in everything.findings if f not in findings) if everything is not None else ()
     return Triage(
-        panic.message(), trace, fault, suspects, attribution, sock, sock_from, queues, findings, holes, everything,
-        tuple(problems),
+        True, panic.message(), trace, fault, suspects, attribution, sock, sock_from, queues, findings, holes,
+        everything, tuple(problems),
     )  # fmt: skip
+
+
+def _of_a_running_kernel(session: Session, message: str | None, trace: Trace) -> Triage:
+    """Without a panic there is no fault to follow: all sk_buffs of the system are judged."""
+    problems: list[str] = []
+    everything = _everything(session, problems)
+    findings = everything.findings if everything is not None else ()
+    return Triage(
+        False, message, trace, None, (), None, None, "", (), findings, (), everything, tuple(problems)
+    )  # fmt: skip
+
+
+def _everything(session: Session, problems: list[str]) -> Checked | None:
+    """What skbcheck --all finds; None where the types lack something, which goes to `problems`."""
+    try:
+        return check_everything(session, lambda judged: None)[0]
+    except MissingDebugInfo as error:
+        problems.append(f"the sk_buffs of the system: {error}")
+        return None
 
 
 def fault_frame(trace: Trace) -> Frame | None:
