@@ -53,7 +53,7 @@ class SkbQueues:
         self._links = layout.unpacker("sk_buff", ("next", "prev"))
         self._skb = layout.unpacker("sk_buff", _MEMBERS)
         self._next = layout.offset("sk_buff.next")
-        self._lock, self._spinlocks = layout.offset("sk_buff_head.lock"), session.once(Spinlocks)
+        self._lock, self._spinlocks = layout.find_member("sk_buff_head.lock"), session.once(Spinlocks)
         self._end_is_offset = skb_counts_from_head(layout, "end")
         self._nr_frags = layout.number("skb_shared_info.nr_frags")
 
@@ -76,7 +76,7 @@ class SkbQueues:
         if cycle is None and hole is None and last != end:
             bad_links.append(BadLink(head, end, last))
         if not bad_links and cycle is None and hole is None:
-            is_busy = qlen != len(nodes) and self._spinlocks.is_held(head + self._lock)
+            is_busy = qlen != len(nodes) and self._is_locked(head)
             return replace(_walked(figures, name, head, qlen, sock=sock, is_busy=is_busy), nr_frags=gather)
         back = self._follow_back(head, last)
         bad_links = [_blame(bad, back, head) for bad in bad_links]
@@ -91,8 +91,12 @@ class SkbQueues:
             self._add(figures, node)
         return _walked(
             figures, name, head, qlen, nodes, bad_links=tuple(bad_links), cycle=cycle, hole=hole, from_tail=from_tail,
-            astray=cut.found if cut else None, sock=sock, is_busy=self._spinlocks.is_held(head + self._lock),
+            astray=cut.found if cut else None, sock=sock, is_busy=self._is_locked(head),
         )  # fmt: skip
+
+    def _is_locked(self, head: int) -> bool:
+        """Whether the lock of a `struct sk_buff_head *` was held; False where it has none."""
+        return self._lock is not None and self._spinlocks.is_held(head + self._lock.offset)
 
     def backlog(self, name: str, sock: int) -> Walked:
         """The sk_backlog of a `struct sock *`; include/net/sock.h: __sk_add_backlog.  Raises Unreadable."""
