@@ -66,25 +66,26 @@ def _piece(nodes: bytes, size: int, offset: int, length: int) -> bytes:
     return b"".join(nodes[at : at + length] for at in range(offset, len(nodes), size))
 
 
-def gather(read: Reader, addrs: Sequence[int], size: int) -> tuple[bytes, list[tuple[int, Why]]]:
-    """The `size` bytes at each of `addrs`, which are in order, one behind the other.
+def gather(read: Reader, objects: Sequence[int], offset: int, size: int) -> tuple[bytes, list[tuple[int, Why]]]:
+    """The `size` bytes at `offset` of each object (address), one behind the other; the objects must be in order.
 
     Those that cannot be read are zeros, and listed: (index, why).
     """
     parts: list[bytes] = []
     holes: list[tuple[int, Why]] = []
-    count, index = len(addrs), 0
+    count, index = len(objects), 0
     while index < count:
-        base = addrs[index] & -_PAGE
-        end = base + _PAGE
-        after = bisect_left(addrs, end, index)
-        while after < count and addrs[after] < end + _PAGE and end < base + _WINDOW_PAGES * _PAGE:
+        base = objects[index] + offset & -_PAGE
+        end, most = base + _PAGE, base + _WINDOW_PAGES * _PAGE
+        after = bisect_left(objects, end - offset, index)
+        while after < count and end < most and objects[after] + offset < end + _PAGE:
             end += _PAGE
-            after = bisect_left(addrs, end, after)
-        runs = read(base, (max(end, addrs[after - 1] + size) - base + _PAGE - 1) & -_PAGE)
+            after = bisect_left(objects, end - offset, after)
+        runs = read(base, (max(end, objects[after - 1] + offset + size) - base + _PAGE - 1) & -_PAGE)
         data = _start(runs)
-        room = bisect_left(addrs, base + len(data) - size + 1, index, after)
-        parts += [data[addr - base : addr - base + size] for addr in addrs[index:room]]
+        shift = base - offset
+        room = bisect_left(objects, shift + len(data) - size + 1, index, after)
+        parts += [data[addr - shift : addr - shift + size] for addr in objects[index:room]]
         if room < after:
             parts.append(bytes(size))
             holes.append((room, next(run.why for run in runs if isinstance(run, Hole))))

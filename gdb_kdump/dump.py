@@ -91,6 +91,10 @@ class _File:
         """
         return self._kdump.absent(physical) if self._kdump else None
 
+    def surely_has(self, physical: int, size: int) -> int:
+        """How many bytes from a physical address on the file has, or 0: then `absent` must say it."""
+        return self._kdump.surely_has(physical, size) if self._kdump else 0
+
     def read_physical(self, runs: list[Run], physical: int, size: int) -> None:
         """Append what is at a physical address that the file should have."""
         if self._window and self._kdump:
@@ -150,6 +154,7 @@ class Dump:
         self._examined = examined
         self._elf = examined.elf if examined.elf and examined.elf.by_address else None
         self._found: dict[int, int | Why] = {}  # by page: what _present() said of it
+        self._is_plain = len(examined.files) == 1 and not examined.gaps
         try:
             self._files = _open_files(examined)
         except (_KdumpfileError, OSError) as error:
@@ -210,12 +215,10 @@ class Dump:
             elif self._by_library:
                 _append(runs, self._files[0].read(_KVADDR, at, length))
             else:
-                physical = self._present(at)
+                physical, length = self._extent(at, end - at)
                 if isinstance(physical, Why):
                     _append(runs, Hole(length, physical))
                 else:
-                    while at + length < end and self._present(at + length) == physical + length:
-                        length += min(_PAGE, end - at - length)
                     self._read_present(runs, physical, length)
             at += length
         return runs
@@ -289,16 +292,30 @@ class Dump:
             f"memory{reason}: name the vmlinux of the kernel that crashed, or its VMCOREINFO with --vmcoreinfo FILE"
         )
 
-    def _present(self, addr: int) -> int | Why:
-        """The physical address of a virtual one, or why the dump has no data for it."""
+    def _extent(self, addr: int, size: int) -> tuple[int | Why, int]:
+        """What `_present` says of a virtual address, and of how many of the `size` bytes from there on."""
         if self._tables is None:
             raise DumpError(f"{self._path} does not say where the kernel's page tables are")
+        physical = self._tables.physical(addr)
+        if self._is_plain and isinstance(physical, int):
+            length = self._files[0].surely_has(physical, min(size, self._tables.in_one_piece(addr)))
+            if length:
+                return physical, length
+        physical = self._present(self._tables, addr)
+        length = min(_PAGE - addr % _PAGE, size)
+        if isinstance(physical, int):
+            while length < size and self._present(self._tables, addr + length) == physical + length:
+                length += min(_PAGE, size - length)
+        return physical, length
+
+    def _present(self, tables: PageTables, addr: int) -> int | Why:
+        """The physical address of a virtual one, or why the dump has no data for it."""
         page = addr & -_PAGE
         found = self._found.get(page)
         if found is None:
             if len(self._found) >= _MOST_FOUND:
                 self._found.clear()
-            physical = self._tables.physical(page)
+            physical = tables.physical(page)
             found = physical if isinstance(physical, Why) else self._absent(physical) or physical
             self._found[page] = found
         return found if isinstance(found, Why) else found + addr - page

@@ -199,6 +199,17 @@ class Kdump:
         )
         return places if isinstance(places, Why) else None
 
+    def surely_has(self, physical: int, size: int) -> int:
+        """How many bytes from a physical address on the file has, up to `size`, or 0: then `absent` must say it."""
+        pfn, start = divmod(physical, self.block)
+        if self.holey or not self._is_dumped(pfn):
+            return 0
+        step, rest = divmod(pfn, 8 * _BITMAP_STEP)
+        pages = min(-(-(start + size) // self.block), self.end - pfn)
+        bits = int.from_bytes(self._steps[step][rest >> 3 : rest + pages + 7 >> 3], "little") >> (rest & 7)
+        pages = min(pages, (~bits & bits + 1).bit_length() - 1)  # as many as there are ones before the first zero
+        return int(min(pages * self.block - start, size))
+
     def places(self, physical: int) -> Places | Why:
         """Where the file has what is needed to read a page, offsets and sizes, or why it has not."""
         pfn = physical // self.block

@@ -14,6 +14,7 @@ from gdb_kdump.errors import Why
 IMAGE_MAP = 0xFFFFFFFF80000000  # arch/x86/include/asm/page_64_types.h: __START_KERNEL_map
 IMAGE_SIZE = 1 << 30  # KERNEL_IMAGE_SIZE with KASLR; modules follow
 _TOP = 1 << 64
+_PAGE = 4096
 _PRESENT = 1 << 0
 _HUGE = 1 << 7
 _FRAME = 0x000FFFFFFFFFF000
@@ -58,6 +59,14 @@ class PageTables:
             return region if region is Why.UNMAPPED else self._without_tables(addr, region)
         (entry,) = _entry(region, (addr >> 12 & 511) * 8)
         return entry & self._frame | addr & 0xFFF if entry & _PRESENT else Why.UNMAPPED
+
+    def in_one_piece(self, addr: int) -> int:
+        """For how many bytes the physical addresses follow one another for sure, where `physical` has just found one.
+
+        More than the rest of a page only in an area that the kernel maps by large pages.
+        """
+        end = _REGION if isinstance(self._regions.get(addr >> _REGION_SHIFT), int) else _PAGE
+        return end - addr % end
 
     def _region(self, addr: int) -> int | Table:
         """The physical address of the 2 MiB around `addr` where they are in one piece, else the table of its pages."""

@@ -28,6 +28,7 @@ from gdb_kdump.errors import DumpError
 from gdb_kdump.locate import Vmlinux
 from gdb_kdump.preflight import examine
 from gdb_kdump.rsp import Stub, Thread, ThreadTable
+from gdb_kdump.unpacker import integers
 from gdb_kdump.wire import (
     ADDRESS,
     FOLLOW,
@@ -193,9 +194,9 @@ class DumpServer:
                 self._follow(number, first, stop, limit, pieces)
             elif op == Op.GATHER:
                 offset, size = GATHER.unpack_from(body)
-                addrs = [addr + offset for (addr,) in ADDRESS.iter_unpack(body[GATHER.size :])]
-                _check_many(size, len(addrs))
-                self.reply(number, pack_pieces(*gather(self._dump.read, addrs, size)))
+                objects = integers("Q", body[GATHER.size :])
+                _check_many(size, len(objects))
+                self.reply(number, pack_pieces(*gather(self._dump.read, objects, offset, size)))
             elif op == Op.VMCOREINFO:
                 self.reply(number, json.dumps(self._dump.use_vmcoreinfo(body.decode(errors="replace"))).encode())
             elif op == Op.FIND_KERNEL:

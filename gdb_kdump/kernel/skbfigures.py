@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from gdb_kdump.unpacker import Column
 
@@ -33,11 +33,6 @@ class Figures:
         """Node, len, data_len, truesize and shared_info of each."""
         return zip(self.nodes, self.len, self.data_len, self.truesize, self.shared_info)
 
-    def are_new(self, nodes: Sequence[int]) -> bool:
-        """Whether none of some nodes has been met, and none is there twice."""
-        met = set(nodes)
-        return len(met) == len(nodes) and self._met.isdisjoint(met)
-
     def add(self, node: int, length: int, data_length: int, truesize: int, shared_info: int) -> None:
         """Add those of one sk_buff, which is new."""
         columns = (self.nodes, self.len, self.data_len, self.truesize, self.shared_info)
@@ -52,14 +47,18 @@ class Figures:
         data_lengths: Column,
         truesizes: Column,
         shared_infos: list[int],
-    ) -> None:
-        """Add those of some sk_buffs, all new."""
+    ) -> bool:
+        """Add those of some sk_buffs; where one of them has been met before, or comes twice, return False instead."""
+        self._met.update(nodes)
+        if len(self._met) < len(self.nodes) + len(nodes):
+            self._met = set(self.nodes)
+            return False
         self.nodes.extend(nodes)
         self.len.extend(lengths)
         self.data_len.extend(data_lengths)
         self.truesize.extend(truesizes)
         self.shared_info.extend(shared_infos)
-        self._met.update(nodes)
+        return True
 
     def cut(self, count: int) -> None:
         """Forget all but the first `count`."""

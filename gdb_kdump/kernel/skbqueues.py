@@ -10,7 +10,8 @@ from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from operator import add
+from functools import reduce
+from operator import add, or_
 
 from gdb_kdump import limits
 from gdb_kdump.errors import MissingDebugInfo, Unreadable, Why
@@ -177,10 +178,14 @@ class SkbQueues:
                     return self._follow_one_by_one(head, before, node, found)
                 nodes = [node, *following]
                 after = nodes.pop()
-                if not _is_sound(found, nodes, (array("Q", [before, node]) + following)[: len(prev)] == prev):
-                    return self._follow_one_by_one(head, before, node, found)
+                linked = (array("Q", [before, node]) + following)[: len(prev)] == prev
                 shared_infos = list(map(add, starts, ends)) if self._end_is_offset else list(ends)
-                found.extend(nodes, lengths, data_lengths, truesizes, shared_infos)
+                if not (
+                    linked
+                    and _are_plausible(nodes)
+                    and found.extend(nodes, lengths, data_lengths, truesizes, shared_infos)
+                ):
+                    return self._follow_one_by_one(head, before, node, found)
                 if gather is not None:
                     gather.add(shared_infos)
                 before, node = nodes[-1] if nodes else before, after
@@ -322,19 +327,13 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _is_sound(found: Figures, nodes: list[int], linked: bool) -> bool:
-    """Whether the next nodes of a list are all new, plausible, and `linked` as they should."""
-    return not nodes or (
-        linked
-        and found.are_new(nodes)
-        and min(nodes) >= LOWEST_KERNEL_ADDRESS
-        and not any(map(_MISALIGNED.__and__, nodes))
-    )
-
-
 def is_plausible(node: int) -> bool:
     """Whether an sk_buff (address) can stand there at all."""
     return node >= LOWEST_KERNEL_ADDRESS and not node & _MISALIGNED
+
+
+def _are_plausible(nodes: list[int]) -> bool:
+    return not nodes or (min(nodes) >= LOWEST_KERNEL_ADDRESS and not reduce(or_, nodes) & _MISALIGNED)
 
 
 def _blame(bad: BadLink, back: list[int], head: int) -> BadLink:
