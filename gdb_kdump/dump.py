@@ -26,7 +26,6 @@ _MOST_FOUND = 1 << 16
 _MOST_TRIED = 1 << 16
 _TOP = 1 << 64
 _CACHED_PAGES = 64  # libkdumpfile looks through all of them for every page: its own 1024 make a page cost 5 µs, not 2
-_GDB_NAMES = {"rflags": "eflags"}
 
 if hasattr(kdumpfile, "Context"):  # pykdumpfile, the bindings since libkdumpfile 0.5.4
     _KVADDR, _MACHPHYSADDR = kdumpfile.KVADDR, kdumpfile.MACHPHYSADDR
@@ -44,9 +43,6 @@ if hasattr(kdumpfile, "Context"):  # pykdumpfile, the bindings since libkdumpfil
         file.open_fd(descriptor)
         return file
 
-    def _blob(value: Any) -> bytes:
-        return value.get()  # type: ignore[no-any-return]
-
 else:  # the bindings in libkdumpfile's own tree: Debian 12's python3-libkdumpfile
     from kdumpfile import exceptions
 
@@ -62,9 +58,6 @@ else:  # the bindings in libkdumpfile's own tree: Debian 12's python3-libkdumpfi
         file = kdumpfile.kdumpfile(file=f"/proc/self/fd/{descriptor}")  # it takes no path that is not UTF-8
         file.attr["file.mmap_policy"] = 0  # here it can be said only when the headers were mapped already
         return file
-
-    def _blob(value: Any) -> bytes:
-        return bytes(value)
 
 
 class _File:
@@ -118,8 +111,8 @@ class _File:
         """What libkdumpfile has at an address of a space, within one page, or why it has nothing."""
         try:
             return bytes(self.library.read(space, addr, size))  # 0.5.1 gives a bytearray
-        except _NoData:
-            why = Why.FILTERED
+        except _NoData:  # which the bitmap tells before: here 0.5.1 only misunderstands a header, one of version 0
+            why = Why.UNKNOWN if self._kdump else Why.FILTERED
         except _NotTranslated:
             why = Why.UNMAPPED
         except _EndOfFile:
@@ -164,11 +157,10 @@ class Dump:
         arch = self._text("arch.name") or next((kdump.machine for kdump in examined.kdumps), None)
         if arch != "x86_64":
             raise other_machine(examined.files[0], arch or "an unknown machine")
-        # What formats other than kdump's and ELF hold (sadump) only libkdumpfile knows.
-        self._is_foreign = not examined.kdumps and not examined.elf
         # ELF segments without physical addresses, /proc/kcore's, it reads on its own, by virtual ones.
         self._by_library = examined.elf is not None and self._elf is None
-        self._vmcoreinfo = self._read_vmcoreinfo()
+        raw = examined.vmcoreinfo
+        self._vmcoreinfo = None if raw is None else raw.decode(errors="backslashreplace")
         self._tables: PageTables | None = None
         if not self._by_library:
             self._tables = self._known_tables(parse_vmcoreinfo(self._vmcoreinfo or ""))
@@ -185,7 +177,7 @@ class Dump:
         by GDB's names), pids (by CPU), vmcoreinfo (its raw text, or None), translates (whether virtual addresses can be
         read: otherwise `use_vmcoreinfo` or `find_kernel` comes first), files [{path, size}], preflight (a Report).
         """
-        cpus = self._cpus()
+        cpus = cpu_registers(self._examined.notes)
         release = self._text("linux.uts.release") or parse_vmcoreinfo(self._vmcoreinfo or "").get("OSRELEASE")
         return {
             "format": self._format(),
@@ -402,29 +394,7 @@ class Dump:
         value = self._attribute(name)
         return value if isinstance(value, int) else None
 
-    def _read_vmcoreinfo(self) -> str | None:
-        raw = self._examined.vmcoreinfo
-        if self._is_foreign:
-            blob = self._attribute("linux.vmcoreinfo.raw")
-            raw = None if blob is None else _blob(blob)
-        return None if raw is None else raw.decode(errors="backslashreplace")
-
-    def _cpus(self) -> list[tuple[int | None, dict[str, int]]]:
-        """Of each CPU that left a note: the pid that ran there, and the registers by GDB's names."""
-        if not self._is_foreign:
-            return [*cpu_registers(self._examined.notes)]
-        count = self._number("cpu.number") or 0
-        return [(self._number(f"cpu.{cpu}.pid"), self._registers(cpu)) for cpu in range(count)]
-
-    def _registers(self, cpu: int) -> dict[str, int]:
-        registers = self._attribute(f"cpu.{cpu}.reg")
-        if registers is None:
-            return {}
-        return {_GDB_NAMES.get(name, name): registers[name] for name in registers}
-
     def _cannot(self, what: str, error: Exception) -> DumpError:
-        if "Unknown file format" in str(error):
-            return DumpError(f"{self._path} is no kernel dump that libkdumpfile knows: name the vmcore itself")
         if isinstance(error, _NotImplemented) and not self._examined.kdumps:  # of a kdump header: that it is damaged
             return DumpError(
                 f"{self._path} cannot be {what}: this libkdumpfile does not know how, but the dump need not be "
@@ -438,8 +408,6 @@ class Dump:
 def _open_files(examined: Examined) -> list[_File]:
     if examined.elf:
         return [_File(examined.files[0], None, examined.elf.heads)]
-    if not examined.kdumps:
-        return [_File(examined.files[0], None, [])]
     return [_File(kdump.file, kdump, [(0, kdump.descriptors_at)]) for kdump in examined.kdumps]
 
 

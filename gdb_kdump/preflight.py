@@ -80,12 +80,7 @@ def examine(paths: Sequence[str], alive: Callable[[], None] = lambda: None) -> E
     if len(files) > 1:
         stranger = next(file for file, head in zip(files, heads, strict=True) if not head.startswith(KDUMP_SIGNATURES))
         raise DumpError(f"{stranger.path} is not one of the files that `makedumpfile --split` writes: name it alone")
-    if heads[0].startswith(ELF_SIGNATURE):
-        return _examine_elf(ElfCore(files[0]))
-    if files[0].form:
-        raise DumpError(f"{paths[0]} is a flattened file, but what it holds is no dump: copy it again")
-    # Another of libkdumpfile's formats, or none: it shall say so.
-    return Examined(files, Report(0, 0, 0, 0.0, False, False, ""))
+    return _examine_elf(ElfCore(files[0]))
 
 
 def looks_like_dump(path: Path) -> bool:
@@ -103,6 +98,7 @@ def looks_like_dump(path: Path) -> bool:
 
 _LKCD = 0xA8190173618F23ED.to_bytes(8, "little")  # dump_magic of LKCD's struct __dump_header
 _LKCD_REMEDY = "is an LKCD dump, of the years before kdump: use crash, which knows that form"
+_SADUMP = b"sadump\0\0"  # at the beginning, or in the second block of a media backup
 _OTHERS: dict[bytes, str] = {
     b"\x1f\x8b": "is compressed with gzip: unpack it with `gunzip` first",
     b"\xfd7zXZ\0": "is compressed with xz: unpack it with `unxz` first",
@@ -111,19 +107,26 @@ _OTHERS: dict[bytes, str] = {
     b"PK\x03\x04": "is a zip archive: unpack it with `unzip` first",
     _LKCD: _LKCD_REMEDY,
     _LKCD[::-1]: _LKCD_REMEDY,
+    _SADUMP: "is a dump of the firmware's sadump: make a vmcore of it with `makedumpfile -x VMLINUX`, or use crash",
+    b"\xa8\x19\x01\x73\x61\x8f\x23\xfd": "is a stand-alone dump of s390x: use drgn, or crash of that machine",
 }
 
 
 def _refuse(file: DumpFile, head: bytes) -> None:
+    """Raise DumpError: the file is none that can be read here."""
     if not head and file.form:
         raise DumpError(f"{file.path} is a flattened dump that ends before its first byte: copy it again")
     if not head:
         raise DumpError(f"{file.path} is empty: the dump was never written, look at the capture kernel's log")
+    second = file.read(4096, len(_SADUMP))
     for signature, sentence in _OTHERS.items():
-        if head.startswith(signature):
+        if head.startswith(signature) or second == signature == _SADUMP:
             raise DumpError(f"{file.path} {sentence}")
     if b"\0" not in head and all(byte >= 0x20 or byte in b"\t\n\r\f\x1b" for byte in head):
         raise DumpError(f"{file.path} is a text file, not a dump: name the vmcore itself")
+    if file.form:
+        raise DumpError(f"{file.path} is a flattened file, but what it holds is no dump: copy it again")
+    raise DumpError(f"{file.path} is no kernel dump of a known form: name the vmcore itself")
 
 
 def _refuse_xen(file: DumpFile, notes: bytes) -> None:

@@ -129,6 +129,20 @@ def test_wherever_it_is_cut_off(container: str, tmp_path: Path, kernel: writer.K
     assert opened > 10
 
 
+@pytest.mark.parametrize("version", [0, 1, 2])
+def test_an_old_header_has_pages_or_no_reason(version: int, tmp_path: Path, kernel: writer.Kernel) -> None:
+    """libkdumpfile 0.5.1 takes every page of version 0 for one that was left out, which is not true."""
+    writer.write_kdump(tmp_path / "vmcore", kernel, method="zlib", version=version)
+    with Server.start(str(tmp_path / "vmcore")) as server:
+        assert server.use_vmcoreinfo("SYMBOL(init_top_pgt)=ffffffff80000000\nNUMBER(phys_base)=1099511627776\n")
+        server.set_direct_map(DIRECT_MAP)
+        memory = Memory(server)
+        for pfn in (0x100, 0x111, 0x13F):
+            data, why = memory.read_prefix(DIRECT_MAP + pfn * PAGE, PAGE)
+            assert data == kernel.pages[pfn] or (version == 0 and why is Why.UNKNOWN)
+        assert memory.why(DIRECT_MAP + 0x105 * PAGE) is Why.FILTERED
+
+
 def test_a_split_set_in_any_order_and_without_a_part(tmp_path: Path, kernel: writer.Kernel) -> None:
     first, second, third, fourth = split(tmp_path / "vmcore", kernel)
     with Server.start(*map(str, (third, first, fourth, second))) as server:

@@ -312,6 +312,9 @@ def test_what_other_tools_have_to_open_is_named(tmp_path: Path, kernel: writer.K
     assert "xl dump-core" in refusal(path, data)
     for magic in (0xA8190173618F23ED.to_bytes(8, order) for order in ("little", "big")):
         assert "an LKCD dump" in refusal(path, magic + bytes(PAGE))
+    for offset in (0, PAGE):  # a partition, a media backup
+        assert "makedumpfile -x VMLINUX" in refusal(path, bytes(offset) + b"sadump\0\0" + bytes(2 * PAGE))
+    assert "s390x" in refusal(path, bytes.fromhex("a8190173618f23fd") + bytes(2 * PAGE))
 
 
 @pytest.mark.parametrize("write", [writer.write_elf, writer.write_kdump])
