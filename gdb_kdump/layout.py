@@ -47,6 +47,11 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     # 68835aba4d9b (v2.6.38) net: optimize INET input path further
     "inet_sock.rcv_saddr": ("sk.__sk_common.skc_rcv_saddr", "inet_rcv_saddr", "rcv_saddr"),
     "inet_sock.daddr": ("sk.__sk_common.skc_daddr", "inet_daddr", "daddr"),
+    # As of inet_sock: 68835aba4d9b (v2.6.38), ce43b03e8889 (v3.8)
+    "inet_timewait_sock.rcv_saddr": ("__tw_common.skc_rcv_saddr", "tw_rcv_saddr"),
+    "inet_timewait_sock.daddr": ("__tw_common.skc_daddr", "tw_daddr"),
+    "inet_timewait_sock.num": ("__tw_common.skc_num", "tw_num"),
+    "inet_timewait_sock.dport": ("__tw_common.skc_dport", "tw_dport"),
     "sock.v6_rcv_saddr": ("__sk_common.skc_v6_rcv_saddr",),
     "sock.v6_daddr": ("__sk_common.skc_v6_daddr",),
     "sock.backlog_head": ("sk_backlog.head",),
@@ -345,6 +350,25 @@ def array_length(member: Member) -> int:
         raise MissingDebugInfo(f"member {member.path} that is an array", [str(member.type)])
     low, high = member.type.strip_typedefs().range()
     return int(high - low + 1)
+
+
+def ehash_length(layout: Layout) -> tuple[str, int]:
+    """What says how many buckets inet_hashinfo.ehash has: a member, and what is to be added to it.
+
+    f373b53b5fe6 (v2.6.33) tcp: replace ehash_size by ehash_mask.
+    """
+    if layout.find_member("inet_hashinfo.ehash_size") is not None:
+        return "inet_hashinfo.ehash_size", 0
+    return "inet_hashinfo.ehash_mask", 1
+
+
+def embedded_udp_hash(layout: Layout) -> Member | None:
+    """udp_table.hash where it is an array in the struct, None where it is a pointer to one.
+
+    f86dcc5aa8c7 (v2.6.33) udp: dynamically size hash tables at boot time.
+    """
+    member = layout.member("udp_table.hash")
+    return member if is_array(member.type) else None
 
 
 def listening_hash(layout: Layout) -> tuple[int, int | None]:

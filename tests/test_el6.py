@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from fixtures import el6
 from fixtures.el6 import case, cpus
+from fixtures.el6.sockets import ROWS
 from fixtures.el6.system import LOG
 from pytest_gdb_fixtures import Gdb, Run
 
@@ -200,6 +201,19 @@ def test_the_other_cpus(
         assert task["frames"][6]["registers"]["rip"] == task["frames"][7]["pc"]
     assert "crash_note_area" not in shown.stdout  # what stands at address 0
     assert "??" not in shown.stdout and "Backtrace stopped" not in shown.output
+
+
+def test_every_socket(gdb_run: Gdb, dump: tuple[Path, Path]) -> None:
+    """In a table of an old kind each, and the case's socket between its neighbours; who has it open."""
+    found, judged = run(gdb_run, dump, "ksock --json", "skbcheck --all --json").documents
+    assert found["problems"] == []
+    keys = ("family", "type", "protocol", "state", "local", "peer", "pid", "fd")
+    rows = [(*(row[key] for key in keys), sorted(row["tables"])) for row in found["socks"]]
+    assert sorted(map(str, rows)) == sorted(map(str, ROWS))
+    udp = [row["sock"] for row in found["socks"] if "udp" in row["tables"]]
+    assert udp == [text(case.NODE_PPREV), text(case.SOCK), text(case.NODE_NEXT)]
+    assert {finding["object"] for finding in judged["findings"]} == {text(case.SKB)}
+    assert judged["checked"]["skbs"] == 2
 
 
 def test_the_allocator_is_slab(gdb_run: Gdb, in_gdb: Callable[..., Any], dump: tuple[Path, Path]) -> None:

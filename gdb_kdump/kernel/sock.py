@@ -52,7 +52,12 @@ class Sock:
     @property
     def is_full(self) -> bool:
         """Whether it is a struct sock and not one of the small kinds; include/net/sock.h: sk_fullsock."""
-        return self.family not in (AF_INET, AF_INET6) or self.state not in (_TCP_TIME_WAIT, _TCP_NEW_SYN_RECV)
+        return not self.is_inet or self.state not in (_TCP_TIME_WAIT, _TCP_NEW_SYN_RECV)
+
+    @property
+    def is_time_wait(self) -> bool:
+        """Whether it is a struct inet_timewait_sock, what is left of a closed connection."""
+        return self.is_inet and self.state == _TCP_TIME_WAIT
 
     @property
     def is_inet(self) -> bool:

@@ -6,7 +6,7 @@ import ipaddress
 
 from gdb_kdump.errors import Unreadable
 from gdb_kdump.kernel.lists import list_for_each
-from gdb_kdump.kernel.sock import AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX, Sock
+from gdb_kdump.kernel.sock import AF_INET, AF_NETLINK, AF_PACKET, AF_UNIX, Sock
 from gdb_kdump.session import Session
 from gdb_kdump.unpacker import Unpacker
 
@@ -27,8 +27,8 @@ class SockNames:
         self._layout = layout = session.layout
         self._prot, self._prot_name = layout.find_member("sock.prot"), layout.find_member("proto.name")
         self._inet = layout.unpacker("inet_sock", _ENDS)
-        # The small kinds of sockets have no struct inet_sock, only the struct sock_common that it begins with.
-        self._small_have_ends = self._inet.span <= layout.size("sock_common")
+        # A request has no struct inet_sock, only the struct sock_common that it begins with.
+        self._common_has_ends = self._inet.span <= layout.size("sock_common")
         self._prots: dict[int, str] = {}
         self._states = self._enumerators("TCP_ESTABLISHED", "TCP_")
         self._netlink_states = self._enumerators("NETLINK_CONNECTED", "NETLINK_")
@@ -70,8 +70,10 @@ class SockNames:
 
     def ends(self, sock: Sock) -> Ends:
         """The local and the peer's address, "" where there is none; raises Unreadable, MissingDebugInfo."""
-        if sock.family in (AF_INET, AF_INET6) and (sock.is_full or self._small_have_ends):
-            return self._inet_ends(sock)
+        if sock.is_time_wait:
+            return self._inet_ends(sock, self._unpacker("inet_timewait_sock", _ENDS))
+        if sock.is_inet and (sock.is_full or self._common_has_ends):
+            return self._inet_ends(sock, self._inet)
         if not sock.is_full:
             return "", ""
         if sock.family == AF_UNIX:
@@ -85,8 +87,8 @@ class SockNames:
             return f"ethertype 0x{_swapped(number):04x}" + (f" ifindex {interface}" if interface else ""), ""
         return "", ""
 
-    def _inet_ends(self, sock: Sock) -> Ends:
-        local4, peer4, port, peer_port = self._inet.unpack_from(*self._memory.block(sock.sock, self._inet.span))
+    def _inet_ends(self, sock: Sock, ends: Unpacker) -> Ends:
+        local4, peer4, port, peer_port = ends.unpack_from(*self._memory.block(sock.sock, ends.span))
         if sock.family == AF_INET:
             local: str = str(ipaddress.IPv4Address(_swapped(local4, 4)))
             peer: str = str(ipaddress.IPv4Address(_swapped(peer4, 4)))
@@ -128,11 +130,14 @@ class SockNames:
         return path.split(b"\0")[0].decode("utf-8", "backslashreplace")
 
     def _read(self, tag: str, members: tuple[str, ...], addr: int) -> tuple[int, ...]:
+        unpacker = self._unpacker(tag, members)
+        return unpacker.unpack_from(*self._memory.block(addr, unpacker.span))
+
+    def _unpacker(self, tag: str, members: tuple[str, ...]) -> Unpacker:
         key = f"{tag}.{members[0]}"
         if key not in self._unpackers:
             self._unpackers[key] = self._layout.unpacker(tag, members)
-        unpacker = self._unpackers[key]
-        return unpacker.unpack_from(*self._memory.block(addr, unpacker.span))
+        return self._unpackers[key]
 
 
 def _swapped(number: int, size: int = 2) -> int:

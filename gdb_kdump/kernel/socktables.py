@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.hashlists import chain, chained, rhashtable
 from gdb_kdump.kernel.nets import Nets
-from gdb_kdump.layout import array_length, listening_hash, unix_hash
+from gdb_kdump.layout import array_length, ehash_length, embedded_udp_hash, listening_hash, unix_hash
 from gdb_kdump.session import Session
 from gdb_kdump.text import some
 
@@ -63,7 +63,8 @@ class SockTables:
         buckets = [(size, head.offset) for head in heads if head is not None]
         for info in tables:
             table = self._session.pointer(info, "inet_hashinfo.ehash")
-            count = self._session.number(info, "inet_hashinfo.ehash_mask") + 1
+            counted, more = ehash_length(layout)
+            count = self._session.number(info, counted) + more
             if table:
                 for chains in buckets:
                     yield from self._socks(chained(self._session, table, count, *chains, problems), self._nulls_node)
@@ -82,8 +83,12 @@ class SockTables:
         layout = self._layout
         place = layout.size("udp_hslot"), layout.offset("udp_hslot.first")
         for table in self._tables(symbol, "net.udp_table", nets):
-            slots = self._session.pointer(table, "udp_table.hash")
-            count = self._session.number(table, "udp_table.mask") + 1
+            embedded = embedded_udp_hash(layout)
+            if embedded is not None:
+                slots, count = table + embedded.offset, array_length(embedded)
+            else:
+                slots = self._session.pointer(table, "udp_table.hash")
+                count = self._session.number(table, "udp_table.mask") + 1
             if slots:
                 yield from self._socks(chained(self._session, slots, count, *place, problems), self._node)
 
