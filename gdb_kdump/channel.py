@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -165,6 +166,10 @@ class Server:
     @property
     def crashed(self) -> bool:
         """Whether the server process ended other than by being told to."""
+        if self._obituary is None and any(event & select.POLLHUP for _, event in self._poll.poll(0)):
+            # It has let go of its sockets, and may still be on its way out.
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=_REAP_SECONDS)
         return self._process.poll() not in (None, 0)
 
     def check(self) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from benchmarks.robustness.interactive import Gdb
@@ -159,6 +159,7 @@ def _killed(dump: Dump, size: str) -> Row:
                     gdb.send(command)
                     time.sleep(moment)
                     os.kill(server, number)
+                    _wait_for_end(server)
                     said = gdb.answer() + gdb.ask("kps")
                     told = f"died ({number.name})" in said and str(dump.vmcore.name) in said
                     problem = _bug(said) or ("" if told else f"{command}: {said[-400:]}")
@@ -167,6 +168,16 @@ def _killed(dump: Dump, size: str) -> Row:
                         problem = problem or f"after opening again: {said[-300:]}"
                     _see(row, gdb, "told" if told else "not told", problem)
     return row
+
+
+def _wait_for_end(process: int) -> None:
+    """Wait until a killed process has died: on a busy machine that takes its time."""
+    deadline = time.monotonic() + 10
+    with suppress(FileNotFoundError, ProcessLookupError):
+        while time.monotonic() < deadline:
+            if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] in "ZX":
+                return
+            time.sleep(0.01)
 
 
 def _together(dump: Dump, most: int) -> Row:
