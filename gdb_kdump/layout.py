@@ -20,6 +20,10 @@ from gdb_kdump.unpacker import Unpacker
 MEMBERS: dict[str, tuple[str, ...]] = {
     # 633547973ffc (v4.13) net: convert sk_buff.users from atomic_t to refcount_t
     "sk_buff.users": ("users.refs.counter", "users.counter"),
+    # 7fee226ad239 (v2.6.35) net: add a noref bit on skb dst
+    "sk_buff.refdst": ("_skb_refdst",),
+    # a9e419dc7be6 (v4.11) netfilter: merge ctinfo into nfct pointer storage area
+    "sk_buff.nfct": ("_nfct", "nfct"),
     # 41c6d650f653 (v4.13) net: convert sock.sk_refcnt from atomic_t to refcount_t
     "sock.refcnt": ("__sk_common.skc_refcnt.refs.counter", "__sk_common.skc_refcnt.counter"),
     # bdc712b4c2ba (v3.0) inet: Decrease overhead of on-stack inet_cork

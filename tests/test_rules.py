@@ -9,7 +9,7 @@ import pytest
 from gdb_kdump.errors import Why
 from gdb_kdump.rules import judge_queue, judge_skb
 from gdb_kdump.rules.findings import CLEAN, CORRUPT, SUSPECT, Finding, verdict
-from gdb_kdump.rules.records import BadLink, Frag, FragList, Hole, Place, Queue, SharedInfo, Skb
+from gdb_kdump.rules.records import BadLink, Frag, FragList, Hole, Place, Queue, References, SharedInfo, Skb
 
 SKB = 0xFFFF888003A41200
 HEAD = 0xFFFF888003B00000
@@ -18,6 +18,7 @@ QUEUE = 0xFFFF888003C00168
 NODES = (0xFFFF888003A40000, 0xFFFF888003A40100, 0xFFFF888003A40200)
 WILD = 0x4002030400585A08  # the reference case's pointer: no canonical address
 
+DEVICE = 0xFFFF888003D00001  # a tagged pointer: no struct page
 EMPTY = FragList((), 0)
 
 # 100 linear bytes and one fragment of 1400, once cloned: what a UDP socket's queue is full of.
@@ -61,6 +62,14 @@ HEALTHY = Skb(
 LINKED = Queue("write", QUEUE, 3, NODES)
 
 
+IN_USE = Place("slab", NODES[0], 320, "allocated", "somebody's")
+FREE = Place("slab", NODES[0], 320, "free", "somebody's")
+REFERENCES = References(
+    dev=0, dst=0, nfct=0, extensions=0, active_extensions=0, known_extensions=0xF, has_scratch=True,
+    dst_place=Place("unknown"), nfct_place=Place("unknown"), extensions_place=Place("unknown"),
+)  # fmt: skip
+
+
 def with_shinfo(**changes: object) -> Skb:
     return replace(HEALTHY, shinfo=replace(SHINFO, **changes))  # type: ignore[arg-type]
 
@@ -69,7 +78,25 @@ def with_frag(**changes: object) -> Skb:
     return with_shinfo(frags=(replace(SHINFO.frags[0], **changes),))  # type: ignore[arg-type]
 
 
+def referring(**changes: object) -> Skb:
+    return replace(HEALTHY, references=replace(REFERENCES, **changes))  # type: ignore[arg-type]
+
+
 HEALTHY_SKBS = {
+    "a device, a route without a reference, a connection": referring(
+        dev=NODES[0], dst=NODES[1] | 1, dst_place=FREE, nfct=NODES[2] | 2, nfct_place=IN_USE
+    ),
+    "UDP's notes in the device's place": referring(dev=4352 | 1 << 31 | 1500 << 32 | 1 << 48),
+    "extensions": referring(active_extensions=2, extensions=NODES[0], extensions_place=IN_USE),
+    "a page fragment for a buffer": replace(
+        HEALTHY, head=HEAD + 64, data=HEAD + 64, head_frag=1, head_place=Place("page", HEAD)
+    ),
+    "a large kmalloc'd buffer": replace(HEALTHY, head_frag=0, head_place=Place("page", HEAD)),
+    "a checksum to fill in": replace(HEALTHY, checksum_at=0x6C0),
+    "an inner header that was never set, and moved": replace(HEALTHY, headers=(("inner_mac_header", 0xFFE0),)),
+    "the second of a pair": replace(
+        HEALTHY, fclone=2, place=Place("slab", SKB - 232, 472, "allocated", "skbuff_fclone_cache", True)
+    ),
     "a fragment that fills its page": with_frag(room=1464),
     "a fragment of a device's memory": with_frag(page=0xFFFF888003D00001, room=0),
     "in its cache, its buffer in another": replace(
@@ -92,7 +119,7 @@ HEALTHY_SKBS = {
     "the first fragment of what IPsec copied": replace(HEALTHY, truesize=29, is_fragment=True),
     "the same, and less than nothing": replace(HEALTHY, truesize=(1 << 32) - 1797, is_fragment=True),
     "what SCTP has begun to read": replace(
-        with_shinfo(gso_size=0xFFFF, gso_segs=2, gso_type=1 << 14, frags=(Frag(1, 0, 1368),)), data_len=1400
+        with_shinfo(gso_size=0xFFFF, gso_segs=2, gso_type=1 << 14, frags=(Frag(DEVICE, 0, 1368),)), data_len=1400
     ),
     "a fragment of an IP packet, with its offset for sk": replace(HEALTHY, sk=1480),
     "its socket": replace(
@@ -107,7 +134,7 @@ HEALTHY_SKBS = {
     "linear": replace(HEALTHY, len=100, data_len=0, shinfo=replace(SHINFO, nr_frags=0, frags=())),
     "empty": replace(HEALTHY, len=0, data_len=0, tail=HEAD + 64, shinfo=replace(SHINFO, nr_frags=0, frags=())),
     "all fragments in use": replace(
-        HEALTHY, len=1700, data_len=1600, shinfo=replace(SHINFO, nr_frags=16, frags=(Frag(1, 0, 100),) * 16)
+        HEALTHY, len=1700, data_len=1600, shinfo=replace(SHINFO, nr_frags=16, frags=(Frag(DEVICE, 0, 100),) * 16)
     ),
     "with a frag_list": replace(
         HEALTHY,
@@ -127,6 +154,68 @@ HEALTHY_SKBS = {
 }
 
 DAMAGED_SKBS: dict[str, tuple[Skb, str, str]] = {
+    "a wild device": (referring(dev=WILD), "skb.refs", "dev"),
+    "the notes of another sk_buff": (referring(dev=999 | 999 << 32), "skb.refs", "dev"),
+    "a wild route": (referring(dst=WILD), "skb.refs", "_skb_refdst"),
+    "a route beside itself": (referring(dst=NODES[0] | 4), "skb.refs", "_skb_refdst"),
+    "a freed route": (referring(dst=NODES[0], dst_place=FREE), "skb.refs", "_skb_refdst"),
+    "a wild connection": (referring(nfct=WILD), "skb.refs", "_nfct"),
+    "a freed connection": (referring(nfct=NODES[0], nfct_place=FREE), "skb.refs", "_nfct"),
+    "extensions that are not there": (referring(active_extensions=1), "skb.refs", "extensions"),
+    "freed extensions": (
+        referring(active_extensions=1, extensions=NODES[0], extensions_place=FREE),
+        "skb.refs",
+        "extensions",
+    ),
+    "extensions beside themselves": (
+        referring(active_extensions=1, extensions=NODES[0] + 8, extensions_place=IN_USE),
+        "skb.refs",
+        "extensions",
+    ),
+    "unknown extensions": (
+        referring(active_extensions=0x6B, extensions=NODES[0], extensions_place=IN_USE),
+        "skb.refs",
+        "active_extensions",
+    ),
+    "a destructor that is no function": (replace(HEALTHY, is_destroyed_by_function=False), "skb.sk", "destructor"),
+    "a small number for sk": (replace(HEALTHY, sk=64, sk_may_be_offset=False), "skb.sk", "sk"),
+    "the wrong of a pair": (
+        replace(HEALTHY, fclone=2, place=Place("slab", SKB, 472, "allocated", "skbuff_fclone_cache", True)),
+        "skb.address",
+        "fclone",
+    ),
+    "one of a pair, and alone": (
+        replace(HEALTHY, fclone=1, place=Place("slab", SKB, 232, "allocated", "skbuff_head_cache", True)),
+        "skb.address",
+        "fclone",
+    ),
+    "a kmalloc'd buffer freed as a page": (
+        replace(HEALTHY, head_frag=1, head_place=Place("slab", HEAD, 2048, "allocated", "kmalloc-2k")),
+        "head.buffer",
+        "head_frag",
+    ),
+    "a page fragment freed as one of kmalloc()": (
+        replace(HEALTHY, head=HEAD + 64, head_frag=0, head_place=Place("page", HEAD)),
+        "head.buffer",
+        "head_frag",
+    ),
+    "a checksum behind the buffer": (replace(HEALTHY, checksum_at=0x6C1), "skb.headers", "csum_start"),
+    "an inner header behind it": (
+        replace(HEALTHY, headers=(("inner_mac_header", 0x6C1),)),
+        "skb.headers",
+        "inner_mac_header",
+    ),
+    "no device's memory": (with_frag(page=WILD | 1), "shinfo.frag", "frags[0]"),
+    "segments of two protocols": (
+        with_shinfo(gso_size=700, gso_segs=2, gso_type=0x11, gso_protocols=0x13),
+        "shinfo.gso",
+        "gso_type",
+    ),
+    "too many users of the payload": (
+        replace(HEALTHY, cloned=1, shinfo=replace(SHINFO, dataref=0x6B6B6B6B)),
+        "shinfo.dataref",
+        "dataref",
+    ),
     "data before head": (replace(HEALTHY, head=HEAD + 128), "skb.order", "data"),
     "tail behind end": (replace(HEALTHY, end=HEAD + 128), "skb.order", "end"),
     "buffer nowhere": (replace(HEALTHY, shinfo=None, hole=Hole(END, Why.UNMAPPED)), "head.buffer", "head"),

@@ -117,6 +117,7 @@ DAMAGED: dict[str, tuple[Queue, str, int, str]] = {
         HEAD,
         "tail",
     ),
+    "backlog leads to another queue": (replace(BACKLOG, astray=SOCK), "queue.link", NODES[-1], "next"),
     "backlog in a circle": (replace(BACKLOG, cycle=NODES[0]), "queue.cycle", NODES[-1], "next"),
     "backlog leads out of memory": (
         replace(BACKLOG, hole=Hole(WILD, Why.UNMAPPED)),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -15,12 +15,13 @@ from operator import add, or_
 
 from gdb_kdump import limits
 from gdb_kdump.errors import MissingDebugInfo, Unreadable, Why
+from gdb_kdump.kernel.places import Places
 from gdb_kdump.kernel.rbtree import RbTrees
 from gdb_kdump.kernel.skbfigures import Figures
 from gdb_kdump.kernel.spinlocks import Spinlocks
 from gdb_kdump.layout import skb_counts_from_head
 from gdb_kdump.memory import Gather
-from gdb_kdump.rules.records import BadLink, Hole, Queue
+from gdb_kdump.rules.records import BadLink, Hole, Place, Queue
 from gdb_kdump.session import Session
 from gdb_kdump.text import LOWEST_KERNEL_ADDRESS
 from gdb_kdump.unpacker import Unpacker
@@ -102,7 +103,7 @@ class SkbQueues:
     def backlog(self, name: str, sock: int) -> Walked:
         """The sk_backlog of a `struct sock *`; include/net/sock.h: __sk_add_backlog.  Raises Unreadable."""
         first, last = (self._session.number(sock, f"sock.backlog_{part}") for part in ("head", "tail"))
-        figures, cycle, hole, stopped = self._chain(first)
+        figures, cycle, hole, stopped, astray = self._chain(first)
         # 8eae939f1400 (v2.6.34) net: add limit for socket backlog counts the bytes; before, nobody does.
         is_counted = self._layout.find_member("sock.backlog_len") is not None
         counted = self._session.number(sock, "sock.backlog_len") if is_counted else sum(figures.truesize)
@@ -114,6 +115,7 @@ class SkbQueues:
             counted,
             cycle=cycle,
             hole=hole,
+            astray=astray,
             kind="backlog",
             tail=("tail", last),
             sock=sock,
@@ -240,15 +242,46 @@ class SkbQueues:
         # The head closes the list, for whoever asks what stands behind it.
         return [*found, head] if node == head else list(found)
 
-    def _chain(self, first: int) -> tuple[Figures, int | None, Hole | None, str]:
+    def leads_astray(self, skb: int, among: Container[int], is_linked: bool = True) -> bool:
+        """Whether what should be the next sk_buff of a chain, behind those `among` it, is none, or one of another list.
+
+        An sk_buff in a list has a prev (`is_linked`: next and prev are what they are called), one in a chain has none.
+        """
+        place = self._session.once(Places).of(skb)
+        if place.kind in ("free", "page") or (place.kind == "slab" and not self._is_skb(skb, place)):
+            return True
+        if not is_linked:
+            return False
+        try:
+            following, before = self._links.unpack_from(*self._memory.block(skb, self._links.span))
+            if before in among or not (is_plausible(before) and is_plausible(following)):
+                return False
+            in_list = (
+                self._links.unpack_from(*self._memory.block(before, self._links.span))[0],
+                self._links.unpack_from(*self._memory.block(following, self._links.span))[1],
+            )
+        except Unreadable:
+            return False
+        return in_list == (skb, skb)
+
+    def _is_skb(self, skb: int, place: Place) -> bool:
+        return place.is_skb and skb - place.start in (0, self._skb.size)
+
+    def _chain(self, first: int) -> tuple[Figures, int | None, Hole | None, str, int | None]:
         figures = self._nothing()
+        astray: int | None = None
 
         def following(skb: int) -> int:
+            nonlocal astray
             self._add(figures, skb)
             after: int = self._links.unpack_from(*self._memory.block(skb, self._links.span))[0]
+            if is_plausible(after) and self.leads_astray(after, figures):
+                after, astray = 0, after
             return after
 
-        return figures, *self._singly(first, following)[1:]
+        if is_plausible(first) and self.leads_astray(first, ()):
+            return figures, None, None, "", first
+        return figures, *self._singly(first, following)[1:], astray
 
     def _singly(
         self, first: int, following: Callable[[int], int]

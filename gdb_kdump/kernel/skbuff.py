@@ -9,8 +9,9 @@ from gdb_kdump import limits
 from gdb_kdump.errors import MissingDebugInfo, Unreadable, Why
 from gdb_kdump.kernel.pages import PAGE_SIZE, Pages
 from gdb_kdump.kernel.places import Places
+from gdb_kdump.kernel.source import Source
 from gdb_kdump.layout import max_skb_frags, skb_counts_from_head, skb_zerocopy
-from gdb_kdump.rules.records import Frag, FragList, Hole, Place, SharedInfo, Skb
+from gdb_kdump.rules.records import Frag, FragList, Hole, Place, References, SharedInfo, Skb
 from gdb_kdump.session import Session
 from gdb_kdump.text import is_kernel_address
 
@@ -24,7 +25,15 @@ _SKB_MEMBERS = (
     "next", "prev", "sk", "len", "data_len", "head", "data", "tail", "end", "truesize", "users", "cloned", "nohdr",
     "destructor", *_HEADERS,
 )  # fmt: skip
+# Not every kernel has them; those whose name begins with inner_ are headers, too.
+_MORE_MEMBERS = (
+    "dev", "dev_scratch", "refdst", "nfct", "extensions", "active_extensions", "fclone", "head_frag", "ip_summed",
+    "csum_start", "csum_offset", "inner_mac_header", "inner_network_header", "inner_transport_header",
+)  # fmt: skip
+_POINTER = ~7  # of an address with flags in its lowest bits
+_CHECKSUM_PARTIAL, _CHECKSUM_SIZE = 3, 2  # include/linux/skbuff.h, always the same number; bytes
 _SHINFO_MEMBERS = ("nr_frags", "dataref", "frag_list", "gso_size", "gso_segs", "gso_type", "tx_flags", "destructor_arg")
+_GSO_PROTOCOLS = ("TCPV4", "TCPV6", "UDP", "UDP_L4", "SCTP", "FCOE")  # those that leave the segments to one of them
 _FRAG_MEMBERS = ("page", "offset", "size")
 
 
@@ -49,9 +58,22 @@ class Skbs:
         self._unset = [(1 << 8 * size) - 1 if counted else None for size, counted in zip(sizes, self._counted)]
         gso_types = session.debuginfo.enum_with("SKB_GSO_TCPV4")
         self._tcp_types = gso_types.get("SKB_GSO_TCPV4", 0) | gso_types.get("SKB_GSO_TCPV6", 0)
+        self._gso_protocols = sum(gso_types.get(f"SKB_GSO_{name}", 0) for name in _GSO_PROTOCOLS)
         # The member that says zerocopy is `flags` where there is one.
         self._flags = session.debuginfo.enum_bits("SKBFL_ZEROCOPY_ENABLE") if zerocopy_member == "flags" else 0
         self._gso_types = session.debuginfo.enum_bits("SKB_GSO_TCPV4")
+        self._more_names = [name for name in _MORE_MEMBERS if layout.find_member(f"sk_buff.{name}") is not None]
+        self._more = layout.unpacker("sk_buff", self._more_names)
+        # Where a fragment of an IP packet has its offset in the socket's place: there is a member for it.
+        self._sk_may_be_offset = layout.find_member("sk_buff.ip_defrag_offset") is not None
+        # Where they are as wide as the others they are offsets, too; one that was never set is 0.
+        self._inner_headers = [
+            name
+            for name in self._more_names
+            if name.startswith("inner_") and layout.member(f"sk_buff.{name}").size == 2
+        ]
+        self._known_extensions = session.debuginfo.enum_with("SKB_EXT_NUM").get("SKB_EXT_NUM", 0)
+        self._functions: dict[int, bool] = {}
         self.size = self._skb.size
         self.end_is_offset, self._tail_is_offset = (skb_counts_from_head(layout, name) for name in ("end", "tail"))
         self.max_frags = max_skb_frags(layout)
@@ -70,7 +92,7 @@ class Skbs:
 
     def read_with_places(self, skb: int) -> Skb:
         """The same with what memory the sk_buff, its buffer and its fragments stand in."""
-        record = self._read(skb, self._session.once(Places).of)
+        record = self._with_more(self._read(skb, self._session.once(Places).of))
         shinfo = record.shinfo
         if shinfo is None or not (shinfo.frags or shinfo.chain.skbs):
             return record
@@ -122,6 +144,39 @@ class Skbs:
             return self._memory.read(head + network_header, _IPV6_HEADER)
         except Unreadable:
             return bytes(_IPV6_HEADER)
+
+    def _with_more(self, skb: Skb) -> Skb:
+        """The record itself, now with what it refers to, and with what else not every kernel has."""
+        values = dict(zip(self._more_names, self._more.unpack_from(*self._memory.block(skb.addr, self._more.span))))
+        get = values.get
+        skb.fclone, skb.head_frag = get("fclone"), get("head_frag")
+        if get("ip_summed") == _CHECKSUM_PARTIAL and "csum_start" in values:
+            skb.checksum_at = values["csum_start"] + values["csum_offset"] + _CHECKSUM_SIZE
+        skb.headers += tuple((name, values[name]) for name in self._inner_headers if values[name])
+        skb.sk_may_be_offset = self._sk_may_be_offset
+        # Without a socket, TCP's list of what it has sent may stand in the destructor's place (tcp_tsorted_anchor).
+        if skb.destructor and not (skb.sk == 0 and is_kernel_address(skb.destructor)):
+            skb.is_destroyed_by_function = self._is_function(skb.destructor)
+        dst, nfct, active = get("refdst", 0), get("nfct", 0), get("active_extensions", 0)
+        skb.references = References(
+            get("dev", 0), dst, nfct, get("extensions", 0) if active else 0, active,
+            (1 << self._known_extensions) - 1, "dev_scratch" in values,
+            self._place(dst & _POINTER), self._place(nfct & _POINTER),
+            self._place(get("extensions", 0)) if active else _UNKNOWN,
+        )  # fmt: skip
+        return skb
+
+    def _place(self, addr: int) -> Place:
+        return self._session.once(Places).of(addr) if is_kernel_address(addr) else _UNKNOWN
+
+    def _is_function(self, addr: int) -> bool:
+        """Whether a function begins there, for all that is known."""
+        found = self._functions.get(addr)
+        if found is None:
+            source = self._session.once(Source)
+            found = source.symbol(addr)[1] in (0, None) if source.in_kernel(addr) else source.is_text(addr)
+            self._functions[addr] = found
+        return found
 
     def looks_alive(self, skb: int) -> bool:
         """Whether memory that an skb cache has allocated holds an sk_buff at all: a cache may be merged with others."""
@@ -180,6 +235,7 @@ class Skbs:
             addr, nr_frags, dataref, frag_list, gso_size, gso_segs, gso_type, tx_flags, destructor_arg,
             bool(zerocopy & self._zerocopy_bit), self.max_frags, self._gso_types, frags,
             self._chain(frag_list) if frag_list else _NO_CHAIN, zerocopy if self._flags else 0, self._flags,
+            self._gso_protocols,
         )  # fmt: skip
 
     def _frags(self, addr: int, count: int) -> tuple[Frag, ...]:

@@ -7,7 +7,7 @@ the tuple there, and give it a healthy and a damaged record in tests/test_rules.
 
 from __future__ import annotations
 
-from gdb_kdump.rules import overrun, queue, shinfo, skb, sock
+from gdb_kdump.rules import overrun, queue, references, shinfo, skb, sock
 from gdb_kdump.rules.findings import CORRUPT, Finding
 from gdb_kdump.rules.records import Queue, Skb
 from gdb_kdump.rules.sock import SockRecord
@@ -15,7 +15,8 @@ from gdb_kdump.rules.sock import SockRecord
 
 def judge_skb(record: Skb) -> list[Finding]:
     """What is wrong with an sk_buff and its shared info."""
-    return [finding for rule in skb.RULES for finding in rule(record)] + judge_shinfo(record)
+    rules = (*skb.RULES, *references.RULES)
+    return [finding for rule in rules for finding in rule(record)] + judge_shinfo(record)
 
 
 def judge_shinfo(record: Skb) -> list[Finding]:

@@ -34,6 +34,19 @@ def link(queue: Queue) -> Iterator[Finding]:
         yield Finding("queue.link", last, _next(queue), CORRUPT, expected, found, message)
 
 
+def astray(queue: Queue) -> Iterator[Finding]:
+    """A chain that ends in NULL leads to nothing but its own sk_buffs; include/net/sock.h: __sk_add_backlog.
+
+    Trap: one that was freed, or is damaged itself, is still one: only what is none at all, or stands in a list, is not.
+    """
+    if queue.astray is None or queue.kind == "list":
+        return
+    last = queue.nodes[-1] if queue.nodes else queue.head
+    message = f"what comes behind {hex16(last)} in the {queue.name} queue is no sk_buff, or one of another queue"
+    expected, found = f"{_element(queue)} or {_end(queue)}", hex16(queue.astray)
+    yield Finding("queue.link", last, _next(queue), CORRUPT, expected, found, message)
+
+
 def tail(queue: Queue) -> Iterator[Finding]:
     """What names the last element names it.
 
@@ -107,4 +120,4 @@ def _end(queue: Queue) -> str:
     return "the queue's head" if queue.kind == "list" else "NULL"
 
 
-RULES = (link, tail, tree, cycle, qlen)
+RULES = (link, astray, tail, tree, cycle, qlen)

@@ -82,7 +82,7 @@ class SharedInfo:
     """A struct skb_shared_info; `frags` has its first `nr_frags` fragments, but never more than `max_frags`.
 
     `known_gso_types` are the bits of gso_type that this kernel defines, 0 when its debug information does not say, and
-    `known_flags` those of flags, which older kernels do not have;
+    `known_flags` those of flags, which older kernels do not have; `gso_protocols` those of which only one can be set;
     `is_zerocopy` that destructor_arg is a struct ubuf_info *.
     """
 
@@ -102,6 +102,28 @@ class SharedInfo:
     chain: FragList
     flags: int = 0
     known_flags: int = 0
+    gso_protocols: int = 0
+
+
+@_record
+class References:
+    """What an sk_buff refers to besides its buffer and socket, as its members say; 0 where this kernel has none.
+
+    `dev` is a struct net_device * or, where the kernel can (`has_scratch`), UDP's notes; `dst` and `nfct` are pointers
+    with flags in their lowest bits; `extensions` is a struct skb_ext *, which `active_extensions` give a meaning, of
+    which `known_extensions` (bits) exist.  The places are those of what `dst`, `nfct` and `extensions` point to.
+    """
+
+    dev: int
+    dst: int
+    nfct: int
+    extensions: int
+    active_extensions: int
+    known_extensions: int
+    has_scratch: bool
+    dst_place: Place
+    nfct_place: Place
+    extensions_place: Place
 
 
 @_record
@@ -112,6 +134,10 @@ class Skb:
     not set.  `size` is sizeof(struct sk_buff), `shinfo_size` that of its shared info.  `place` and `head_place` are
     the memory that the sk_buff and its buffer stand in, `buffer` the bytes from head on through the shared info.
     `sk_place` is the memory of its socket, where it has one and a destructor.
+    `fclone`, `head_frag` and `checksum_at` (the offset behind the checksum that a device is to fill in) are None where
+    there is no such thing; `is_destroyed_by_function` says that the destructor is a function, as far as that is its
+    place, `sk_may_be_offset` that in this kernel a fragment of an IP packet may have its offset for sk.  These, and
+    `references`, are read only with the places.
     `unset_header` is the offset that says not set; `is_tcp` says that it is a TCP segment, which is only looked for
     where there are gso_size or gso_segs; `is_fragment` that it is a fragment of an IP packet, which is only looked for
     where truesize is strange.
@@ -144,6 +170,12 @@ class Skb:
     unset_header: int = 0xFFFF
     is_tcp: bool = False
     is_fragment: bool = False
+    fclone: int | None = None
+    head_frag: int | None = None
+    checksum_at: int | None = None
+    is_destroyed_by_function: bool = True
+    sk_may_be_offset: bool = True
+    references: References | None = None
 
     @property
     def shinfo_bytes(self) -> bytes:
@@ -195,9 +227,9 @@ class Queue:
     list     a struct sk_buff_head; qlen is its member.  A walk that did not end at the head ended at `cycle` (a node
              that comes again), at `hole`, or at `astray` (something that next leads to and that is no member);
              `from_tail` are those that only the walk along prev reaches, last first
-    backlog  sock.sk_backlog, linked by next alone; qlen is its len: bytes of truesize
+    backlog  sock.sk_backlog, linked by next alone; qlen is its len: bytes of truesize.  It, too, may end `astray`
     chain    linked by next alone until NULL, or pointed to by an array; qlen is what the kernel counts, `elsewhere`
-             of them on other queues, or what was walked where it counts nothing
+             of them on other queues, or what was walked where it counts nothing.  It, too, may end `astray`
     accept   the struct request_socks (not sk_buffs) of a listening socket; qlen is sock.sk_ack_backlog
     rbtree   a struct rb_root; the kernel keeps no count, so qlen is what was walked; `tree` has what the nodes say
 

@@ -10,6 +10,7 @@ from gdb_kdump.rules.records import GSO_BY_FRAGS, Skb
 from gdb_kdump.text import hex16, is_kernel_address
 
 _DATAREF_SHIFT = 16  # include/linux/skbuff.h: SKB_DATAREF_SHIFT
+_MANY_ACKS = 1000  # that TCP's backlog put together
 _LARGEST_TCP = 4 << 20  # bytes; GSO_MAX_SIZE is 512 KiB
 _SKBTX_HW_TSTAMP, _SKBTX_IN_PROGRESS = 1, 4  # include/linux/skbuff.h, the same bits since v2.6.30
 
@@ -49,6 +50,10 @@ def frag_list(skb: Skb) -> Iterator[Finding]:
         yield Finding("shinfo.frag_list", skb.addr, "frag_list", CORRUPT, expected, found, message)
 
 
+# More than any path makes: a sound buffer has one such user for each sk_buff that sends it (TCP, GRO).
+_MANY_PAYLOAD_USERS, _MANY_USERS = 100, 10_000
+
+
 def dataref(skb: Skb) -> Iterator[Finding]:
     """The low half of dataref counts users of the buffer, the high half those of the payload only.
 
@@ -61,16 +66,19 @@ def dataref(skb: Skb) -> Iterator[Finding]:
         return
     users = shinfo.dataref & (1 << _DATAREF_SHIFT) - 1
     payload_users = shinfo.dataref >> _DATAREF_SHIFT & (1 << _DATAREF_SHIFT) - 1
-    message, expected = "", "at least 1 user, at most as many of the payload"
+    message, expected, severity = "", "at least 1 user, at most as many of the payload", CORRUPT
     if users == 0:
         message = "the buffer has no user, yet this sk_buff holds it"
     elif payload_users > users:
         message = "more users of the payload than users at all"
     elif not skb.cloned and users != 1:
         message, expected = "the buffer is shared, but the sk_buff was never cloned", "1 user (cloned is 0)"
+    elif payload_users > _MANY_PAYLOAD_USERS or users > _MANY_USERS:
+        message, expected = "more than any code shares a buffer with", "a few users"
+        severity = CORRUPT if payload_users > _MANY_PAYLOAD_USERS else SUSPECT
     if message:
         found = f"{users} users, {payload_users} of the payload only ({shinfo.dataref & 0xFFFFFFFF:#x})"
-        yield Finding("shinfo.dataref", skb.addr, "dataref", CORRUPT, expected, found, message)
+        yield Finding("shinfo.dataref", skb.addr, "dataref", severity, expected, found, message)
 
 
 def frag(skb: Skb) -> Iterator[Finding]:
@@ -85,9 +93,13 @@ def frag(skb: Skb) -> Iterator[Finding]:
     for number, piece in enumerate(shinfo.frags):
         member, found = f"frags[{number}]", f"page {hex16(piece.page)}, offset {piece.offset}, size {piece.size}"
         message = ""
-        if piece.page & 1 or piece.room is None:
+        if piece.page & 1:
+            if is_kernel_address(piece.page & ~1) and piece.page % 8 == 1:
+                continue
+            message = "neither a struct page nor memory of a device"
+        elif piece.room is None:
             continue
-        if piece.room == 0:
+        elif piece.room == 0:
             message = "its page is no struct page of this kernel"
         elif piece.is_free:
             message = "nobody has a reference to its page: it was freed"
@@ -113,6 +125,10 @@ def gso(skb: Skb) -> Iterator[Finding]:
     if unknown:
         message = f"bits {unknown:#x} of gso_type mean nothing to this kernel"
         yield Finding("shinfo.gso", skb.addr, "gso_type", CORRUPT, "known SKB_GSO_* bits", found, message)
+    protocols = shinfo.gso_type & shinfo.gso_protocols
+    if protocols & (protocols - 1):
+        message = "segments of several protocols at once"
+        yield Finding("shinfo.gso", skb.addr, "gso_type", CORRUPT, "one protocol's SKB_GSO_*", found, message)
     if shinfo.gso_size and not shinfo.gso_type:
         severity = CORRUPT if shinfo.gso_size > skb.len else SUSPECT
         if severity == CORRUPT or not skb.is_tcp:
@@ -125,6 +141,9 @@ def gso(skb: Skb) -> Iterator[Finding]:
         if shinfo.gso_segs * shinfo.gso_size > _LARGEST_TCP:
             message = "more bytes than TCP sends or coalesces at once"
             yield Finding("shinfo.gso", skb.addr, "gso_segs", SUSPECT, f"at most {_LARGEST_TCP} bytes", found, message)
+        elif shinfo.gso_segs > skb.len + _MANY_ACKS:
+            message = "more segments than there are bytes"
+            yield Finding("shinfo.gso", skb.addr, "gso_segs", SUSPECT, f"at most {skb.len} or so", found, message)
     elif (shinfo.gso_segs - 1) * shinfo.gso_size > skb.len:
         message = f"{shinfo.gso_segs} segments of {shinfo.gso_size} bytes do not come from {skb.len} bytes"
         yield Finding("shinfo.gso", skb.addr, "gso_segs", CORRUPT, "segments of len bytes", found, message)

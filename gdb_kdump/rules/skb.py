@@ -10,10 +10,12 @@ from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
 from gdb_kdump.rules.records import GSO_BY_FRAGS, Skb
 from gdb_kdump.text import hex16, is_kernel_address
 
+_FCLONE_UNAVAILABLE, _FCLONE_ORIG = 0, 1  # include/linux/skbuff.h; the clone is the one behind ORIG
 _SATURATED = 0x3FFFFFFF
 _MANY_USERS = 100_000
 _PURE_ACK = 2  # include/net/tcp.h: skb_set_tcp_pure_ack
 _LARGEST_PURE_ACK = 512  # bytes: without data, and hardly more than its headers
+_PAGE = 4096  # bytes
 _LARGEST_OFFSET = 0xFFFF  # bytes, of a fragment in an IP packet
 _LOWERED = 1024  # bytes that a buffer's headroom can lose when it is copied
 _MAX_FRAGMENTED = 1 << 20  # bytes: an IP packet's 64 KiB, in pages of which little is used
@@ -66,8 +68,8 @@ def length(skb: Skb) -> Iterator[Finding]:
 def address(skb: Skb) -> Iterator[Finding]:
     """An sk_buff is an object of one of the skb caches, or the second one of an fclone pair.
 
-    Mirrors net/core/skbuff.c: __alloc_skb, kfree_skbmem.  Trap: what holds it is known only where the slab pages are
-    in the dump.
+    Mirrors net/core/skbuff.c: __alloc_skb, kfree_skbmem, which goes by `fclone`.  Trap: what holds it is known only
+    where the slab pages are in the dump.
     """
     place, expected = skb.place, "an object of an skb cache"
     if skb.addr % 8 or not is_kernel_address(skb.addr):
@@ -81,6 +83,11 @@ def address(skb: Skb) -> Iterator[Finding]:
     elif place.kind == "slab" and skb.addr - place.start not in (0, skb.size):
         message = f"it points {skb.addr - place.start} bytes into an object"
         yield Finding("skb.address", skb.addr, "", CORRUPT, expected, hex16(place.start), message)
+    elif place.kind == "slab" and place.state != "free" and skb.fclone is not None:
+        right = _FCLONE_UNAVAILABLE if place.size < 2 * skb.size else _FCLONE_ORIG + (skb.addr != place.start)
+        if skb.fclone != right:
+            message = f"who frees it would not give it back to {place.cache}"
+            yield Finding("skb.address", skb.addr, "fclone", CORRUPT, str(right), str(skb.fclone), message)
 
 
 def freed(skb: Skb) -> Iterator[Finding]:
@@ -139,23 +146,32 @@ def headers(skb: Skb) -> Iterator[Finding]:
 
     Mirrors include/linux/skbuff.h: skb_mac_header_was_set, skb_network_header, skb_transport_header.  Traps: the
     order of the three is no invariant: a tunnel's are reused.  A header that was never set moves with the others when
-    the headroom changes (net/core/skbuff.c: skb_headers_offset_update), so it can stand a little below all ones.
+    the headroom changes (net/core/skbuff.c: skb_headers_offset_update), so it can stand a little below all ones, and
+    an inner one, which is 0 then, below 0.  csum_start means this only while a device is to fill the checksum in.
     """
     room = skb.end - skb.head
     if room < 0:
         return  # skb.order has said so
     for name, offset in skb.headers:
         if offset is not None and offset > room:
-            severity = CORRUPT if offset < skb.unset_header - _LOWERED else SUSPECT
+            is_lowered = offset >= skb.unset_header - _LOWERED
+            if is_lowered and name.startswith("inner_"):
+                continue
+            severity = SUSPECT if is_lowered else CORRUPT
             message = f"{name} points {offset - room} bytes behind the buffer"
             yield Finding("skb.headers", skb.addr, name, severity, f"at most {room}", str(offset), message)
+    if skb.checksum_at is not None and skb.checksum_at > room:
+        message = f"the checksum that a device is to fill in lies {skb.checksum_at - room} bytes behind the buffer"
+        found = str(skb.checksum_at)
+        yield Finding("skb.headers", skb.addr, "csum_start", CORRUPT, f"at most {room}", found, message)
 
 
 def buffer(skb: Skb) -> Iterator[Finding]:
     """head is memory that somebody has allocated, and the shared info fits in it.
 
     Mirrors net/core/skbuff.c: kmalloc_reserve, skb_free_head.  Traps: a buffer that makedumpfile left out is no wild
-    one; a head of a page fragment is no slab object; KFENCE objects do not start where their slab would have them.
+    one; a head of a page fragment is no slab object, and head_frag says so, but large ones of kmalloc() are none
+    either; KFENCE objects do not start where their slab would have them.
     """
     place = skb.head_place
     needed = skb.end - skb.head + skb.shinfo_size
@@ -174,19 +190,24 @@ def buffer(skb: Skb) -> Iterator[Finding]:
         message = f"the buffer and its shared info take {needed} bytes, the object of {place.cache} has {place.size}"
     if message:
         yield Finding("head.buffer", skb.addr, "head", CORRUPT, "an allocated buffer", hex16(skb.head), message)
+    elif skb.head_frag and place.kind == "slab":
+        message = f"the buffer is an object of {place.cache}, but would be freed as a page's fragment"
+        yield Finding("head.buffer", skb.addr, "head_frag", CORRUPT, "0", str(skb.head_frag), message)
+    elif skb.head_frag == 0 and place.kind == "page" and skb.head % _PAGE:
+        message = "the buffer is a fragment of a page, but would be freed as one of kmalloc()"
+        yield Finding("head.buffer", skb.addr, "head_frag", CORRUPT, "1", "0", message)
 
 
 def owner(skb: Skb) -> Iterator[Finding]:
     """sk is NULL or a socket, and one that is not freed before its sk_buff.
 
     Mirrors include/net/sock.h: skb_set_owner_w, skb_set_owner_r: the destructor gives back what the socket holds.
-    Traps: fragments of IP packets have their offset there (ip_defrag_offset, until v6.9), and without a destructor
-    nothing keeps the socket.
+    Traps: fragments of IP packets may have their offset there (ip_defrag_offset), and without a destructor nothing
+    keeps the socket.  Without a socket, the destructor's place may be another member's (tcp_tsorted_anchor).
     """
     expected = "NULL or a struct sock *"
-    if skb.sk <= _LARGEST_OFFSET:
-        return
-    if not is_kernel_address(skb.sk) or skb.sk % 8:
+    may_be_offset = skb.sk_may_be_offset and skb.sk <= _LARGEST_OFFSET
+    if skb.sk and not may_be_offset and (not is_kernel_address(skb.sk) or skb.sk % 8):
         yield Finding("skb.sk", skb.addr, "sk", CORRUPT, expected, hex16(skb.sk), "sk is no kernel pointer")
     elif skb.sk_place.kind == "free" or skb.sk_place.state == "free":
         found, cache = hex16(skb.sk), skb.sk_place.cache
@@ -194,6 +215,10 @@ def owner(skb: Skb) -> Iterator[Finding]:
             f"sk is on the free list of {cache}: it was freed" if cache else "sk is on a page that belongs to nobody"
         )
         yield Finding("skb.sk", skb.addr, "sk", CORRUPT, expected, found, message)
+    elif not skb.is_destroyed_by_function:
+        message = "what is to give its memory back to the socket is no function"
+        found = hex16(skb.destructor)
+        yield Finding("skb.sk", skb.addr, "destructor", CORRUPT, "NULL or a function", found, message)
 
 
 RULES = (address, freed, users, owner, order, length, truesize, headers, buffer)

@@ -1,0 +1,78 @@
+"""Invariants of what an sk_buff refers to besides its buffer: device, route, connection and extensions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gdb_kdump.rules.findings import CORRUPT, Finding
+from gdb_kdump.rules.records import Place, References, Skb
+from gdb_kdump.text import hex16, is_kernel_address
+
+_DST_FLAGS, _NFCT_FLAGS = 3, 7  # include/linux/skbuff.h: SKB_DST_NOREF, BPF's of _sk_redir; NFCT_INFOMASK
+_NOREF = 1
+_BLACK = 1  # include/linux/rbtree_augmented.h
+_SCRATCH_FLAGS = (0, 1, 0x100, 0x101)  # net/ipv4/udp.c: struct udp_dev_scratch: is_linear and csum_unnecessary
+
+
+def references(skb: Skb) -> Iterator[Finding]:
+    """What it points to is there, as whoever frees or handles it will follow it.
+
+    Mirrors net/core/skbuff.c: skb_release_head_state, include/linux/skbuff.h: skb_dst, skb_nfct, skb_ext_put.  Traps:
+    flags stand in the pointers' lowest bits; extensions mean nothing while no active_extensions are set; on a queue,
+    UDP keeps notes in the device's place (dev_scratch), trees a part of their node, which may be a colour alone, and
+    TCP a list in the route's (tcp_tsorted_anchor); a device, and a route without a reference, may be gone.
+    """
+    held = skb.references
+    if held is None:
+        return
+    if held.dev > _BLACK and not is_kernel_address(held.dev) and not (held.has_scratch and _is_scratch(skb, held.dev)):
+        yield _wild(skb, "dev", "NULL or a struct net_device *", held.dev)
+    dst, nfct = held.dst & ~_DST_FLAGS, held.nfct & ~_NFCT_FLAGS
+    if dst and (not is_kernel_address(dst) or dst % 8):
+        yield _wild(skb, "_skb_refdst", "NULL or a struct dst_entry *", held.dst)
+    elif _is_freed(held.dst_place) and not held.dst & _NOREF:
+        yield _freed(skb, "_skb_refdst", held.dst, held.dst_place)
+    if nfct and not is_kernel_address(nfct):
+        yield _wild(skb, "_nfct", "NULL or a struct nf_conn *", held.nfct)
+    elif _is_freed(held.nfct_place):
+        yield _freed(skb, "_nfct", held.nfct, held.nfct_place)
+    yield from _extensions(skb, held)
+
+
+def _extensions(skb: Skb, held: References) -> Iterator[Finding]:
+    unknown = held.active_extensions & ~held.known_extensions if held.known_extensions else 0
+    if unknown:
+        message, found = f"bits {unknown:#x} mean nothing to this kernel", f"{held.active_extensions:#x}"
+        yield Finding("skb.refs", skb.addr, "active_extensions", CORRUPT, "known SKB_EXT_* bits", found, message)
+    elif held.active_extensions and not is_kernel_address(held.extensions):
+        yield _wild(skb, "extensions", "a struct skb_ext *, as there are active_extensions", held.extensions)
+    elif held.active_extensions and _is_freed(held.extensions_place):
+        yield _freed(skb, "extensions", held.extensions, held.extensions_place)
+    elif held.active_extensions and held.extensions_place.kind == "slab" and (
+        held.extensions != held.extensions_place.start
+    ):  # fmt: skip
+        yield _wild(skb, "extensions", hex16(held.extensions_place.start), held.extensions)
+
+
+def _is_scratch(skb: Skb, value: int) -> bool:
+    """net/ipv4/udp.c: udp_set_dev_scratch; v4.10 noted the truesize alone."""
+    truesize, length, flags = value & 0x7FFFFFFF, value >> 32 & 0xFFFF, value >> 48
+    return flags in _SCRATCH_FLAGS and (truesize == skb.truesize or length == skb.len & 0xFFFF)
+
+
+def _is_freed(place: Place) -> bool:
+    return place.kind == "free" or (place.kind == "slab" and place.state == "free")
+
+
+def _wild(skb: Skb, member: str, expected: str, found: int) -> Finding:
+    return Finding("skb.refs", skb.addr, member, CORRUPT, expected, hex16(found), f"{member} leads nowhere")
+
+
+def _freed(skb: Skb, member: str, found: int, place: Place) -> Finding:
+    where = f"a free object of {place.cache}" if place.cache else "a page that belongs to nobody"
+    return Finding(
+        "skb.refs", skb.addr, member, CORRUPT, "what is allocated", hex16(found), f"{member} leads to {where}"
+    )
+
+
+RULES = (references,)
