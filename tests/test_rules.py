@@ -64,10 +64,7 @@ LINKED = Queue("write", QUEUE, 3, NODES)
 
 IN_USE = Place("slab", NODES[0], 320, "allocated", "somebody's")
 FREE = Place("slab", NODES[0], 320, "free", "somebody's")
-REFERENCES = References(
-    dev=0, dst=0, nfct=0, extensions=0, active_extensions=0, known_extensions=0xF, has_scratch=True,
-    dst_place=Place("unknown"), nfct_place=Place("unknown"), extensions_place=Place("unknown"),
-)  # fmt: skip
+REFERENCES = References(known_extensions=0xF, has_scratch=True)
 
 
 def with_shinfo(**changes: object) -> Skb:
@@ -89,13 +86,13 @@ HEALTHY_SKBS = {
     "UDP's notes in the device's place": referring(dev=4352 | 1 << 31 | 1500 << 32 | 1 << 48),
     "extensions": referring(active_extensions=2, extensions=NODES[0], extensions_place=IN_USE),
     "a page fragment for a buffer": replace(
-        HEALTHY, head=HEAD + 64, data=HEAD + 64, head_frag=1, head_place=Place("page", HEAD)
+        referring(head_frag=1), head=HEAD + 64, data=HEAD + 64, head_place=Place("page", HEAD)
     ),
-    "a large kmalloc'd buffer": replace(HEALTHY, head_frag=0, head_place=Place("page", HEAD)),
-    "a checksum to fill in": replace(HEALTHY, checksum_at=0x6C0),
-    "an inner header that was never set, and moved": replace(HEALTHY, headers=(("inner_mac_header", 0xFFE0),)),
+    "a large kmalloc'd buffer": replace(referring(head_frag=0), head_place=Place("page", HEAD)),
+    "a checksum to fill in": referring(checksum_at=0x6C0),
+    "an inner header that was never set, and moved": referring(inner_headers=(("inner_mac_header", 0xFFE0),)),
     "the second of a pair": replace(
-        HEALTHY, fclone=2, place=Place("slab", SKB - 232, 472, "allocated", "skbuff_fclone_cache", True)
+        referring(fclone=2), place=Place("slab", SKB - 232, 472, "allocated", "skbuff_fclone_cache", True)
     ),
     "a fragment that fills its page": with_frag(room=1464),
     "a fragment of a device's memory": with_frag(page=0xFFFF888003D00001, room=0),
@@ -177,31 +174,31 @@ DAMAGED_SKBS: dict[str, tuple[Skb, str, str]] = {
         "skb.refs",
         "active_extensions",
     ),
-    "a destructor that is no function": (replace(HEALTHY, is_destroyed_by_function=False), "skb.sk", "destructor"),
-    "a small number for sk": (replace(HEALTHY, sk=64, sk_may_be_offset=False), "skb.sk", "sk"),
+    "a destructor that is no function": (referring(is_destroyed_by_function=False), "skb.sk", "destructor"),
+    "a small number for sk": (replace(referring(sk_may_be_offset=False), sk=64), "skb.sk", "sk"),
     "the wrong of a pair": (
-        replace(HEALTHY, fclone=2, place=Place("slab", SKB, 472, "allocated", "skbuff_fclone_cache", True)),
+        replace(referring(fclone=2), place=Place("slab", SKB, 472, "allocated", "skbuff_fclone_cache", True)),
         "skb.address",
         "fclone",
     ),
     "one of a pair, and alone": (
-        replace(HEALTHY, fclone=1, place=Place("slab", SKB, 232, "allocated", "skbuff_head_cache", True)),
+        replace(referring(fclone=1), place=Place("slab", SKB, 232, "allocated", "skbuff_head_cache", True)),
         "skb.address",
         "fclone",
     ),
     "a kmalloc'd buffer freed as a page": (
-        replace(HEALTHY, head_frag=1, head_place=Place("slab", HEAD, 2048, "allocated", "kmalloc-2k")),
+        replace(referring(head_frag=1), head_place=Place("slab", HEAD, 2048, "allocated", "kmalloc-2k")),
         "head.buffer",
         "head_frag",
     ),
     "a page fragment freed as one of kmalloc()": (
-        replace(HEALTHY, head=HEAD + 64, head_frag=0, head_place=Place("page", HEAD)),
+        replace(referring(head_frag=0), head=HEAD + 64, head_place=Place("page", HEAD)),
         "head.buffer",
         "head_frag",
     ),
-    "a checksum behind the buffer": (replace(HEALTHY, checksum_at=0x6C1), "skb.headers", "csum_start"),
+    "a checksum behind the buffer": (referring(checksum_at=0x6C1), "skb.headers", "csum_start"),
     "an inner header behind it": (
-        replace(HEALTHY, headers=(("inner_mac_header", 0x6C1),)),
+        referring(inner_headers=(("inner_mac_header", 0x6C1),)),
         "skb.headers",
         "inner_mac_header",
     ),

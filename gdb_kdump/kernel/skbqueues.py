@@ -242,7 +242,7 @@ class SkbQueues:
         # The head closes the list, for whoever asks what stands behind it.
         return [*found, head] if node == head else list(found)
 
-    def leads_astray(self, skb: int, among: Container[int], is_linked: bool = True) -> bool:
+    def leads_astray(self, skb: int, among: Container[int] | Figures, is_linked: bool = True) -> bool:
         """Whether what should be the next sk_buff of a chain, behind those `among` it, is none, or one of another list.
 
         An sk_buff in a list has a prev (`is_linked`: next and prev are what they are called), one in a chain has none.

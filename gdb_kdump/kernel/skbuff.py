@@ -72,7 +72,8 @@ class Skbs:
             for name in self._more_names
             if name.startswith("inner_") and layout.member(f"sk_buff.{name}").size == 2
         ]
-        self._known_extensions = session.debuginfo.enum_with("SKB_EXT_NUM").get("SKB_EXT_NUM", 0)
+        self._known_extensions = (1 << session.debuginfo.enum_with("SKB_EXT_NUM").get("SKB_EXT_NUM", 0)) - 1
+        self._has_scratch = "dev_scratch" in self._more_names
         self._functions: dict[int, bool] = {}
         self.size = self._skb.size
         self.end_is_offset, self._tail_is_offset = (skb_counts_from_head(layout, name) for name in ("end", "tail"))
@@ -92,7 +93,7 @@ class Skbs:
 
     def read_with_places(self, skb: int) -> Skb:
         """The same with what memory the sk_buff, its buffer and its fragments stand in."""
-        record = self._with_more(self._read(skb, self._session.once(Places).of))
+        record = self._read(skb, self._session.once(Places).of)
         shinfo = record.shinfo
         if shinfo is None or not (shinfo.frags or shinfo.chain.skbs):
             return record
@@ -121,6 +122,7 @@ class Skbs:
             destructor, place_of(sk) if sk and destructor else _UNKNOWN, self._unset[-1] or 0,
             shinfo is not None and bool(shinfo.gso_size or shinfo.gso_segs) and self._is_tcp(head, offsets[1], shinfo),
             not self._skb.size <= truesize < _LARGEST_TRUESIZE and self._is_fragment(head, offsets[1]),
+            _NO_REFERENCES if place_of is _nowhere else self._references(skb, sk, destructor),
         )  # fmt: skip
 
     def _is_tcp(self, head: int, network_header: int, shinfo: SharedInfo) -> bool:
@@ -145,26 +147,23 @@ class Skbs:
         except Unreadable:
             return bytes(_IPV6_HEADER)
 
-    def _with_more(self, skb: Skb) -> Skb:
-        """The record itself, now with what it refers to, and with what else not every kernel has."""
-        values = dict(zip(self._more_names, self._more.unpack_from(*self._memory.block(skb.addr, self._more.span))))
+    def _references(self, skb: int, sk: int, destructor: int) -> References:
+        """What the sk_buff at an address refers to, and what else not every kernel has."""
+        values = dict(zip(self._more_names, self._more.unpack_from(*self._memory.block(skb, self._more.span))))
         get = values.get
-        skb.fclone, skb.head_frag = get("fclone"), get("head_frag")
-        if get("ip_summed") == _CHECKSUM_PARTIAL and "csum_start" in values:
-            skb.checksum_at = values["csum_start"] + values["csum_offset"] + _CHECKSUM_SIZE
-        skb.headers += tuple((name, values[name]) for name in self._inner_headers if values[name])
-        skb.sk_may_be_offset = self._sk_may_be_offset
-        # Without a socket, TCP's list of what it has sent may stand in the destructor's place (tcp_tsorted_anchor).
-        if skb.destructor and not (skb.sk == 0 and is_kernel_address(skb.destructor)):
-            skb.is_destroyed_by_function = self._is_function(skb.destructor)
         dst, nfct, active = get("refdst", 0), get("nfct", 0), get("active_extensions", 0)
-        skb.references = References(
-            get("dev", 0), dst, nfct, get("extensions", 0) if active else 0, active,
-            (1 << self._known_extensions) - 1, "dev_scratch" in values,
-            self._place(dst & _POINTER), self._place(nfct & _POINTER),
-            self._place(get("extensions", 0)) if active else _UNKNOWN,
+        extensions = get("extensions", 0) if active else 0
+        # Without a socket, TCP's list of what it has sent may stand in the destructor's place (tcp_tsorted_anchor).
+        is_elsewhere = sk == 0 and is_kernel_address(destructor)
+        is_partial = get("ip_summed") == _CHECKSUM_PARTIAL and "csum_start" in values
+        return References(
+            get("dev", 0), dst, nfct, extensions, active, self._known_extensions, self._has_scratch,
+            self._place(dst & _POINTER), self._place(nfct & _POINTER), self._place(extensions),
+            get("fclone"), get("head_frag"), not destructor or is_elsewhere or self._is_function(destructor),
+            self._sk_may_be_offset,
+            values["csum_start"] + values["csum_offset"] + _CHECKSUM_SIZE if is_partial else None,
+            tuple([(name, values[name]) for name in self._inner_headers if values[name]]),
         )  # fmt: skip
-        return skb
 
     def _place(self, addr: int) -> Place:
         return self._session.once(Places).of(addr) if is_kernel_address(addr) else _UNKNOWN
@@ -268,6 +267,7 @@ class Skbs:
 
 _NO_CHAIN = FragList((), 0)
 _UNKNOWN = Place("unknown")
+_NO_REFERENCES = References()
 
 
 def _address(head: int, position: int, is_offset: bool) -> int:

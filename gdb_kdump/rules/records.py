@@ -109,21 +109,31 @@ class SharedInfo:
 class References:
     """What an sk_buff refers to besides its buffer and socket, as its members say; 0 where this kernel has none.
 
+    `fclone` and `head_frag` say how it and its buffer are to be freed, None where this kernel has no such member;
+    `is_destroyed_by_function` that the destructor is a function, as far as that is its place; `sk_may_be_offset` that a
+    fragment of an IP packet may have its offset for sk; `checksum_at` is the offset behind the checksum that a device
+    is to fill in, None where there is none; `inner_headers` are like Skb.headers, those that are 0 left out.
     `dev` is a struct net_device * or, where the kernel can (`has_scratch`), UDP's notes; `dst` and `nfct` are pointers
     with flags in their lowest bits; `extensions` is a struct skb_ext *, which `active_extensions` give a meaning, of
     which `known_extensions` (bits) exist.  The places are those of what `dst`, `nfct` and `extensions` point to.
     """
 
-    dev: int
-    dst: int
-    nfct: int
-    extensions: int
-    active_extensions: int
-    known_extensions: int
-    has_scratch: bool
-    dst_place: Place
-    nfct_place: Place
-    extensions_place: Place
+    dev: int = 0
+    dst: int = 0
+    nfct: int = 0
+    extensions: int = 0
+    active_extensions: int = 0
+    known_extensions: int = 0
+    has_scratch: bool = False
+    dst_place: Place = Place("unknown")
+    nfct_place: Place = Place("unknown")
+    extensions_place: Place = Place("unknown")
+    fclone: int | None = None
+    head_frag: int | None = None
+    is_destroyed_by_function: bool = True
+    sk_may_be_offset: bool = True
+    checksum_at: int | None = None
+    inner_headers: tuple[tuple[str, int], ...] = ()
 
 
 @_record
@@ -134,10 +144,7 @@ class Skb:
     not set.  `size` is sizeof(struct sk_buff), `shinfo_size` that of its shared info.  `place` and `head_place` are
     the memory that the sk_buff and its buffer stand in, `buffer` the bytes from head on through the shared info.
     `sk_place` is the memory of its socket, where it has one and a destructor.
-    `fclone`, `head_frag` and `checksum_at` (the offset behind the checksum that a device is to fill in) are None where
-    there is no such thing; `is_destroyed_by_function` says that the destructor is a function, as far as that is its
-    place, `sk_may_be_offset` that in this kernel a fragment of an IP packet may have its offset for sk.  These, and
-    `references`, are read only with the places.
+    `references` are read only with the places.
     `unset_header` is the offset that says not set; `is_tcp` says that it is a TCP segment, which is only looked for
     where there are gso_size or gso_segs; `is_fragment` that it is a fragment of an IP packet, which is only looked for
     where truesize is strange.
@@ -170,12 +177,7 @@ class Skb:
     unset_header: int = 0xFFFF
     is_tcp: bool = False
     is_fragment: bool = False
-    fclone: int | None = None
-    head_frag: int | None = None
-    checksum_at: int | None = None
-    is_destroyed_by_function: bool = True
-    sk_may_be_offset: bool = True
-    references: References | None = None
+    references: References = References()
 
     @property
     def shinfo_bytes(self) -> bytes:

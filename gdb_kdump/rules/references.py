@@ -23,8 +23,6 @@ def references(skb: Skb) -> Iterator[Finding]:
     TCP a list in the route's (tcp_tsorted_anchor); a device, and a route without a reference, may be gone.
     """
     held = skb.references
-    if held is None:
-        return
     if held.dev > _BLACK and not is_kernel_address(held.dev) and not (held.has_scratch and _is_scratch(skb, held.dev)):
         yield _wild(skb, "dev", "NULL or a struct net_device *", held.dev)
     dst, nfct = held.dst & ~_DST_FLAGS, held.nfct & ~_NFCT_FLAGS

@@ -83,11 +83,11 @@ def address(skb: Skb) -> Iterator[Finding]:
     elif place.kind == "slab" and skb.addr - place.start not in (0, skb.size):
         message = f"it points {skb.addr - place.start} bytes into an object"
         yield Finding("skb.address", skb.addr, "", CORRUPT, expected, hex16(place.start), message)
-    elif place.kind == "slab" and place.state != "free" and skb.fclone is not None:
+    elif place.kind == "slab" and place.state != "free" and skb.references.fclone is not None:
         right = _FCLONE_UNAVAILABLE if place.size < 2 * skb.size else _FCLONE_ORIG + (skb.addr != place.start)
-        if skb.fclone != right:
+        if skb.references.fclone != right:
             message = f"who frees it would not give it back to {place.cache}"
-            yield Finding("skb.address", skb.addr, "fclone", CORRUPT, str(right), str(skb.fclone), message)
+            yield Finding("skb.address", skb.addr, "fclone", CORRUPT, str(right), str(skb.references.fclone), message)
 
 
 def freed(skb: Skb) -> Iterator[Finding]:
@@ -152,7 +152,7 @@ def headers(skb: Skb) -> Iterator[Finding]:
     room = skb.end - skb.head
     if room < 0:
         return  # skb.order has said so
-    for name, offset in skb.headers:
+    for name, offset in (*skb.headers, *skb.references.inner_headers):
         if offset is not None and offset > room:
             is_lowered = offset >= skb.unset_header - _LOWERED
             if is_lowered and name.startswith("inner_"):
@@ -160,10 +160,10 @@ def headers(skb: Skb) -> Iterator[Finding]:
             severity = SUSPECT if is_lowered else CORRUPT
             message = f"{name} points {offset - room} bytes behind the buffer"
             yield Finding("skb.headers", skb.addr, name, severity, f"at most {room}", str(offset), message)
-    if skb.checksum_at is not None and skb.checksum_at > room:
-        message = f"the checksum that a device is to fill in lies {skb.checksum_at - room} bytes behind the buffer"
-        found = str(skb.checksum_at)
-        yield Finding("skb.headers", skb.addr, "csum_start", CORRUPT, f"at most {room}", found, message)
+    checksum_at = skb.references.checksum_at
+    if checksum_at is not None and checksum_at > room:
+        message = f"the checksum that a device is to fill in lies {checksum_at - room} bytes behind the buffer"
+        yield Finding("skb.headers", skb.addr, "csum_start", CORRUPT, f"at most {room}", str(checksum_at), message)
 
 
 def buffer(skb: Skb) -> Iterator[Finding]:
@@ -190,10 +190,10 @@ def buffer(skb: Skb) -> Iterator[Finding]:
         message = f"the buffer and its shared info take {needed} bytes, the object of {place.cache} has {place.size}"
     if message:
         yield Finding("head.buffer", skb.addr, "head", CORRUPT, "an allocated buffer", hex16(skb.head), message)
-    elif skb.head_frag and place.kind == "slab":
+    elif skb.references.head_frag and place.kind == "slab":
         message = f"the buffer is an object of {place.cache}, but would be freed as a page's fragment"
-        yield Finding("head.buffer", skb.addr, "head_frag", CORRUPT, "0", str(skb.head_frag), message)
-    elif skb.head_frag == 0 and place.kind == "page" and skb.head % _PAGE:
+        yield Finding("head.buffer", skb.addr, "head_frag", CORRUPT, "0", str(skb.references.head_frag), message)
+    elif skb.references.head_frag == 0 and place.kind == "page" and skb.head % _PAGE:
         message = "the buffer is a fragment of a page, but would be freed as one of kmalloc()"
         yield Finding("head.buffer", skb.addr, "head_frag", CORRUPT, "1", "0", message)
 
@@ -206,7 +206,7 @@ def owner(skb: Skb) -> Iterator[Finding]:
     keeps the socket.  Without a socket, the destructor's place may be another member's (tcp_tsorted_anchor).
     """
     expected = "NULL or a struct sock *"
-    may_be_offset = skb.sk_may_be_offset and skb.sk <= _LARGEST_OFFSET
+    may_be_offset = skb.references.sk_may_be_offset and skb.sk <= _LARGEST_OFFSET
     if skb.sk and not may_be_offset and (not is_kernel_address(skb.sk) or skb.sk % 8):
         yield Finding("skb.sk", skb.addr, "sk", CORRUPT, expected, hex16(skb.sk), "sk is no kernel pointer")
     elif skb.sk_place.kind == "free" or skb.sk_place.state == "free":
@@ -215,7 +215,7 @@ def owner(skb: Skb) -> Iterator[Finding]:
             f"sk is on the free list of {cache}: it was freed" if cache else "sk is on a page that belongs to nobody"
         )
         yield Finding("skb.sk", skb.addr, "sk", CORRUPT, expected, found, message)
-    elif not skb.is_destroyed_by_function:
+    elif not skb.references.is_destroyed_by_function:
         message = "what is to give its memory back to the socket is no function"
         found = hex16(skb.destructor)
         yield Finding("skb.sk", skb.addr, "destructor", CORRUPT, "NULL or a function", found, message)
