@@ -133,11 +133,22 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "page.lru_prev": ("lru.prev",),
     # 6e292b9be7f4 (v4.18) mm: split page_type out from _mapcount
     "page.page_type": ("page_type", "_mapcount.counter"),
+    # 3b0efdfa1e71 (v3.6) mm, sl[aou]b: Extract common fields from struct kmem_cache; before, SLAB had other names.
+    "kmem_cache.size": ("size", "buffer_size"),
+    "kmem_cache.list": ("list", "next"),
+    # ce8eb6c424c7 (v3.11) slab: Rename list3/l3 to node
+    "kmem_cache.node": ("node", "nodelists"),
+    # Of SLAB's slabs until v3.12; before v3.6 they had no names of their own.
+    "page.slab_cache": ("slab_cache", "lru.next"),
+    "page.slab_page": ("slab_page", "lru.prev"),
     # 916ac0527837 (v5.2) slub: use slab_list instead of lru
     "slab.slab_list": ("slab_list", "lru"),
     # bb192ed9aa71 (v5.17) mm/slub: Convert most struct page to struct slab by spatch
     "kmem_cache_cpu.slab": ("slab", "page"),
 }
+
+# The list of all caches, newest first: 18004c5d4084 (v3.6) mm, sl[aou]b: Use a common mutex definition.
+SLAB_CACHES = ("slab_caches", "cache_chain")
 
 # What the symbol of a per-CPU variable begins with, newest first.
 # dd17c8f72993 (v2.6.33) percpu: remove per_cpu__ prefix
@@ -177,6 +188,8 @@ STACK_POOLS = ("stack_pools", "stack_slabs")
 STRUCTS: dict[str, tuple[tuple[str, ...], str]] = {
     # 62e32ac3505a (v3.11) printk: rename struct log to struct printk_log
     "printk_log": (("printk_log", "log"), "ts_nsec"),
+    # ce8eb6c424c7 (v3.11) slab: Rename list3/l3 to node
+    "kmem_list3": (("kmem_cache_node", "kmem_list3"), "slabs_partial"),
     # d122019bf061 (v5.17) mm: Split slab into its own type; the allocator SLAB has always had one that is another.
     "slab": (("slab", "page"), "slab_cache"),
 }
@@ -576,6 +589,15 @@ def slab_allocator(layout: Layout) -> str:
     if layout.find_member("kmem_cache.batchcount") is not None:
         return "SLAB"
     return "SLUB" if layout.find_member("kmem_cache.offset") is not None else "SLOB"
+
+
+def freelist_index_size(layout: Layout) -> int:
+    """The bytes of a number in the array of a SLAB slab's free objects.
+
+    a41adfaa23df (v3.15) slab: introduce byte sized index for the freelist of a slab; before, an unsigned int.
+    """
+    found = layout._find_type("freelist_idx_t")
+    return 4 if found is None else int(found.sizeof)
 
 
 def slab_flags(layout: Layout) -> dict[str, int]:

@@ -50,14 +50,14 @@ class Shown:
         return self.documents[command]
 
 
-def ask(system: System, folder: Path) -> Shown:
-    """Open a system and ask everything of it."""
+def ask(system: System, folder: Path, slub: bool = True) -> Shown:
+    """Open a system and ask everything of it, without `slub` nothing of its slabs."""
     at = system.at
-    commands = ["kinfo layout", "kps", "ksock", "klog", "kmod", "kslab -l", "skbcheck --all"]
+    commands = ["kinfo layout", "kps", "ksock", "klog", "kmod", "skbcheck --all", *(["kslab -l"] if slub else [])]
     commands += [f"skbwalk {at[name]:#x}" for name in HEALTHY]
     commands += [f"skbcheck --sock {at[name]:#x}" for name in (*HEALTHY, *DAMAGED)]
     commands += [f"shinfo {at['udp.receive1']:#x}"]
-    commands += [f"kslab {at[name]:#x}" for name in (*SLABS, *FREE_PAGES)]
+    commands += [f"kslab {at[name]:#x}" for name in (*SLABS, *FREE_PAGES)] if slub else []
     script = folder / "ask.py"
     script.write_text(_ASK.format(skb=at["udp.receive1"]))
     lines = [f"{command} --json" for command in commands] + [f"source {script}"]

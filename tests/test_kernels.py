@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import kernel_expectations as expected
 import pytest
 from fixtures.kernels import KERNELS
+from fixtures.kernels.slab import AGES, ArrayCache, make_slab
 from fixtures.kernels.system import make_system
 from fixtures.kernels.variants import make_vanilla, make_variant
 
@@ -39,6 +41,33 @@ def test_members_are_found_wherever_they_are(name: str, seed: int, tmp_path: Pat
     shown = expected.ask(make_system(kernel, tmp_path, source), tmp_path)
     for check in expected.CHECKS:
         check(shown)
+
+
+def places(addresses: dict[str, int]) -> dict[str, list[str]]:
+    from gdb_kdump import session
+    from gdb_kdump.kernel.places import Places
+
+    found = {name: session.current().once(Places).of(addr) for name, addr in addresses.items()}
+    return {name: [place.cache, place.state] for name, place in found.items()}
+
+
+@pytest.mark.parametrize("age", AGES)
+def test_slab_instead_of_slub(age: str, in_gdb: Callable[..., Any], tmp_path: Path) -> None:
+    """Free objects in the list of their slab, which may stand in one of them, and in the array of a CPU."""
+    kernel, source = make_slab(AGES[age], tmp_path)
+    system = make_system(kernel, tmp_path, source, ArrayCache)
+    asked = tmp_path / "asked"
+    asked.mkdir()
+    shown = expected.ask(system, asked, slub=False)
+    for check in expected.CHECKS:
+        if check is not expected.check_slabs:
+            check(shown)
+    at = {name: system.at[name] for name in (*expected.SLABS, "bad.freed.skb0")}
+    found = in_gdb(places, at, vmcore=system.vmcore, vmlinux=system.vmlinux)
+    free = {name for name, (_, state) in found.items() if state == "free"}
+    assert free == {"freed", "sheaved", "bad.freed.skb0"}
+    assert all(cache in ("skbuff_head_cache", "skbuff_fclone_cache", "kmalloc-2048") for cache, _ in found.values())
+    assert {state for _, state in found.values()} == {"free", "allocated"}
 
 
 # What the kernels call some members, as `kinfo layout` shows it.

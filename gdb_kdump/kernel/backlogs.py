@@ -9,7 +9,6 @@ from gdb_kdump.kernel.netdevices import NetDevices
 from gdb_kdump.kernel.percpu import PerCpu
 from gdb_kdump.kernel.skbchains import SkbChains
 from gdb_kdump.kernel.skbqueues import SkbQueues
-from gdb_kdump.kernel.slabcaches import possible_cpus
 from gdb_kdump.layout import array_length, enumerators
 from gdb_kdump.rules.records import Queue
 from gdb_kdump.session import Session
@@ -36,7 +35,7 @@ class Backlogs:
         Raises Unreadable, MissingDebugInfo.
         """
         percpu = self._session.once(PerCpu)
-        for cpu in possible_cpus(self._session):
+        for cpu in self._session.once(PerCpu).possible_cpus():
             data = percpu.symbol("softnet_data", cpu)
             for name in _LISTS:
                 member = self._layout.find_member(f"softnet_data.{name}")

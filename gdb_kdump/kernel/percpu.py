@@ -54,12 +54,20 @@ class PerCpu:
 
         Without the kernel's mask they are those that the dump has registers of.
         """
-        find = self._session.debuginfo.find_address
-        mask, pointer = find("__cpu_online_mask"), find("cpu_online_mask")
+        return self._in_mask("online")
+
+    def possible_cpus(self) -> list[int]:
+        """The CPUs that may have something of their own: one that panic() has stopped is no longer online."""
+        return self._in_mask("possible")
+
+    def _in_mask(self, name: str) -> list[int]:
+        find, memory = self._session.debuginfo.find_address, self._session.memory
+        # 5aec01b834fd (v4.5) kernel/cpu.c: eliminate cpu_*_mask: it was a pointer to one.
+        mask, pointer = find(f"__cpu_{name}_mask"), find(f"cpu_{name}_mask")
         if mask is None and pointer is not None:
-            mask = self._session.memory.ptr(pointer)
+            mask = memory.ptr(pointer)
         if mask is None:
             noted = self._session.dump["registers"][: len(self._offsets) or None]
             return [cpu for cpu, registers in enumerate(noted) if registers] or [0]
-        bits = int.from_bytes(self._session.memory.read(mask, (self.nr_cpu_ids + 63) // 64 * 8), "little")
+        bits = int.from_bytes(memory.read(mask, (self.nr_cpu_ids + 63) // 64 * 8), "little")
         return [cpu for cpu in range(self.nr_cpu_ids) if bits >> cpu & 1]

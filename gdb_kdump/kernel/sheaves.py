@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from gdb_kdump.errors import Corrupt
 from gdb_kdump.kernel.lists import list_for_each
 from gdb_kdump.kernel.percpu import PerCpu
-from gdb_kdump.kernel.slabcaches import SlabCaches, possible_cpus
+from gdb_kdump.kernel.slabcaches import SlabCaches
 from gdb_kdump.rules.slabrecords import SlabCache
 from gdb_kdump.session import Session
 
@@ -43,7 +43,7 @@ class Sheaves:
         if not pointer:
             return
         percpu = self._session.once(PerCpu)
-        for cpu in possible_cpus(self._session):
+        for cpu in self._session.once(PerCpu).possible_cpus():
             at = percpu.pointer(pointer, cpu)
             for name in ("main", "spare", "rcu_free"):
                 member = self._layout.find_member(f"slub_percpu_sheaves.{name}")

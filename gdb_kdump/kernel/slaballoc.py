@@ -1,21 +1,23 @@
-"""SLAB's slabs and objects, where a slab has a struct slab of its own; mm/slab.c before 8456a648cf44 (v3.13)."""
+"""SLAB's slabs and objects; mm/slab.c, before 16a1d968358a (v6.8) mm/slab: remove mm/slab.c."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
 
-from gdb_kdump.errors import Corrupt, OtherAllocator, Unreadable
+from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.lists import list_for_each
 from gdb_kdump.kernel.pages import Pages
 from gdb_kdump.kernel.percpu import PerCpu
 from gdb_kdump.kernel.slab import Slabs
-from gdb_kdump.layout import array_length, slab_allocator
-from gdb_kdump.members import find_path
+from gdb_kdump.kernel.slabforms import slab_form
+from gdb_kdump.layout import SLAB_CACHES, array_length, slab_allocator
+from gdb_kdump.members import is_array
 from gdb_kdump.rules.slabrecords import ALLOCATED, FREE, Slab, SlabCache, SlabObject
 from gdb_kdump.session import Session
 
 _MAX_NAME = 128
+_MAX_NODES = 1024  # arch/x86/Kconfig: NODES_SHIFT
 _MAX_OBJECTS = 1 << 16  # of a slab
 _LISTS = ("slabs_partial", "slabs_full", "slabs_free")
 
@@ -32,23 +34,20 @@ class SlabAllocator:
         self._memory = session.memory
         self._layout = layout = session.layout
         self._pages = session.once(Pages)
-        kind = session.debuginfo.find_type("struct slab")
-        members = {name: find_path(kind, name) if kind is not None else None for name in ("s_mem", "inuse", "free")}
-        s_mem, inuse, free = members.values()
-        if kind is None or s_mem is None or inuse is None or free is None or layout.find_struct("kmem_list3") is None:
-            raise OtherAllocator("SLAB, of v3.13 or later")
-        self._s_mem, self._inuse, self._free, self._slab_size = s_mem.offset, inuse.offset, free.offset, kind.sizeof
-        self._lru = layout.offset("page.lru")
-        self._cache = layout.unpacker("kmem_cache", ("buffer_size", "num", "name"))
+        self._form = slab_form(session)
+        self._cache = layout.unpacker("kmem_cache", ("size", "num", "name"))
         self._caches: dict[int, tuple[SlabCache, int]] = {}
         self._waiting: dict[int, frozenset[int]] = {}
         self._missing: tuple[str, ...] = ()
 
     def caches(self) -> tuple[SlabCache, ...]:
-        """Every cache, in the order of cache_chain; raises MissingDebugInfo."""
-        offset, found = self._layout.offset("kmem_cache.next"), []
+        """Every cache, in the order of slab_caches; raises MissingDebugInfo."""
+        offset, found = self._layout.offset("kmem_cache.list"), []
+        heads = [addr for name in SLAB_CACHES if (addr := self._session.debuginfo.find_address(name)) is not None]
+        if not heads:
+            raise MissingDebugInfo(f"symbol {SLAB_CACHES[0]}", SLAB_CACHES)
         try:
-            for node in list_for_each(self._session, self._session.debuginfo.address("cache_chain")):
+            for node in list_for_each(self._session, heads[0]):
                 found.append(self._read_cache(node - offset)[0])
         except (Unreadable, Corrupt) as error:
             self._miss(f"the caches: {error}")
@@ -72,8 +71,7 @@ class SlabAllocator:
         page = self._pages.find_slab(addr)
         if page is None:
             return None
-        cache, slab_at = struct.unpack("<QQ", self._memory.read(page + self._lru, 16))
-        slab = self._slab(cache, slab_at)
+        slab = self._slab(*self._form.of_page(page))
         if not slab.start <= addr < slab.end:
             return None
         index = (addr - slab.start) // slab.cache.size
@@ -93,53 +91,74 @@ class SlabAllocator:
             yield from (start for start in starts if (FREE if start in slab.free else ALLOCATED) in wanted)
 
     def _slabs_of(self, cache: SlabCache) -> Iterator[int]:
-        """The `struct slab *` of every slab: SLAB has the full ones on a list, too."""
+        """Every slab: SLAB has the full ones on a list, too."""
         for lists in self._node_lists(cache.addr):
             for name in _LISTS:
+                head = lists + self._layout.offset(f"kmem_list3.{name}")
                 try:
-                    yield from list_for_each(self._session, lists + self._layout.offset(f"kmem_list3.{name}"))
+                    yield from (node - self._form.list_node for node in list_for_each(self._session, head))
                 except (Unreadable, Corrupt) as error:
                     self._miss(f"{name} of {cache.name}: {error}")
 
     def _node_lists(self, cache: int) -> list[int]:
-        member = self._layout.member("kmem_cache.nodelists")
-        words = self._memory.read(cache + member.offset, member.size)
+        """The `struct kmem_cache_node *` of each node of memory that has one."""
+        member = self._layout.member("kmem_cache.node")
+        if not is_array(member.type):  # v3.11 to v3.18: it points behind the CPUs' part of the array
+            count = self._session.debuginfo.find_address("nr_node_ids")
+            nodes = self._memory.u32(count) if count is not None else 1
+            words = self._memory.read(self._memory.ptr(cache + member.offset), 8 * min(nodes, _MAX_NODES))
+        else:
+            words = self._memory.read(cache + member.offset, member.size)
         return [pointer for (pointer,) in struct.iter_unpack("<Q", words) if pointer]
 
     def _slab(self, cache_at: int, slab_at: int) -> Slab:
         cache, objects = self._read_cache(cache_at)
-        start, inuse = self._memory.ptr(slab_at + self._s_mem), self._memory.u32(slab_at + self._inuse)
+        start, inuse = self._form.start_and_inuse(slab_at)
         if inuse > objects:
-            raise Corrupt(slab_at, f"no struct slab: {inuse} of {objects} objects in use")
-        free = {start + index * cache.size for index in self._free_indices(slab_at, objects)}
+            raise Corrupt(slab_at, f"no slab of SLAB: {inuse} of {objects} objects in use")
+        free = {start + index * cache.size for index in self._form.free_indices(slab_at, inuse, objects)}
         return Slab(slab_at, start, cache, objects, inuse, None, frozenset(free | self._in_arrays(cache_at)))
 
-    def _free_indices(self, slab_at: int, objects: int) -> Iterator[int]:
-        """The chain of free objects' indices, whose links stand behind the struct slab; mm/slab.c: slab_bufctl."""
-        links = struct.unpack(f"<{objects}I", self._memory.read(slab_at + self._slab_size, 4 * objects))
-        index, seen = self._memory.u32(slab_at + self._free), set[int]()
-        while index < objects:  # BUFCTL_END is the largest number
-            if index in seen:
-                raise Corrupt(slab_at, "the chain of free objects runs in a circle")
-            seen.add(index)
-            yield index
-            index = links[index]
-
     def _in_arrays(self, cache: int) -> frozenset[int]:
-        """The free objects that wait in the arrays of the CPUs and in those that they share; struct array_cache."""
+        """The free objects that wait in the arrays of the CPUs, in those that they share, in those for other nodes."""
         if cache not in self._waiting:
             layout, found = self._layout, set[int]()
-            member = layout.member("kmem_cache.array")
-            cpus = [cpu for cpu in range(self._session.once(PerCpu).nr_cpu_ids) if cpu < array_length(member)]
-            arrays = [self._memory.ptr(cache + member.offset + 8 * cpu) for cpu in cpus]
-            shared = layout.offset("kmem_list3.shared")
-            arrays += [self._memory.ptr(lists + shared) for lists in self._node_lists(cache)]
-            for array in filter(None, arrays):
+            entries_at = layout.offset("array_cache.entry")
+            for array in filter(None, (*self._of_cpus(cache), *self._of_nodes(cache))):
                 count = min(self._session.number(array, "array_cache.avail"), _MAX_OBJECTS)
-                entries = self._memory.read(array + layout.offset("array_cache.entry"), 8 * count)
-                found.update(entry for (entry,) in struct.iter_unpack("<Q", entries))
+                entries = self._memory.read(array + entries_at, 8 * count)
+                # v3.6 to v4.6 mark in bit 0 what stands for emergencies: SLAB_OBJ_PFMEMALLOC.
+                found.update(entry & ~1 for (entry,) in struct.iter_unpack("<Q", entries))
             self._waiting[cache] = frozenset(found)
         return self._waiting[cache]
+
+    def _of_cpus(self, cache: int) -> Iterator[int]:
+        """The `struct array_cache *` of each CPU.
+
+        bf0dea23a9c0 (v3.19) mm/slab: use percpu allocator for cpu cache.
+        """
+        percpu = self._session.once(PerCpu)
+        if self._layout.find_member("kmem_cache.cpu_cache") is not None:
+            pointer = self._session.pointer(cache, "kmem_cache.cpu_cache")
+            yield from (percpu.pointer(pointer, cpu) for cpu in self._session.once(PerCpu).possible_cpus() if pointer)
+            return
+        member = self._layout.member("kmem_cache.array")
+        for cpu in range(min(percpu.nr_cpu_ids, array_length(member))):
+            yield self._memory.ptr(cache + member.offset + 8 * cpu)
+
+    def _of_nodes(self, cache: int) -> Iterator[int]:
+        """The `struct array_cache *` that a node's CPUs share, and those for objects of other nodes.
+
+        49dfc304ba24 (v3.17) slab: use the lock on alien_cache, instead of the lock on array_cache.
+        """
+        layout, nodes = self._layout, self._node_lists(cache)
+        inner = layout.offset("alien_cache.ac") if layout.find_struct("alien_cache") is not None else 0
+        for node in nodes:
+            yield self._session.pointer(node, "kmem_list3.shared")
+            aliens = self._session.pointer(node, "kmem_list3.alien") if len(nodes) > 1 else 0
+            for number in range(len(nodes)) if aliens else ():
+                alien = self._memory.ptr(aliens + 8 * number)
+                yield alien + inner if alien else 0
 
     def _read_cache(self, addr: int) -> tuple[SlabCache, int]:
         """The cache at a `struct kmem_cache *` and how many objects each of its slabs has."""

@@ -120,7 +120,7 @@ class SlabCaches:
         unpacker = self._layout.unpacker("kmem_cache_cpu", names)
         freelist_at = self._layout.offset("kmem_cache_cpu.freelist")
         percpu = self._session.once(PerCpu)
-        for cpu in possible_cpus(self._session):
+        for cpu in self._session.once(PerCpu).possible_cpus():
             at = percpu.pointer(cache.cpu_slab, cpu)
             freelist, slab, *partial = unpacker.unpack_from(*self._memory.block(at, unpacker.span))
             yield CpuSlab(cpu, at + freelist_at, freelist, slab, partial[0] if partial else 0)
@@ -137,13 +137,3 @@ class SlabCaches:
             addr = self._memory.ptr(cache.addr + offset + 8 * node)
             if addr:
                 yield node, addr
-
-
-def possible_cpus(session: Session) -> list[int]:
-    """The CPUs that may have slabs: one that panic() has stopped is no longer online.  Raises Unreadable."""
-    percpu = session.once(PerCpu)
-    mask = session.debuginfo.find_address("__cpu_possible_mask")
-    if mask is None:
-        return percpu.online_cpus()
-    bits = int.from_bytes(session.memory.read(mask, (percpu.nr_cpu_ids + 63) // 64 * 8), "little")
-    return [cpu for cpu in range(percpu.nr_cpu_ids) if bits >> cpu & 1]
