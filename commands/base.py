@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -10,6 +9,7 @@ import gdb
 
 from gdb_kdump import limits, session
 from gdb_kdump.commands.arguments import Arguments, Option, parse
+from gdb_kdump.commands.jsontext import json_pieces
 from gdb_kdump.errors import Interrupted, KdumpError
 from gdb_kdump.kernel.modsyms import ModuleSymbols
 from gdb_kdump.session import Session
@@ -24,7 +24,8 @@ class Command(gdb.Command, Generic[R]):
     """A command that reads a result from the open dump and shows it.
 
     A subclass says `name`, `operands` (for the Usage line), `summary`, `options`; `read` computes the result,
-    `text` yields its lines, `json` gives its JSON document.  Only this class prints.
+    `text` yields its lines, `json` gives its JSON document, what there can be much of through limits.shown(): after
+    Ctrl-C there is little time for it.  Only this class prints.
     """
 
     name: ClassVar[str]
@@ -51,14 +52,10 @@ class Command(gdb.Command, Generic[R]):
         limits.begin()
         try:
             arguments = parse(argument, self._all_options)
-            result = self.read(session.current(), arguments)
+            result = self._result(arguments)
             self.note(result)
-            if arguments.has(JSON.name):
-                gdb.write(json.dumps(self.json(result)) + "\n")
-            else:
-                for line in self.text(result):
-                    # The last line of defence: what comes from a dump must not rule a terminal.
-                    gdb.write(escape(line) + "\n")
+            for piece in self._json(result) if arguments.has(JSON.name) else self._text(result):
+                _write(piece)
             if limits.is_interrupted():
                 raise Interrupted
         except KdumpError as error:
@@ -71,6 +68,36 @@ class Command(gdb.Command, Generic[R]):
                 _forget_parts()
             limits.end()
             show_notices()
+
+    def _result(self, arguments: Arguments) -> R:
+        try:
+            return self.read(session.current(), arguments)
+        except KeyboardInterrupt:  # where there is no part to show
+            limits.interrupt()
+            raise Interrupted(nothing=True) from None
+
+    def _text(self, result: R) -> Iterator[str]:
+        try:
+            for line in self.text(result):
+                # The last line of defence: what comes from a dump must not rule a terminal.
+                yield escape(line) + "\n"
+        except KeyboardInterrupt:
+            limits.interrupt()
+
+    def _json(self, result: R) -> Iterator[str]:
+        try:
+            document = self.json(result)
+        except KeyboardInterrupt:
+            limits.interrupt()
+            document = self.json(result)  # again, now as much as there is time for
+        limits.restart_the_clock()
+        piece = ""
+        for following in json_pieces(document):
+            yield piece
+            piece = following
+        if limits.is_interrupted() and isinstance(document, dict):
+            yield ', "interrupted": true'
+        yield f"{piece}\n"
 
     def complete(self, text: str, word: str | None) -> Any:
         """Complete an option, or what the command completes; without a word GDB asks only which kind of completion."""
@@ -100,6 +127,15 @@ def show_notices() -> None:
     """Warn of what the dump's server has found out."""
     for notice in session.take_notices():
         gdb.write(escape(f"warning: {notice}") + "\n", gdb.STDERR)
+
+
+def _write(text: str) -> None:
+    try:
+        gdb.write(text)
+    except KeyboardInterrupt:
+        if gdb.parameter("height"):  # it was perhaps q at GDB's pager
+            raise
+        limits.interrupt()
 
 
 def _forget_parts() -> None:

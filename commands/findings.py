@@ -7,6 +7,7 @@ from typing import Any
 
 import gdb
 
+from gdb_kdump import limits
 from gdb_kdump.commands.tables import table
 from gdb_kdump.rules.findings import CORRUPT, Finding
 from gdb_kdump.text import hex16
@@ -30,9 +31,9 @@ def findings_text(findings: Sequence[Finding]) -> Iterator[str]:
     if not findings:
         yield "no findings"
         return
-    rows = [(f.severity, f.rule, hex16(f.object), f.member, f.expected, f.found) for f in findings]
+    rows = ((f.severity, f.rule, hex16(f.object), f.member, f.expected, f.found) for f in findings)
     yield from table(("SEVERITY", "RULE", "OBJECT", "MEMBER", "EXPECTED", "FOUND"), rows)
-    yield from (f"  {finding.rule}: {finding.message}" for finding in findings)
+    yield from (f"  {finding.rule}: {finding.message}" for finding in limits.shown(findings))
 
 
 def note_findings(findings: Sequence[Finding]) -> None:

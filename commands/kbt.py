@@ -82,7 +82,7 @@ An entry frame shows the registers of what it interrupted."""
             traces = (trace for trace in traces if _has_function(trace, pattern))
         words = lambda low, high: session.memory.read_prefix(low, high - low)[0]  # noqa: E731
         groups = _Groups(arguments.has("--group"))
-        ended = limits.gather(traces, groups.add, "the traces")
+        ended = limits.gather(traces, groups.add, "the traces", lambda trace: trace.task.task)
         # Only who asked for all tasks wants to know that there may be more.
         problems = () if arguments.operands or arguments.has("-c") else session.once(Tasks).all().problems
         problems += (ended,) if ended else ()
@@ -92,7 +92,7 @@ An entry frame shows the registers of what it interrupted."""
         if not result.crashed and not result.options.operands and not result.options.options:
             yield f"{NOTHING_CRASHED}; these are the running tasks of its CPUs:"
             yield ""
-        for number, group in enumerate(result.groups):
+        for number, group in enumerate(limits.shown(result.groups)):
             if number:
                 yield ""
             if len(group.tasks) > 1:
@@ -106,11 +106,11 @@ An entry frame shows the registers of what it interrupted."""
 
     def json(self, result: Backtraces) -> Any:
         if not result.is_grouped:
-            tasks = [_trace_json(group.trace, result) for group in result.groups]
+            tasks = [_trace_json(group.trace, result) for group in limits.shown(result.groups)]
             return {"tasks": tasks, "problems": list(result.problems), "crashed": result.crashed}
         groups = [
-            {**_trace_json(group.trace, result), "tasks": [task_json(task) for task in group.tasks]}
-            for group in result.groups
+            {**_trace_json(group.trace, result), "tasks": [task_json(task) for task in limits.shown(group.tasks)]}
+            for group in limits.shown(result.groups)
         ]
         return {"tasks": [], "groups": groups, "problems": list(result.problems), "crashed": result.crashed}
 

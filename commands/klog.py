@@ -44,7 +44,7 @@ Control characters are escaped."""
         return Log(tuple(records), cut_short, offset, wall_clock)
 
     def text(self, result: Log) -> Iterator[str]:
-        for record in result.records:
+        for record in limits.shown(result.records):
             stamp = f"[{_stamp(record, result)}] "
             first, *rest = record.text.decode("utf-8", "backslashreplace").split("\n")
             yield stamp + escape(first.replace("\t", " "))
@@ -62,7 +62,7 @@ Control characters are escaped."""
                     "level": record.level,
                     "text": record.text.decode("utf-8", "backslashreplace"),
                 }
-                for record in result.records
+                for record in limits.shown(result.records)
             ],
             "cut_short": result.cut_short or None,
         }

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gdb_kdump import limits
 from gdb_kdump.commands.arguments import Arguments, Option
 from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.tables import table
@@ -64,10 +65,10 @@ release for a name; without a file, function names come from the dump itself.  F
         return Loaded(tuple(Row(m, _build_id(symbols, m), symbols.known(m)) for m in chosen), modules.cut_short)
 
     def text(self, result: Loaded) -> Iterator[str]:
-        rows = [
+        rows = (
             (row.module.name, hex16(row.module.addr), hex16(row.module.base), row.module.size, _state(row.symbols))
             for row in result.rows
-        ]
+        )
         yield from table(("NAME", "MODULE", "BASE", "SIZE", "SYMBOLS"), rows, right=("SIZE",))
         if result.cut_short:
             yield f"the list of modules ends early: {result.cut_short}"
@@ -84,7 +85,7 @@ release for a name; without a file, function names come from the dump itself.  F
                     "file": str(row.symbols.file) if row.symbols and row.symbols.file else None,
                     "why_not": row.symbols.why_not if row.symbols else None,
                 }
-                for row in result.rows
+                for row in limits.shown(result.rows)
             ],
             "cut_short": result.cut_short,
         }

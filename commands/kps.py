@@ -6,6 +6,7 @@ import fnmatch
 from collections.abc import Iterator
 from typing import Any
 
+from gdb_kdump import limits
 from gdb_kdump.commands.arguments import Arguments
 from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.tables import table
@@ -30,15 +31,16 @@ State letters are those of ps; a command in [brackets] is a kernel thread."""
         return TaskList(tuple(task for task in found.tasks if _matches(task, pattern)), found.problems)
 
     def text(self, result: TaskList) -> Iterator[str]:
-        rows = [
+        rows = (
             (">" if task.running else "", task.pid, task.cpu, hex16(task.task), task.state, display_name(task))
             for task in result.tasks
-        ]
+        )
         yield from table(("", "PID", "CPU", "TASK", "ST", "COMM"), rows, right=("PID", "CPU"))
         yield from (f"there may be more tasks: {problem}" for problem in result.problems)
 
     def json(self, result: TaskList) -> Any:
-        return {"tasks": [task_json(task) for task in result.tasks], "problems": list(result.problems)}
+        tasks = [task_json(task) for task in limits.shown(result.tasks)]
+        return {"tasks": tasks, "problems": list(result.problems)}
 
 
 def task_json(task: Task) -> dict[str, Any]:

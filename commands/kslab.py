@@ -195,7 +195,8 @@ def _list(session: Session, pattern: str) -> Listed:
     if not chosen and pattern != "*":
         raise UsageError(f"no cache matches {pattern}; kslab -l lists them")
     rows: list[CacheRow] = []
-    ended = limits.gather(chosen, lambda cache: rows.append(_count(slabs, cache)), "the caches")
+    count = lambda cache: rows.append(_count(slabs, cache))  # noqa: E731
+    ended = limits.gather(chosen, count, "the caches", lambda cache: cache.addr)
     cut_short = (f"the list of caches ends early: {caches.cut_short}",) if caches.cut_short else ()
     return Listed(tuple(rows), cut_short + slabs.missing() + ((ended,) if ended else ()))
 
@@ -210,7 +211,7 @@ def _count(slabs: Slabs, cache: SlabCache) -> CacheRow:
 def _listed_text(result: Listed) -> Iterator[str]:
     headers = ("CACHE", "OBJSIZE", "SIZE", "ALLOCATED", "TOTAL", "SLABS", "NAME")
     rows = []
-    for row in sorted(result.rows, key=lambda row: row.cache.name):
+    for row in limits.shown(sorted(result.rows, key=lambda row: row.cache.name)):
         allocated = row.objects - row.free - row.unknown
         # What is unknown may be either.
         counted = f"{allocated}..{allocated + row.unknown}" if row.unknown else str(allocated)

@@ -57,21 +57,22 @@ acknowledged, OTHER what else there is.  An owner is the first process that has 
         socks = session.once(Socks)
         rows: list[Row] = []
         chosen = (info for info in found if _matches(info, pattern))
-        if ended := limits.gather(chosen, lambda info: rows.append(_row(socks, info)), "the sockets"):
+        take = lambda info: rows.append(_row(socks, info))  # noqa: E731
+        if ended := limits.gather(chosen, take, "the sockets", lambda info: info.sock.sock):
             problems = [*problems, ended]
         if arguments.has("-n"):
             rows = [row for row in rows if any(queue.nodes for queue in row.queues)]
         return Listing(tuple(rows), tuple(problems))
 
     def text(self, result: Listing) -> Iterator[str]:
-        rows = [
+        rows = (
             (
                 hex16(row.info.sock.sock), family(row.info), kind(row.info), row.info.state, row.info.local,
                 row.info.peer, _amount(row, ("receive", "reader")), _amount(row, ("write", "rtx")), _others(row),
                 _owner(row.info),
             )
             for row in result.rows
-        ]  # fmt: skip
+        )  # fmt: skip
         headers = ("SOCK", "FAMILY", "TYPE/PROTO", "STATE", "LOCAL", "PEER", "RECVQ", "SENDQ", "OTHER", "OWNER")
         yield from table(headers, rows, right=("RECVQ", "SENDQ"))
         yield from (f"there may be more sockets: {problem}" for problem in result.problems)
@@ -79,7 +80,7 @@ acknowledged, OTHER what else there is.  An owner is the first process that has 
         yield from (f"queues shown as ? cannot be read: {why}" for why in unreadable)
 
     def json(self, result: Listing) -> Any:
-        return {"socks": [_json(row) for row in result.rows], "problems": list(result.problems)}
+        return {"socks": [_json(row) for row in limits.shown(result.rows)], "problems": list(result.problems)}
 
 
 def _row(socks: Socks, info: SockInfo) -> Row:

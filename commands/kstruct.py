@@ -3,32 +3,63 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import gdb
 
+from gdb_kdump import limits
 from gdb_kdump.commands.arguments import Arguments, Option, address, number
 from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.objects import member_text, object_text
-from gdb_kdump.errors import MissingDebugInfo, UsageError
+from gdb_kdump.errors import MissingDebugInfo, Unreadable, UsageError
 from gdb_kdump.members import Member, find_path
+from gdb_kdump.memory import Memory
 from gdb_kdump.objects import Object, fields, read_object, to_json
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
+
+T = TypeVar("T")
 
 _TAG = re.compile(r"(?:(struct|union|enum)\s+)?(\w+)((?:\.[\w.]+(?:,[\w.]+)*)?)$")
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A type, the members asked for (all when empty), and the objects at the addresses asked for (none: the type)."""
+    """A type, the members asked for (all when empty), and the first of the objects asked for (None: the type).
+
+    There are `count` objects in `memory`, one behind the other.
+    """
 
     type: gdb.Type
     members: tuple[Member, ...]
-    objects: tuple[Object, ...]
     options: Arguments
+    first: Object | None = None
+    count: int = 0
+    memory: Memory | None = None
+
+    def objects(self) -> Iterator[Object]:
+        """The objects, as far as the limit allows; raises Unreadable."""
+        if self.first is None or self.memory is None:
+            return
+        yield self.first
+        for index in range(1, min(self.count, limits.max_elements())):
+            addr = self.first.addr + index * self.type.sizeof
+            yield read_object(self.memory, self.type, addr & (1 << 64) - 1)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where an array of objects was cut short: the first address that is not shown, and the reason, in JSON, too."""
+
+    addr: int
+    reason: str
+    value: dict[str, str]
+
+    def json(self, type: gdb.Type) -> dict[str, Any]:
+        """The document that stands in place of the objects."""
+        return {"type": str(type), "address": hex16(self.addr), "size": type.sizeof, "value": self.value}
 
 
 class Kstruct(Command[Shown]):
@@ -52,25 +83,26 @@ TYPE is a struct or union tag or a typedef.  EXPR is a GDB expression, or hex di
         wanted, names = _type(session, tag)
         members = tuple(_member(wanted, name) for name in names)
         if expression is None:
-            return Shown(wanted, members, (), arguments)
+            return Shown(wanted, members, arguments)
         start = address(expression)
         if arguments.has("-l"):
             start -= _member(wanted, arguments.options["-l"].rpartition(".")[2]).offset
         count = number(arguments.options["-c"], "-c takes a count") if arguments.has("-c") else 1
         if count < 1:
             raise UsageError("-c takes a count of at least 1")
-        addresses = [(start + index * wanted.sizeof) & (1 << 64) - 1 for index in range(count)]
-        objects = tuple(read_object(session.memory, wanted, addr) for addr in addresses)
-        return Shown(wanted, members, objects, arguments)
+        first = read_object(session.memory, wanted, start & (1 << 64) - 1)
+        return Shown(wanted, members, arguments, first, count, session.memory)
 
     def text(self, result: Shown) -> Iterator[str]:
-        if not result.objects:
-            return _type_text(result)
-        return (line for thing in result.objects for line in _object_text(result, thing))
+        return _type_text(result) if result.first is None else _objects_text(result)
 
     def json(self, result: Shown) -> Any:
-        documents = [_json(result, thing) for thing in result.objects or (None,)]
-        return documents[0] if len(documents) == 1 else documents
+        if result.count < 2:
+            return _json(result, result.first)
+        return [
+            made.json(result.type) if isinstance(made, Cut) else made
+            for made in _each(result, lambda thing: _json(result, thing))
+        ]
 
     def complete(self, text: str, word: str | None) -> Any:
         """Complete a structure's tag first, then an expression."""
@@ -98,6 +130,31 @@ def _type(session: Session, text: str) -> tuple[gdb.Type, list[str]]:
         if wanted is not None:
             return wanted, [name for name in members[1:].split(",") if name]
     raise MissingDebugInfo(f"type {text}", candidates)
+
+
+def _each(shown: Shown, make: Callable[[Object], T]) -> Iterator[T | Cut]:
+    """What `make` makes of each object, and a Cut where there are more."""
+    last, addr, reason, why = None, shown.first.addr if shown.first else 0, "", None
+    try:
+        for thing in shown.objects():
+            yield make(thing)
+            last, addr = thing.addr, thing.addr + shown.type.sizeof
+            if limits.is_interrupted():  # while that was written
+                raise KeyboardInterrupt
+        if shown.count > limits.max_elements():
+            reason = limits.too_many("the objects")
+    except Unreadable as error:
+        reason, why = f"the objects: {error}", error.why
+    except KeyboardInterrupt:
+        reason = f"the objects: {limits.interrupt()}"
+    if reason:
+        reason += f" (last good: {hex16(last)})" if last is not None else ""
+        yield Cut(addr & (1 << 64) - 1, reason, {"unreadable": why.name} if why else {"stopped": reason})
+
+
+def _objects_text(shown: Shown) -> Iterator[str]:
+    for made in _each(shown, lambda thing: list(_object_text(shown, thing))):
+        yield from [f"there may be more: {made.reason}"] if isinstance(made, Cut) else made
 
 
 def _member(struct: gdb.Type, name: str) -> Member:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from gdb_kdump import limits
 from gdb_kdump.commands.arguments import Arguments
 from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.findings import finding_json, findings_text, note_findings
@@ -81,7 +82,7 @@ Where no sk_buff is involved, or nothing crashed, it says so, and judges all of 
                 for q in result.queues
             ],
             "overrun": _overrun_json(result),
-            "findings": [finding_json(finding) for finding in result.findings],
+            "findings": [finding_json(finding) for finding in limits.shown(result.findings)],
             "verdict": verdict(result.findings),
             "problems": list(result.problems),
             "summary": " ".join(summary(result)),

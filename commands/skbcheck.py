@@ -11,6 +11,7 @@ from typing import Any
 
 import gdb
 
+from gdb_kdump import limits
 from gdb_kdump.commands.arguments import Arguments, Option, address
 from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.findings import finding_json, findings_text, note_findings
@@ -65,7 +66,8 @@ is neither, and is listed apart.  $_kfindings is set to the number of corrupt fi
         if sock is not None:
             checked = checked + checks.sock(address(sock))
         why_unknown = session.once(Places).why_unknown
-        return Judged(checked, _drawn(session, checked), (why_unknown,) if why_unknown else (), False)
+        problems = (why_unknown,) if why_unknown else ()
+        return Judged(checked, () if limits.is_interrupted() else _drawn(session, checked), problems, False)
 
     def note(self, result: Judged) -> None:
         note_findings(result.checked.findings)
@@ -91,8 +93,8 @@ is neither, and is listed apart.  $_kfindings is set to the number of corrupt fi
         checked = result.checked
         return {
             "checked": {"skbs": checked.skbs, "queues": checked.queues},
-            "findings": [finding_json(finding) for finding in checked.findings],
-            "unreadable": [{"address": hex16(hole.addr), "why": hole.why.name} for hole in checked.holes],
+            "findings": [finding_json(finding) for finding in limits.shown(checked.findings)],
+            "unreadable": [{"address": hex16(hole.addr), "why": hole.why.name} for hole in limits.shown(checked.holes)],
             "problems": [*checked.missing, *result.problems],
             "verdict": checked.verdict,
         }

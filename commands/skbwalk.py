@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from gdb_kdump import limits
 from gdb_kdump.commands.arguments import Arguments, Option, address
 from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.findings import finding_json, findings_text, note_findings
@@ -25,7 +26,7 @@ from gdb_kdump.text import hex16
 class WalkedQueue:
     """A queue, what the walk read of its sk_buffs, and what is wrong with its linkage.
 
-    `nr_frags` goes by the address of the shared info.
+    `nr_frags` goes by the address of the shared info; after Ctrl-C some are not known.
     `children` are the sockets in an accept queue: walked, or a Hole where one cannot be read.
     """
 
@@ -38,10 +39,11 @@ class WalkedQueue:
 
 @dataclass(frozen=True)
 class Walk:
-    """A socket and its queues; `pcap` is what was written of them, or None."""
+    """A socket and its queues, and why there may be more of those; `pcap` is what was written of them, or None."""
 
     sock: Sock
     queues: tuple[WalkedQueue, ...]
+    problems: tuple[str, ...] = ()
     pcap: Written | None = None
 
     @property
@@ -75,10 +77,12 @@ trees rtx and ofo the kernel has none, and the number that was walked is shown."
         file = arguments.options.get("--pcap")
         if file is None:
             return walk
+        if limits.is_interrupted():
+            return replace(walk, problems=(*walk.problems, "no capture was written, as the walk was stopped"))
         queues = [walked.queue for walked in walk.queues]
         for child in (child for walked in walk.queues for child in walked.children if isinstance(child, Walk)):
             queues += [walked.queue for walked in child.queues]
-        return Walk(walk.sock, walk.queues, write_pcap(session, file, queues))
+        return replace(walk, pcap=write_pcap(session, file, queues))
 
     def note(self, result: Walk) -> None:
         note_findings(result.findings)
@@ -101,12 +105,23 @@ def walk_sock(session: Session, sock: int, wanted: str | None = None, children: 
     names = socks.names(read)
     if wanted is not None and wanted not in names:
         raise UsageError(f"that socket has no queue {wanted}; it has: {', '.join(names) or 'none'}")
-    found = []
-    for walked in (socks.walked(sock, name, nr_frags=True) for name in names if wanted in (None, name)):
-        below = [_walk_child(session, child) for child in socks.children(walked.queue)] if children else []
-        findings = tuple(judge_queue(walked.queue))
-        found.append(WalkedQueue(walked.queue, walked.figures, queues.nr_frags(walked), findings, tuple(below)))
-    return Walk(read, tuple(found))
+    found: dict[str, WalkedQueue] = {}
+    problems: list[str] = []
+
+    def walk(name: str) -> None:
+        walked = socks.walked(sock, name, nr_frags=True)
+        found[name] = WalkedQueue(walked.queue, walked.figures, queues.nr_frags(walked), ())
+        found[name] = replace(found[name], findings=tuple(judge_queue(walked.queue)))
+        if children and walked.queue.kind == "accept":
+            below: list[Walk | Hole] = []
+            take = lambda child: below.append(_walk_child(session, child))  # noqa: E731
+            if ended := limits.gather(socks.children(walked.queue), take, "the sockets that wait to be accepted"):
+                problems.append(ended)
+            found[name] = replace(found[name], children=tuple(below))
+
+    if ended := limits.gather([name for name in names if wanted in (None, name)], walk, "the queues"):
+        problems.append(ended)
+    return Walk(read, tuple(found.values()), tuple(problems))
 
 
 def _walk_child(session: Session, sock: int) -> Walk | Hole:
@@ -125,10 +140,11 @@ def _walk_text(walk: Walk) -> Iterator[str]:
     for walked in walk.queues:
         yield ""
         yield from _queue_text(walked)
-        for child in walked.children:
+        for child in limits.shown(walked.children):
             lines = _walk_text(child) if isinstance(child, Walk) else [f"unreadable: {hex16(child.addr)}"]
             yield ""
             yield from (f"    {line}".rstrip() for line in lines)
+    yield from (f"there may be more: {problem}" for problem in walk.problems)
 
 
 def _queue_text(walked: WalkedQueue) -> Iterator[str]:
@@ -160,17 +176,17 @@ def _skbs_text(walked: WalkedQueue) -> Iterator[str]:
     ]
     line = "  ".join(f"{{:>{max(len(header), len(cell))}}}" for header, cell in zip(_HEADERS, widest))
     yield line.format(*_HEADERS)
-    for number, (skb, length, data_len, truesize, shinfo) in enumerate(figures):
-        text = line.format(number, hex16(skb), *map(_cell, (length, data_len, nr_frags[shinfo], truesize)))
+    for number, (skb, length, data_len, truesize, shinfo) in enumerate(limits.shown(figures)):
+        text = line.format(number, hex16(skb), length, data_len, _cell(nr_frags.get(shinfo)), truesize)
         yield text + ("  from the tail" if skb in from_tail else "")
 
 
 def _widest(values: Iterable[Any]) -> str:
-    return max(map(_cell, set(values)), key=len)  # few different ones
+    return max(map(_cell, set(values)), key=len, default="?")  # few different ones
 
 
-def _cell(value: Any) -> str:
-    return f"? ({value.name})" if isinstance(value, Why) else str(value)
+def _cell(value: int | Why | None) -> str:
+    return "?" if value is None else f"? ({value.name})" if isinstance(value, Why) else str(value)
 
 
 def _cut_short(queue: Queue) -> str:
@@ -200,12 +216,14 @@ def _walk_json(walk: Walk) -> dict[str, Any]:
         "protocol": sock.protocol,
         "state": sock.state,
         "queues": [_queue_json(walked) for walked in walk.queues],
+        "problems": list(walk.problems),
     }
 
 
 def _queue_json(walked: WalkedQueue) -> dict[str, Any]:
     queue = walked.queue
-    nr_frags = {at: {"unreadable": n.name} if isinstance(n, Why) else n for at, n in walked.nr_frags.items()}
+    nr_frags = walked.nr_frags
+    holes = {at: {"unreadable": why.name} for at, why in nr_frags.items() if isinstance(why, Why)}
     document = {
         "queue": queue.name,
         "kind": queue.kind,
@@ -219,16 +237,16 @@ def _queue_json(walked: WalkedQueue) -> dict[str, Any]:
                 "skb": f"0x{skb:016x}",
                 "len": length,
                 "data_len": data_len,
-                "nr_frags": nr_frags[shinfo],
+                "nr_frags": holes.get(shinfo) or nr_frags.get(shinfo),
                 "truesize": truesize,
             }
-            for skb, length, data_len, truesize, shinfo in walked.figures
+            for skb, length, data_len, truesize, shinfo in limits.shown(walked.figures)
         ],
         "findings": [finding_json(finding) for finding in walked.findings],
     }
     if queue.kind == "accept":
         document["children"] = [
             _walk_json(child) if isinstance(child, Walk) else {"unreadable": child.why.name}
-            for child in walked.children
+            for child in limits.shown(walked.children)
         ]
     return document

@@ -79,10 +79,10 @@ class Unreadable(KdumpError):
 
 
 class Interrupted(KdumpError):
-    """The user has stopped a command, which has shown what it had by then."""
+    """The user has stopped a command, which has shown what it had by then, if anything."""
 
-    def __init__(self) -> None:
-        super().__init__("stopped by Ctrl-C: what it shows is not all")
+    def __init__(self, nothing: bool = False) -> None:
+        super().__init__("stopped by Ctrl-C" + (" before it had anything" if nothing else ": what it shows is not all"))
 
 
 class Corrupt(KdumpError):

@@ -55,11 +55,14 @@ class Gather(Generic[T]):
         while len(self._new) >= MAX_NODES:
             self._ask()
 
-    def found(self) -> dict[int, T | Why]:
-        """The member by the address of its object, or why there is none; raises DumpError when the server is gone."""
-        while self._new:
+    def found(self, wait: bool = True) -> dict[int, T | Why]:
+        """The member by the address of its object, or why there is none; raises DumpError when the server is gone.
+
+        Without `wait` those that have been answered.
+        """
+        while wait and self._new:
             self._ask()
-        while self._asked:
+        while wait and self._asked:
             self._take()
         return self._found
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import gdb
 
+from gdb_kdump import limits
 from gdb_kdump.errors import Unreadable, Why
 from gdb_kdump.memory import Memory
 from gdb_kdump.text import hex16
@@ -101,7 +102,7 @@ def _array(thing: Object, array: gdb.Type, offset: int) -> Any:
     count = array.sizeof // size if size else 0
     starts = range(offset, offset + count * size, size or 1)
     # Not value[index]: of pointers to a struct with a flexible array, GDB 16 reads that struct first, at 0.
-    return [_json(thing, gdb.Value(thing.data[at : at + size], array.target()), at) for at in starts]
+    return [_json(thing, gdb.Value(thing.data[at : at + size], array.target()), at) for at in limits.shown(starts)]
 
 
 def _scalar(value: gdb.Value, stripped: gdb.Type) -> Any:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import select
 import signal
+import struct
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fixtures.load import Loaded, write_load
 from pytest_gdb_fixtures import Gdb, LabDump
 from pytest_gdb_fixtures.process import GDB, INIT
 
 MARK = "@@end@@"
+BEFORE_A_HOLE = "(long)&__init_begin - 32"  # what was only needed for booting is no longer mapped
 
 
 @pytest.fixture
@@ -77,6 +82,25 @@ def test_every_listing_obeys_the_limit_and_is_whole_again_without_it(gdb_run: Gd
         assert not full[why] and "set kdump max-elements" in str(cut[why]), command
 
 
+def test_an_array_of_objects_ends_at_the_limit_and_at_a_hole(gdb_run: Gdb, dump: LabDump) -> None:
+    ask = "kstruct list_head -c {} {}"
+    run = gdb_run(
+        ask.format(4, "&_stext --json"), "set kdump max-elements 3", ask.format(4, "&_stext --json"),
+        ask.format(4, "&_stext"), "set kdump max-elements 10000000", ask.format(10**6, BEFORE_A_HOLE),
+        ask.format(10**6, f"{BEFORE_A_HOLE} --json"), vmcore=dump.vmcore,
+    ).succeeded()  # fmt: skip
+    whole, (*part, cut), (*before_hole, hole) = run.documents
+    assert len(whole) == 4 and part == whole[:3]
+    assert cut["address"] == whole[3]["address"] and cut["size"] == 16
+    stopped = f"the objects: stopped after 3 elements (set kdump max-elements) (last good: {part[-1]['address']})"
+    assert cut["value"] == {"stopped": stopped}
+    assert f"there may be more: {stopped}" in run.stdout
+    assert 0 < len(before_hole) < 10**6 and hole["value"]["unreadable"] in ("UNMAPPED", "FILTERED")
+    assert int(hole["address"], 16) == int(before_hole[-1]["address"], 16) + hole["size"]
+    last = f"(last good: {before_hole[-1]['address']})"
+    assert re.search(rf"there may be more: the objects: cannot read {hole['address']}: .*{re.escape(last)}", run.stdout)
+
+
 class Prompt:
     """A gdb at its prompt, to be interrupted."""
 
@@ -131,8 +155,8 @@ def test_ctrl_c_shows_what_there_is_and_leaves_no_trace(prompt: Prompt, command:
         said = prompt.answer()
         waited = time.monotonic() - pressed
         assert "Traceback" not in said, said
-        if "stopped by Ctrl-C" not in said:
-            continue  # it was faster, or was looking a type up: Quit
+        if "stopped by Ctrl-C" not in said or "before it had anything" in said:
+            continue  # it was faster, or was looking a type up
         assert waited < 5, said  # one second, and what a busy machine adds
         assert re.search(r": stopped by Ctrl-C (after \d+|before it began)", said), said
         assert said.rstrip().endswith(f"{command.split()[0]}: stopped by Ctrl-C: what it shows is not all"), said
@@ -141,6 +165,95 @@ def test_ctrl_c_shows_what_there_is_and_leaves_no_trace(prompt: Prompt, command:
         assert prompt.ask(command).removeprefix("Quit\n") == whole
         return
     pytest.fail(f"{command} could not be interrupted: {said[-500:]}")
+
+
+def interrupted(prompt: Prompt, command: str, delays: Sequence[float]) -> str:
+    """What a command says that was stopped in a walk, at the first of the delays (seconds) that strikes one."""
+    for delay in delays:
+        prompt.send(command)
+        time.sleep(delay)
+        pressed = time.monotonic()
+        prompt.process.send_signal(signal.SIGINT)
+        said = prompt.answer()
+        assert time.monotonic() - pressed < 5, said[-500:]  # one second, and what a busy machine adds
+        assert "Traceback" not in said, said[-2000:]
+        if "stopped by Ctrl-C (last good: 0x" in said or "Ctrl-C after" in said:
+            return said
+    pytest.fail(f"{command} could not be interrupted: {said[-500:]}")
+
+
+def test_ctrl_c_ends_an_array_of_objects(prompt: Prompt) -> None:
+    prompt.ask("echo")
+    whole = prompt.ask("kstruct list_head -c 2 &_stext")
+    said = interrupted(prompt, "kstruct list_head -c 10000000 &_stext", (0.5, 1, 2))
+    assert said.startswith(whole)
+    last = re.findall(r"^struct list_head @ (0x[0-9a-f]{16}) \{", said, re.MULTILINE)[-1]
+    reason = f"there may be more: the objects: stopped by Ctrl-C (last good: {last})"
+    assert said.splitlines()[-2:] == [reason, "kstruct: stopped by Ctrl-C: what it shows is not all"]
+    assert prompt.ask("kstruct list_head -c 2 &_stext").removeprefix("Quit\n") == whole
+
+
+@pytest.fixture(scope="module")
+def long_queue(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    return write_load(tmp_path_factory.mktemp("queue"), skbs=300_000)
+
+
+def test_ctrl_c_ends_a_long_queue_and_the_output_of_it(long_queue: Loaded) -> None:
+    walk = "skbwalk &socket_of_all --queue receive"
+    gdb = Prompt(f"target kdump {long_queue.vmcore}")
+    try:
+        gdb.ask("echo")
+        said = interrupted(gdb, walk, (0.1, 0.2, 0.3, 0.4, 0.6))
+        walked = re.findall(r"walked (\d+), stopped by Ctrl-C \(last good: 0x[0-9a-f]{16}\)", said)[0]
+        skbs = re.findall(r"^ *\d+  (0x[0-9a-f]{16}) ", said, re.MULTILINE)
+        assert 0 < len(skbs) <= int(walked) < 300_000
+        document = json.loads(interrupted(gdb, f"{walk} --json", (0.1, 0.2, 0.3, 0.4, 0.6)).splitlines()[0])
+        queue = document["queues"][0]
+        assert document["interrupted"] and not queue["complete"] and "stopped by Ctrl-C" in queue["stopped"]
+        assert [skb["skb"] for skb in queue["skbs"]][: len(skbs)] == skbs[: len(queue["skbs"])]
+        whole = json.loads(gdb.ask(f"{walk} --json").removeprefix("Quit\n"))["queues"][0]
+        assert whole["complete"] and whole["walked"] == len(whole["skbs"]) == 300_000
+        assert [skb["skb"] for skb in whole["skbs"]][: len(skbs)] == skbs
+    finally:
+        gdb.process.kill()
+        gdb.process.wait()
+
+
+def test_ctrl_c_leaves_a_capture_of_whole_packets(in_gdb: Callable[..., Any], dump: LabDump, tmp_path: Path) -> None:
+    file = tmp_path / "part.pcapng"
+    skb = next(skb["skb"] for skb in dump.truth["skbs"])
+    packets, stopped = in_gdb(half_a_capture, skb, str(file), vmcore=dump.vmcore)
+    assert 0 < packets < 10**7 and stopped == f"the packets: stopped by Ctrl-C after {packets} (last good: {skb})"
+    kinds = blocks_of(file.read_bytes())
+    assert kinds.count(6) == packets and kinds[-1] == kinds[0] == 0x0A0D0D0A
+    assert f"INCOMPLETE: {stopped}".encode() in file.read_bytes()[-400:]
+
+
+def half_a_capture(skb: str, file: str) -> list[Any]:
+    import os
+    import signal
+    import threading
+
+    from gdb_kdump import limits, session
+    from gdb_kdump.commands.pcap import write_pcap
+    from gdb_kdump.rules.records import Queue
+
+    limits.begin()
+    queue = Queue("receive", 0, 10**7, (int(skb, 16),) * 10**7)
+    threading.Timer(2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    written = write_pcap(session.current(), file, [queue])
+    return [written.packets, written.stopped]
+
+
+def blocks_of(data: bytes) -> list[int]:
+    """The types of the blocks of a pcapng file, which must all be whole."""
+    kinds, at = [], 0
+    while at < len(data):
+        kind, length = struct.unpack_from("<II", data, at)
+        assert struct.unpack_from("<I", data, at + length - 4) == (length,)
+        kinds.append(kind)
+        at += length
+    return kinds
 
 
 def test_a_script_stops_at_ctrl_c(prompt: Prompt, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gdb_kdump import limits
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable, Why
 from gdb_kdump.kernel.pages import PAGE_SHIFT
 from gdb_kdump.kernel.skbobjects import SkbObjects
@@ -29,7 +30,7 @@ class Checked:
     """What was judged and what was found.
 
     `holes` could not be judged because the dump does not have them; `missing` says what else could not, as the types
-    lack something.
+    lack something, or the user stopped it.
     """
 
     skbs: int
@@ -130,7 +131,7 @@ class Checks:
         """
         sock, queues = self._socks.read(addr), self._socks.queues(addr)
         checked = self.queues(queues)
-        if sock.is_full:
+        if sock.is_full and not limits.is_interrupted():
             try:
                 record = self._record(sock, [queue for queue in queues if queue.sock == addr])
                 checked = checked + Checked(0, 0, tuple(judge_sock(record)), ())
@@ -149,13 +150,17 @@ class Checks:
         """Several sk_buffs, each once."""
         findings: list[Finding] = []
         holes: list[Hole] = []
-        unique = dict.fromkeys(addresses)
-        for addr in unique:
+        judged: list[int] = []
+
+        def judge(addr: int) -> None:
             found, hole = self.skb(addr)
-            findings += found
+            findings.extend(found)
             if hole is not None and not found:
                 holes.append(hole)
-        return Checked(len(unique), 0, tuple(findings), tuple(holes))
+            judged.append(addr)
+
+        ended = limits.gather(dict.fromkeys(addresses), judge, "the sk_buffs")
+        return Checked(len(judged), 0, tuple(findings), tuple(holes), (ended,) if ended else ())
 
     def _record(self, sock: Sock, queues: list[Queue]) -> SockRecord:
         if self._accounts is None:

@@ -63,7 +63,7 @@ def check_everything(session: Session, progress: Callable[[int], None]) -> tuple
         # What stands on no queue is in somebody's hands, or was left half made: the kernel promises little of it.
         allocated = ((addr, False) for addr in session.once(SkbObjects).all())
         everybody = chain(((addr, True) for addr in (*reached, *places)), allocated)
-        if ended := limits.gather(everybody, judge, "the sk_buffs"):
+        if ended := limits.gather(everybody, judge, "the sk_buffs", lambda one: one[0]):
             problems.append(f"the skb caches: {ended}")
     except MissingDebugInfo as error:
         problems.append(f"the skb caches: {error}")
@@ -123,6 +123,6 @@ def _of_socks(session: Session) -> tuple[Checked, list[int], list[str]]:
         judged.append(checked)
         skbs.extend(on_queues)
 
-    ended = limits.gather(socks, judge, "the sockets")
+    ended = limits.gather(socks, judge, "the sockets", lambda info: info.sock.sock)
     problems += [*some(wrong), *([ended] if ended else [])]
     return sum(judged, Checked(0, 0, (), ())), skbs, problems

@@ -56,7 +56,7 @@ class Modules:
                 head = self._session.debuginfo.address("modules")
                 offset = self._layout.offset("module.list")
                 modules = (self._read(node - offset) for node in list_for_each(self._session, head))
-                self.cut_short = limits.gather(modules, found.append, "the list") or None
+                self.cut_short = limits.gather(modules, found.append, "the list", lambda module: module.addr) or None
             except MissingDebugInfo as error:
                 self.cut_short = str(error)
             self._modules = tuple(found)

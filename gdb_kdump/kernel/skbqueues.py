@@ -72,7 +72,8 @@ class SkbQueues:
         with _no_garbage_collection():
             figures, bad_links, cycle, hole, stopped = self._follow(head, first, gather)
         if stopped:
-            return _walked(figures, name, head, qlen, bad_links=tuple(bad_links), sock=sock, stopped=stopped)
+            walked = _walked(figures, name, head, qlen, bad_links=tuple(bad_links), sock=sock, stopped=stopped)
+            return replace(walked, nr_frags=gather if limits.is_interrupted() else None)
         nodes = tuple(figures.nodes)
         end = nodes[-1] if nodes else head
         if cycle is None and hole is None and last != end:
@@ -80,6 +81,16 @@ class SkbQueues:
         if not bad_links and cycle is None and hole is None:
             is_busy = qlen != len(nodes) and self._is_locked(head)
             return replace(_walked(figures, name, head, qlen, sock=sock, is_busy=is_busy), nr_frags=gather)
+        try:
+            return self._from_both_ends(name, head, last, qlen, sock, (figures, bad_links, cycle, hole, stopped))
+        except KeyboardInterrupt:
+            stopped = limits.interrupt()
+        return _walked(figures, name, head, qlen, nodes, bad_links=tuple(bad_links), sock=sock, stopped=stopped)
+
+    def _from_both_ends(self, name: str, head: int, last: int, qlen: int, sock: int, followed: Followed) -> Walked:
+        """A queue that is damaged somewhere, with what a walk along next came to."""
+        figures, bad_links, cycle, hole, _ = followed
+        nodes = tuple(figures.nodes)
         back = self._follow_back(head, last)
         bad_links = [_blame(bad, back, head) for bad in bad_links]
         cut = next((bad for bad in bad_links if bad.member == "next" and bad.found not in back), None)
@@ -158,12 +169,20 @@ class SkbQueues:
         return self._session.pointer(request, "request_sock.sk")
 
     def nr_frags(self, walked: Walked) -> dict[int, int | Why]:
-        """The nr_frags of each shared info of a queue's sk_buffs, by its address, or why it cannot be read."""
-        gather = walked.nr_frags
-        if gather is None:
-            gather = self._gather()
-            gather.add(walked.figures.shared_info)
-        return gather.found()
+        """The nr_frags of each shared info of a queue's sk_buffs, by its address, or why it cannot be read.
+
+        After Ctrl-C, those that are known.
+        """
+        gather = walked.nr_frags or self._gather()
+        if limits.is_interrupted():
+            return gather.found(wait=False)
+        try:
+            if walked.nr_frags is None:
+                gather.add(walked.figures.shared_info)
+            return gather.found()
+        except KeyboardInterrupt:
+            limits.interrupt()
+            return gather.found(wait=False)
 
     def _gather(self) -> Gather[int]:
         unpacker = Unpacker([replace(self._nr_frags, offset=0)], self._nr_frags.size)
@@ -228,19 +247,22 @@ class SkbQueues:
             return Hole(error.addr, error.why)
         return None
 
-    def _follow_back(self, head: int, last: int) -> list[int]:
-        """The nodes from the tail on, along prev, until the head, a hole or a node that came before."""
-        found: dict[int, None] = {}
-        node = last
+    def _follow_back(self, head: int, last: int) -> dict[int, int]:
+        """The nodes from the tail on, along prev, until the head, a hole or a node that came before; by each of them
+        the one behind it.
+        """
+        found: dict[int, int] = {}
+        node, after = last, head
         while node != head and node not in found and is_plausible(node) and len(found) < limits.max_elements():
             try:
                 _, prev = self._links.unpack_from(*self._memory.block(node, self._skb.span))
             except Unreadable:
                 break  # the hole that stopped the walk along next is the one that is told
-            found[node] = None
-            node = prev
-        # The head closes the list, for whoever asks what stands behind it.
-        return [*found, head] if node == head else list(found)
+            found[node] = after
+            node, after = prev, node
+        if node == head:
+            found[head] = after
+        return found
 
     def leads_astray(self, skb: int, among: Container[int] | Figures, is_linked: bool = True) -> bool:
         """Whether what should be the next sk_buff of a chain, behind those `among` it, is none, or one of another list.
@@ -369,7 +391,7 @@ def _are_plausible(nodes: list[int]) -> bool:
     return not nodes or (min(nodes) >= LOWEST_KERNEL_ADDRESS and not reduce(or_, nodes) & _MISALIGNED)
 
 
-def _blame(bad: BadLink, back: list[int], head: int) -> BadLink:
+def _blame(bad: BadLink, back: dict[int, int], head: int) -> BadLink:
     """Which of two pointers that contradict each other is wrong: `prev` of the node, or `next` of the one before it.
 
     The walk from the tail knows: where it comes to the node before from another node, that one is the right next.
@@ -377,6 +399,5 @@ def _blame(bad: BadLink, back: list[int], head: int) -> BadLink:
     before = bad.expected
     if bad.node == head or before not in back:
         return bad
-    at = back.index(before)
-    right = back[at - 1] if at else head
+    right = back[before]
     return BadLink(before, right, bad.node, "next") if right != bad.node else bad

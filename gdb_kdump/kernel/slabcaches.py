@@ -60,7 +60,7 @@ class SlabCaches:
             offset, found = self._layout.offset("kmem_cache.list"), list[SlabCache]()
             nodes = list_for_each(self._session, self._session.debuginfo.address("slab_caches"))
             caches = (self.read(node - offset) for node in nodes)
-            self.cut_short = limits.gather(caches, found.append, "the list") or None
+            self.cut_short = limits.gather(caches, found.append, "the list", lambda cache: cache.addr) or None
             self._listed = tuple(found)
         return self._listed
 

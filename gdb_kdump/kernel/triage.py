@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gdb_kdump import limits
 from gdb_kdump.errors import MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.checks import Checked, Checks
 from gdb_kdump.kernel.crashpath import backtrace
@@ -47,7 +48,7 @@ class Triage:
     wrong with them; None where there is no such thing.
 
     `everything` is what became of all sk_buffs of the system, when none in the frames explains the panic; `problems`
-    say what could not be looked at, as the types lack something.
+    say what could not be looked at, as the types lack something, or the user stopped it.
     """
 
     crashed: bool
@@ -86,7 +87,7 @@ def triage(session: Session) -> Triage:
             queues = tuple(session.once(Socks).queues(sock.sock))
             checked = session.once(Checks).sock(sock.sock)
             holes, problems = checked.holes, list(checked.missing)
-            findings += tuple(finding for finding in checked.findings if finding not in findings)
+            findings = tuple(dict.fromkeys((*findings, *checked.findings)))
         except Unreadable as error:
             holes = (Hole(error.addr, error.why),)
         except MissingDebugInfo as error:
@@ -94,7 +95,7 @@ def triage(session: Session) -> Triage:
     everything = None
     if not any(finding.severity == CORRUPT for finding in findings):
         everything = _everything(session, problems)
-        findings += tuple(f for f in everything.findings if f not in findings) if everything is not None else ()
+        findings = tuple(dict.fromkeys((*findings, *(everything.findings if everything is not None else ()))))
     return Triage(
         True, panic.message(), trace, fault, suspects, attribution, sock, sock_from, queues, findings, holes,
         everything, tuple(problems),
@@ -114,10 +115,12 @@ def _of_a_running_kernel(session: Session, message: str | None, trace: Trace) ->
 def _everything(session: Session, problems: list[str]) -> Checked | None:
     """What skbcheck --all finds; None where the types lack something, which goes to `problems`."""
     try:
-        return check_everything(session, lambda judged: None)[0]
+        checked, more = check_everything(session, lambda judged: None)
     except MissingDebugInfo as error:
         problems.append(f"the sk_buffs of the system: {error}")
         return None
+    problems += more if limits.is_interrupted() else ()
+    return checked
 
 
 def fault_frame(trace: Trace) -> Frame | None:

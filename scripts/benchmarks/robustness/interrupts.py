@@ -1,37 +1,65 @@
 """Ctrl-C: during each long command, at several moments; how long until the prompt, and is the next answer right?"""
 
+import json
+import tempfile
 import time
+from pathlib import Path
 
 from benchmarks.robustness.interactive import Gdb
 from benchmarks.robustness.rows import SMALL, Row
 from benchmarks.tools import Dump
 
 COMMANDS = (
-    "skbcheck --all", "skbcheck --all --json", "kbt -a", "kbt -a --group", "kslab -l", "ksock", "klog", "ktriage",
-    "kps", "thread apply all bt", "info threads", "target kdump {vmcore}",
+    "skbcheck --all", "skbcheck --all --json", "kbt -a", "kbt -a --json", "kbt -a --group", "kslab -l",
+    "kslab -l --json", "ksock", "ksock --json", "klog", "klog --json", "kmod", "ktriage", "kps", "kps --json",
+    "skbwalk {sock}", "skbwalk {sock} --json", "skbwalk {sock} --pcap {file}", "skbcheck --sock {sock}",
+    "kstruct page -c 100000 vmemmap_base", "kstruct page -c 100000 vmemmap_base --json",
+    "thread apply all bt", "info threads", "target kdump {vmcore}",
 )  # fmt: skip
-MOMENTS = {SMALL: (0.3,), "full": (0.05, 0.2, 0.5, 1.0, 2.0, 4.0)}
+FIRST_USES = {
+    SMALL: ("skbcheck --all",),
+    "full": ("skbcheck --all", "skbwalk {sock}", "kbt -a", "kslab -l", "ksock", "ktriage", "thread apply all bt"),
+}
+MOMENTS = {SMALL: (0.3,), "full": (0.02, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 4.0)}
 BOUND_SECONDS = 1.0
 _SLACK_SECONDS = 2.0  # for a machine that has other work too; the figure itself is told
+_PROBE = "kps 1 --json"
 
 
 def measure(dump: Dump, size: str) -> list[Row]:
     """A row for each command: how often it was stopped, how often it was faster, and the longest wait."""
     rows = []
-    with Gdb(f"target kdump {dump.vmcore}") as gdb:
-        gdb.ask("echo")
-        probe = "kps 1 --json"
-        expected = gdb.ask(probe)
-        for template in COMMANDS:
-            command = template.format(vmcore=dump.vmcore)
-            row = Row("interrupts", template)
+    opening = f"target kdump {dump.vmcore}"
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        file = Path(folder, "packets.pcapng")
+        with Gdb(opening) as gdb:
+            gdb.ask("echo")
+            expected, sock = gdb.ask(_PROBE), _fullest_sock(gdb)
+            for template in COMMANDS:
+                row = Row("interrupts", template)
+                command = template.format(vmcore=dump.vmcore, sock=sock, file=file)
+                for moment in MOMENTS[size]:
+                    file.unlink(missing_ok=True)
+                    _one(gdb, command, moment, row, expected, opening)
+                rows.append(row)
+        for template in FIRST_USES[size]:
+            row = Row("interrupts", f"{template}, first use")
             for moment in MOMENTS[size]:
-                _one(gdb, command, moment, row, probe, expected, f"target kdump {dump.vmcore}")
+                with Gdb(opening) as gdb:
+                    gdb.ask("echo")
+                    _one(gdb, template.format(sock=sock), moment, row, expected, opening)
             rows.append(row)
     return rows
 
 
-def _one(gdb: Gdb, command: str, moment: float, row: Row, probe: str, expected: str, reopen: str) -> None:
+def _fullest_sock(gdb: Gdb) -> str:
+    """The address of the socket with the most sk_buffs in its queues."""
+    socks = json.loads(gdb.ask("ksock --json"))["socks"]
+    held: dict[str, int] = {sock["sock"]: sum(queue["qlen"] for queue in sock["queues"].values()) for sock in socks}
+    return max(held, key=held.__getitem__)
+
+
+def _one(gdb: Gdb, command: str, moment: float, row: Row, expected: str, opening: str) -> None:
     gdb.send(command)
     time.sleep(moment)
     started = time.monotonic()
@@ -50,10 +78,10 @@ def _one(gdb: Gdb, command: str, moment: float, row: Row, probe: str, expected: 
         failure = f"{command} after {moment} s: {said[-600:]!r}"
     if is_stopped:
         row.most("longest wait s", seconds)
-    after = gdb.ask(probe).removeprefix("Quit\n")  # of Ctrl-C at the prompt
-    if after != expected and "no dump is open" in after and command == reopen:
-        gdb.ask(reopen)
-        after = gdb.ask(probe)
+    after = gdb.ask(_PROBE).removeprefix("Quit\n")  # of Ctrl-C at the prompt
+    if after != expected and "no dump is open" in after and command == opening:
+        gdb.ask(opening)
+        after = gdb.ask(_PROBE)
     if after != expected:
         failure = f"{command} after {moment} s: the next answer is wrong: {after[-300:]!r}"
     row.count("stopped" if is_stopped else "had ended", failure)
