@@ -20,6 +20,8 @@ from gdb_kdump.unpacker import Unpacker
 MEMBERS: dict[str, tuple[str, ...]] = {
     # 633547973ffc (v4.13) net: convert sk_buff.users from atomic_t to refcount_t
     "sk_buff.users": ("users.refs.counter", "users.counter"),
+    # 4de075e0437b (v3.2) tcp: rename tcp_skb_cb flags
+    "tcp_skb_cb.tcp_flags": ("tcp_flags", "flags"),
     # 7fee226ad239 (v2.6.35) net: add a noref bit on skb dst
     "sk_buff.refdst": ("_skb_refdst",),
     # a9e419dc7be6 (v4.11) netfilter: merge ctinfo into nfct pointer storage area

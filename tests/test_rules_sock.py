@@ -8,7 +8,7 @@ import pytest
 
 from gdb_kdump.rules import judge_sock
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT
-from gdb_kdump.rules.sock import Owner, SockRecord
+from gdb_kdump.rules.sock import Owner, Segment, SockRecord
 
 SOCK = 0xFFFF888003C00000
 OTHER = 0xFFFF888003C80000
@@ -40,6 +40,10 @@ HEALTHY = {
     "one more is held while TCP is to send": replace(TCP, wmem_alloc=1282),
     "whole pages of user space are charged": replace(TCP, forward_alloc=-2900),
     "SCTP charges before it reserves": replace(TCP, kind="other", forward_alloc=-1, truesize={}),
+    "segments": replace(
+        TCP, segments=(Segment(SKB, "rtx", 100, 0xFFFFFFF0, 84, 16), Segment(SKB, "write", 0, 7, 8, 1))
+    ),
+    "a destructor is not for what is to be sent": replace(TCP, owners=(Owner(SKB, "write", SOCK, False),)),
     "kTLS above it": replace(TCP, forward_alloc=-9000, rmem_alloc=9000, is_layered=True),
     "received, and with a BPF program": replace(TCP, rmem_alloc=7000, received=7000),
     "truesizes that add up as an atomic_t does": replace(
@@ -50,6 +54,7 @@ HEALTHY = {
         TCP, kind="unix", wmem_queued=0, forward_alloc=0, truesize={}, owners=(Owner(SKB, "receive", OTHER),)
     ),
 }
+RULES = {"sk": "skb.sk", "destructor": "skb.sk", "cb": "skb.len"}
 DAMAGED = {
     "wmem_queued": (replace(TCP, wmem_queued=2999), SOCK, "sk_wmem_queued", CORRUPT),
     "wmem_queued, locked": (replace(TCP, wmem_queued=2999, is_locked=True), SOCK, "sk_wmem_queued", SUSPECT),
@@ -85,6 +90,26 @@ DAMAGED = {
     "cork too long": (replace(UDP, cork=(2460, 1, 1480)), SOCK, "cork.base.length", CORRUPT),
     "cork too short": (replace(UDP, cork=(460, 1, 1480)), SOCK, "cork.base.length", CORRUPT),
     "cork that IPsec makes longer": (replace(UDP, cork=(2920, 2, 2985)), SOCK, "cork.base.length", SUSPECT),
+    "nobody holds it": (replace(TCP, refcnt=0), SOCK, "__sk_common.skc_refcnt", CORRUPT),
+    "overflowed": (replace(TCP, refcnt=-0x40000000), SOCK, "__sk_common.skc_refcnt", CORRUPT),
+    "charged, and never given back": (
+        replace(TCP, owners=(Owner(SKB, "receive", SOCK, False),)),
+        SKB,
+        "destructor",
+        CORRUPT,
+    ),
+    "numbers that do not span the bytes": (
+        replace(TCP, segments=(Segment(SKB, "rtx", 100, 0, 101, 16),)),
+        SKB,
+        "cb",
+        CORRUPT,
+    ),
+    "the same, and somebody at work": (
+        replace(TCP, is_locked=True, segments=(Segment(SKB, "rtx", 100, 0, 99, 16),)),
+        SKB,
+        "cb",
+        SUSPECT,
+    ),
     "another socket's sk_buff": (replace(TCP, owners=(Owner(SKB, "write", OTHER),)), SKB, "sk", CORRUPT),
 }
 
@@ -99,4 +124,4 @@ def test_cooked_books(name: str) -> None:
     record, *expected = DAMAGED[name]
     findings = judge_sock(record)
     assert [[finding.object, finding.member, finding.severity] for finding in findings] == [expected]
-    assert findings[0].rule == ("skb.sk" if expected[1] == "sk" else "sock.accounting")
+    assert findings[0].rule == RULES.get(expected[1], "sock.accounting")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from gdb_kdump import limits
@@ -16,13 +16,16 @@ from gdb_kdump.rules import judge_queue, judge_skb, judge_sock
 from gdb_kdump.rules.findings import CORRUPT, Finding, verdict
 from gdb_kdump.rules.records import Hole, Queue, Skb
 from gdb_kdump.rules.slab import judge_slab
-from gdb_kdump.rules.sock import Owner, SockRecord
+from gdb_kdump.rules.sock import Owner, Segment, SockRecord
 from gdb_kdump.session import Session
 from gdb_kdump.unpacker import Unpacker
 
 _ACCOUNTS = ("sk_wmem_queued", "wmem_alloc", "rmem_alloc", "sk_forward_alloc")
 _SOUND: tuple[tuple[Finding, ...], None] = ((), None)
 _KINDS = {AF_UNIX: "unix", AF_NETLINK: "netlink", AF_PACKET: "packet"}
+
+
+_SEGMENTS = ("write", "rtx", "receive", "ofo")
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,14 @@ class Checks:
         self._session = session
         self._skbs = session.once(Skbs)
         self._socks = session.once(Socks)
-        self._sk = session.layout.unpacker("sk_buff", ("sk",))
+        self._sk, self._len = (session.layout.unpacker("sk_buff", names) for names in (("sk", "destructor"), ("len",)))
+        self._numbers = _tcp_numbers(session)
         self._charge = session.layout.unpacker("sk_buff", ("truesize", "destructor"))
         # An sk_buff with this destructor is charged to sk_omem_alloc: net/core/skbuff.c: msg_zerocopy_alloc.
         self._omem = session.debuginfo.find_address("sock_ofree")
         self._accounts: Unpacker | None = None
+        # In a tree, the device's place is a part of the node, which the rules about trees judge.
+        self._in_trees: set[int] = set()
         self._judged_slabs: set[int] = set()
         self._judged_pages: set[int] = set()  # the numbers of pages of those slabs
         # Of those that are not sound: there can be hundreds of thousands, and they are seldom asked for twice.
@@ -90,6 +96,8 @@ class Checks:
         if any(finding.rule.startswith("shinfo.") for finding in findings):
             # Only now are the bytes of the buffer worth a read.
             findings = judge_skb(self._skbs.with_buffer(record))
+        if addr in self._in_trees:
+            findings = [finding for finding in findings if (finding.rule, finding.member) != ("skb.refs", "dev")]
         return findings + self._slabs_of(record), record.hole
 
     def _slabs_of(self, record: Skb) -> list[Finding]:
@@ -142,6 +150,9 @@ class Checks:
     def queues(self, queues: list[Queue]) -> Checked:
         """The linkage of some queues."""
         findings = [finding for queue in queues for finding in judge_queue(queue)]
+        for queue in queues:
+            if queue.kind == "rbtree":
+                self._in_trees.update(queue.nodes)
         holes = [queue.hole for queue in queues if queue.hole is not None]
         missing = tuple(f"{queue.name} queues: {queue.stopped}" for queue in queues if not queue.head)
         return Checked(0, len(queues) - len(missing), tuple(findings), tuple(holes), missing)
@@ -184,7 +195,8 @@ class Checks:
             (written.linked, written.all) if written is not None else None,
             received.all if received is not None else None,
             self._member(sock, "udp_sock.forward_deficit") if kind == "udp" else 0, self._cork(sock, queues),
-            is_layered,
+            is_layered, sock.refcnt,
+            tuple(segment for queue in queues for segment in self._segments(queue)) if kind == "tcp" else (),
         )  # fmt: skip
 
     def _charged(self, queue: Queue) -> int:
@@ -216,9 +228,33 @@ class Checks:
         found = []
         for skb in queue.skbs:
             try:
-                (sk,) = self._sk.unpack_from(*self._session.memory.block(skb, self._sk.span))
+                sk, destructor = self._sk.unpack_from(*self._session.memory.block(skb, self._sk.span))
             except Unreadable:
                 continue
-            if sk not in (0, queue.sock):
-                found.append(Owner(skb, queue.name, sk))
+            if sk not in (0, queue.sock) or (sk and not destructor):
+                found.append(Owner(skb, queue.name, sk, bool(destructor)))
         return found
+
+    def _segments(self, queue: Queue) -> Iterator[Segment]:
+        """The sk_buffs of a TCP socket's queue with their sequence numbers, where the kernel's types tell."""
+        if self._numbers is None or queue.name not in _SEGMENTS:
+            return
+        memory, at = self._session.memory, self._session.layout.offset("sk_buff.cb")
+        for skb in queue.skbs:
+            try:
+                numbers = self._numbers.unpack_from(*memory.block(skb + at, self._numbers.span))
+                (length,) = self._len.unpack_from(*memory.block(skb, self._len.span))
+            except Unreadable:
+                continue
+            yield Segment(skb, queue.name, length, *numbers)
+
+
+def _tcp_numbers(session: Session) -> Unpacker | None:
+    """What struct tcp_skb_cb says of a segment: seq, end_seq and the flags; None where the types do not have it all."""
+    if session.layout.find_struct("tcp_skb_cb") is None:
+        return None
+    names = ("seq", "end_seq", "tcp_flags")
+    if any(session.layout.find_member(f"tcp_skb_cb.{name}") is None for name in names):
+        return None
+    unpacker: Unpacker = session.layout.unpacker("tcp_skb_cb", names)
+    return unpacker

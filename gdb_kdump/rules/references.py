@@ -10,6 +10,7 @@ from gdb_kdump.text import hex16, is_kernel_address
 
 _DST_FLAGS, _NFCT_FLAGS = 3, 7  # include/linux/skbuff.h: SKB_DST_NOREF, BPF's of _sk_redir; NFCT_INFOMASK
 _NOREF = 1
+_LARGEST_OFFSET = 0xFFFF  # bytes, of a fragment in an IP packet, in sk's place
 _BLACK = 1  # include/linux/rbtree_augmented.h
 _SCRATCH_FLAGS = (0, 1, 0x100, 0x101)  # net/ipv4/udp.c: struct udp_dev_scratch: is_linear and csum_unnecessary
 
@@ -20,10 +21,12 @@ def references(skb: Skb) -> Iterator[Finding]:
     Mirrors net/core/skbuff.c: skb_release_head_state, include/linux/skbuff.h: skb_dst, skb_nfct, skb_ext_put.  Traps:
     flags stand in the pointers' lowest bits; extensions mean nothing while no active_extensions are set; on a queue,
     UDP keeps notes in the device's place (dev_scratch), trees a part of their node, which may be a colour alone, and
-    TCP a list in the route's (tcp_tsorted_anchor); a device, and a route without a reference, may be gone.
+    TCP a list in the route's (tcp_tsorted_anchor); a device, and a route without a reference, may be gone.  What wrote
+    over the socket behind the device, too, is told by skb.sk.
     """
     held = skb.references
-    if held.dev > _BLACK and not is_kernel_address(held.dev) and not (held.has_scratch and _is_scratch(skb, held.dev)):
+    is_device = held.dev <= _BLACK or is_kernel_address(held.dev) or (held.has_scratch and _is_scratch(skb, held.dev))
+    if not is_device and (skb.sk <= _LARGEST_OFFSET or is_kernel_address(skb.sk)):
         yield _wild(skb, "dev", "NULL or a struct net_device *", held.dev)
     dst, nfct = held.dst & ~_DST_FLAGS, held.nfct & ~_NFCT_FLAGS
     if dst and (not is_kernel_address(dst) or dst % 8):

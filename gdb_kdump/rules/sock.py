@@ -10,17 +10,32 @@ from gdb_kdump.text import hex16, is_kernel_address
 
 # Families without a struct proto that counts memory; include/net/sock.h: sk_has_account.
 _UNRESERVED = ("unix", "netlink", "packet")
+_SATURATED = 0x3FFFFFFF  # include/linux/refcount.h: REFCOUNT_SATURATED is beyond
+_FIN, _SYN = 1, 2  # include/net/tcp.h: TCPHDR_*
 _MAX_OVERCHARGED = 1 << 17  # bytes: all but a byte of each page, in an sk_buff or two
 _IP_HEADERS = (20, 256)  # bytes: without and with options or extension headers
 
 
 @dataclass(frozen=True)
 class Owner:
-    """An sk_buff on a queue of a socket, and its `sk` (struct sock *)."""
+    """An sk_buff on a queue of a socket, its `sk` (struct sock *), and whether it has a destructor."""
 
     skb: int
     queue: str
     sk: int
+    is_destroyed: bool = True
+
+
+@dataclass(frozen=True)
+class Segment:
+    """An sk_buff on a queue of a TCP socket: `len` (bytes) and the numbers and `flags` of its struct tcp_skb_cb."""
+
+    skb: int
+    queue: str
+    len: int
+    seq: int
+    end_seq: int
+    flags: int
 
 
 @dataclass(frozen=True)
@@ -29,7 +44,8 @@ class SockRecord:
 
     `kind` is "tcp", "udp", "unix", "netlink", "packet" or "other"; `is_locked` says that somebody was at work on it: a
     task that owns it, or a CPU that held its spinlock.
-    `owners` may leave out those sk_buffs whose sk is NULL or this socket.
+    `owners` may leave out those sk_buffs whose sk is NULL, or this socket and with a destructor; `segments` are those
+    of TCP's queues, empty where the kernel's types do not tell.
     `truesize` has the sum of each queue that could be walked whole, of what is charged to the socket's memory.
     `written` is the truesize of all sk_buffs of the system that count as written by it, of those that are on a list
     first, None where not all can be found, or need not be; `received` that of those that it has yet to read.
@@ -52,6 +68,8 @@ class SockRecord:
     deficit: int = 0
     cork: tuple[int, int, int] | None = None
     is_layered: bool = False
+    refcnt: int = 1
+    segments: tuple[Segment, ...] = ()
 
 
 def accounting(sock: SockRecord) -> Iterator[Finding]:
@@ -64,6 +82,9 @@ def accounting(sock: SockRecord) -> Iterator[Finding]:
     complete (ip_make_skb), and what is being freed was given back already: only what is on a list is there for certain.
     """
     severity = SUSPECT if sock.is_locked else CORRUPT
+    if not 0 < sock.refcnt <= _SATURATED:
+        message = "nobody holds the socket, yet it is here" if not sock.refcnt else "the reference count overflowed"
+        yield _finding(sock, "__sk_common.skc_refcnt", CORRUPT, "at least 1", sock.refcnt, message)
     if sock.wmem_alloc <= 0:
         message = "no writer's reference is left, yet the socket is alive"
         yield _finding(sock, "sk_wmem_alloc", CORRUPT, "at least 1", sock.wmem_alloc, message)
@@ -102,6 +123,7 @@ def _reserved(sock: SockRecord, severity: str) -> Iterator[Finding]:
         yield _finding(sock, "sk_forward_alloc", severity, "at least 0", sock.forward_alloc, message)
 
 
+_CHARGED = ("receive", "ofo", "error")
 _RECEIVE_QUEUES = {
     "tcp": {"receive", "ofo", "error"},
     "udp": {"receive", "reader", "error"},
@@ -158,17 +180,35 @@ def _finding(sock: SockRecord, member: str, severity: str, expected: str, found:
 def owner(sock: SockRecord) -> Iterator[Finding]:
     """An sk_buff on a socket's queue belongs to that socket or to none.
 
-    Mirrors include/net/sock.h: skb_set_owner_r, skb_set_owner_w.  Traps: what a UNIX socket has received belongs to
-    the sender; TCP's own write queue has no owner before it is sent; other families are left alone.
+    Mirrors include/net/sock.h: skb_set_owner_r, skb_set_owner_w, skb_orphan.  Traps: what a UNIX socket has received
+    belongs to the sender; TCP's own write queue has no owner before it is sent; other families are left alone.
     """
     if sock.kind not in ("tcp", "udp", "netlink", "packet", "unix"):
         return
     for item in sock.owners:
         if sock.kind == "unix" or not is_kernel_address(item.sk):
             continue  # where sk is no socket at all, the rules of the sk_buff say so
-        if item.sk not in (0, sock.sock):
+        if item.sk == sock.sock and not item.is_destroyed and item.queue in _CHARGED:
+            message = f"on the {item.queue} queue, it is charged to its socket, and nothing would give that back"
+            yield Finding("skb.sk", item.skb, "destructor", CORRUPT, "a function", hex16(0), message)
+        elif item.sk not in (0, sock.sock):
             message = f"on the {item.queue} queue of {hex16(sock.sock)}, it says that it belongs to another socket"
             yield Finding("skb.sk", item.skb, "sk", CORRUPT, f"{hex16(sock.sock)} or NULL", hex16(item.sk), message)
 
 
-RULES = (accounting, owner)
+def segments(sock: SockRecord) -> Iterator[Finding]:
+    """A TCP segment's sequence numbers span its bytes, and one each for SYN and FIN.
+
+    Mirrors net/ipv4/tcp_ipv4.c: tcp_v4_fill_cb, net/ipv4/tcp.c: tcp_sendmsg_locked, tcp_output.c: tcp_fragment.
+    Traps: what is in the backlog still has its header, and may not have numbers yet; who holds the lock may be between
+    the bytes and the number.
+    """
+    for item in sock.segments:
+        spanned = (item.end_seq - item.seq - bool(item.flags & _FIN) - bool(item.flags & _SYN)) & 0xFFFFFFFF
+        if spanned != item.len:
+            message = f"on the {item.queue} queue, its sequence numbers span {spanned} bytes"
+            severity = SUSPECT if sock.is_locked else CORRUPT
+            yield Finding("skb.len", item.skb, "cb", severity, f"{item.len} (len)", str(spanned), message)
+
+
+RULES = (accounting, owner, segments)
