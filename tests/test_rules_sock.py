@@ -124,4 +124,4 @@ def test_cooked_books(name: str) -> None:
     record, *expected = DAMAGED[name]
     findings = judge_sock(record)
     assert [[finding.object, finding.member, finding.severity] for finding in findings] == [expected]
-    assert findings[0].rule == RULES.get(expected[1], "sock.accounting")
+    assert findings[0].rule == RULES.get(str(expected[1]), "sock.accounting")

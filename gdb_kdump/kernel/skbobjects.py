@@ -25,7 +25,8 @@ _SKB_FCLONE_CLONE = 2  # include/linux/skbuff.h: always the same number
 class Charged:
     """The bytes of truesize that sk_buffs are charged to a socket with: `linked` of them are on a list for certain.
 
-    Those that are not may be on their way to be freed, given back already, or half made and not charged yet.
+    Those that are not may be on their way to be freed, given back already, or half made and not charged yet: as part of
+    a chain, which has no prev, too (kfree_skb_list_reason frees by the dozen).
     """
 
     all: int = 0
@@ -106,9 +107,9 @@ class SkbObjects:
                 values = self._skb.unpack_from(*self._memory.block(skb, self._skb.span))
                 following, before, sk, truesize, destructor = values
                 if destructor in writers:
-                    written.setdefault(sk, Charged()).add(truesize, bool(following or before))
+                    written.setdefault(sk, Charged()).add(truesize, bool(following and before))
                 elif destructor in readers:
-                    received.setdefault(sk, Charged()).add(truesize, bool(following or before))
+                    received.setdefault(sk, Charged()).add(truesize, bool(following and before))
                 elif destructor and destructor not in others:
                     self._uncounted.add(sk)
         except (Unreadable, MissingDebugInfo, Corrupt) as error:

@@ -174,6 +174,8 @@ def _corked(sock: SockRecord) -> Iterator[Finding]:
 
 
 def _finding(sock: SockRecord, member: str, severity: str, expected: str, found: int, message: str) -> Finding:
+    if sock.is_locked and severity == SUSPECT:
+        message += "; somebody was at work on the socket, and may have been in the middle"
     return Finding("sock.accounting", sock.sock, member, severity, expected, str(found), message)
 
 
