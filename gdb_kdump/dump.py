@@ -147,18 +147,18 @@ class Dump:
         self._examined = examined
         self._elf = examined.elf if examined.elf and examined.elf.by_address else None
         self._found: dict[int, int | Why] = {}  # by page: what _present() said of it
-        self._is_plain = len(examined.files) == 1 and not examined.gaps
+        self._is_plain = len(examined.kdumps) == 1 and not examined.gaps
+        # ELF segments without physical addresses, /proc/kcore's, libkdumpfile reads by virtual ones; others it need not
+        # see: it dies of damaged headers.
+        self._by_library = examined.elf is not None and self._elf is None
         try:
-            self._files = _open_files(examined)
+            self._files = [] if self._elf else _open_files(examined)
         except (_KdumpfileError, OSError) as error:
             raise self._cannot("opened", error) from None
-        self._library = self._files[0].library
         # QEMU's kdump files name a machine, but no kernel, and libkdumpfile takes neither then.
         arch = self._text("arch.name") or next((kdump.machine for kdump in examined.kdumps), None)
-        if arch != "x86_64":
+        if not examined.elf and arch != "x86_64":
             raise other_machine(examined.files[0], arch or "an unknown machine")
-        # ELF segments without physical addresses, /proc/kcore's, it reads on its own, by virtual ones.
-        self._by_library = examined.elf is not None and self._elf is None
         raw = examined.vmcoreinfo
         self._vmcoreinfo = None if raw is None else raw.decode(errors="backslashreplace")
         self._tables: PageTables | None = None
@@ -166,27 +166,23 @@ class Dump:
             self._tables = self._known_tables(parse_vmcoreinfo(self._vmcoreinfo or ""))
             return  # and libkdumpfile's translation never begins: it would hold pages of a cache that we renew
         try:
-            self._library.attr["addrxlat.ostype"] = "linux"
+            self._files[0].library.attr["addrxlat.ostype"] = "linux"
         except _KdumpfileError as error:
             raise self._cannot("read through the kernel's page tables", error) from None
 
     def info(self) -> dict[str, Any]:
         """What the dump is, ready for JSON.
 
-        format, arch, release, nodename, page_size, max_pfn, phys_base, cpus (how many), registers (by CPU: those known,
-        by GDB's names), pids (by CPU), vmcoreinfo (its raw text, or None), translates (whether virtual addresses can be
-        read: otherwise `use_vmcoreinfo` or `find_kernel` comes first), files [{path, size}], preflight (a Report).
+        format, release, max_pfn, cpus (how many), registers (by CPU: those known, by GDB's names), pids (by CPU),
+        vmcoreinfo (its raw text, or None), translates (whether virtual addresses can be read: otherwise
+        `use_vmcoreinfo` or `find_kernel` comes first), files [{path, size}], preflight (a Report).
         """
         cpus = cpu_registers(self._examined.notes)
         release = self._text("linux.uts.release") or parse_vmcoreinfo(self._vmcoreinfo or "").get("OSRELEASE")
         return {
             "format": self._format(),
-            "arch": "x86_64",
             "release": release,
-            "nodename": self._text("linux.uts.nodename"),
-            "page_size": self._number("arch.page_size"),
             "max_pfn": self._max_pfn(),
-            "phys_base": self._number("linux.phys_base"),
             "cpus": len(cpus),
             "registers": [registers for _, registers in cpus],
             "pids": [pid for pid, _ in cpus],
@@ -372,7 +368,7 @@ class Dump:
         return tables
 
     def _format(self) -> str:
-        name = self._text("file.description") or self._text("file.format") or "unknown"
+        name = self._text("file.description") or ("ELF64 dump" if self._examined.elf else "unknown")
         files = self._examined.files
         parts = f"split into {len(files)} files" if len(files) > 1 else ""
         return ", ".join(word for word in (name, parts, *sorted({file.form for file in files})) if word)
@@ -381,8 +377,10 @@ class Dump:
         return self._examined.max_pfn or self._number("max_pfn") or 0
 
     def _attribute(self, name: str) -> Any:
+        if not self._files:
+            return None
         try:
-            return self._library.attr[name]
+            return self._files[0].library.attr[name]
         except (KeyError, UnicodeDecodeError, _KdumpfileError):  # a damaged header has what text it has
             return None
 
@@ -407,7 +405,7 @@ class Dump:
 
 def _open_files(examined: Examined) -> list[_File]:
     if examined.elf:
-        return [_File(examined.files[0], None, examined.elf.heads)]
+        return [_File(examined.files[0], None, [])]
     return [_File(kdump.file, kdump, [(0, kdump.descriptors_at)]) for kdump in examined.kdumps]
 
 

@@ -64,8 +64,6 @@ class ElfCore:
         table = file.read(table_at, 56 * count)
         if len(table) < 56 * count:
             raise cut_off(file, table_at + 56 * count, "program headers")
-        self.heads: list[tuple[int, int]] = [(0, 64), (table_at, len(table))]
-        """Offsets and sizes of the headers and the notes."""
         self.notes = b""
         self.phys_base: int | None = None
         """Where the kernel's image is, as far as a segment says that it is one of the image."""
@@ -78,7 +76,6 @@ class ElfCore:
             if kind == _NOTE:
                 if not file.has(offset, length):
                     raise cut_off(file, offset + length, "notes")
-                self.heads.append((offset, length))
                 self.notes += file.read(offset, min(length, MOST_NOTES - len(self.notes)))
             if kind == _LOAD and length:
                 segments.append((physical, offset, length))

@@ -51,9 +51,7 @@ def cut(path: Path, size: int) -> Path:
 def test_what_the_dump_is(dump: Path, kernel: writer.Kernel) -> None:
     with Server.start(str(dump)) as server:
         info = server.info()
-    assert info["arch"] == "x86_64"
     assert info["release"] == "6.1.0-synthetic"
-    assert info["page_size"] == PAGE
     assert info["vmcoreinfo"] == kernel.vmcoreinfo
     assert info["files"] == [{"path": str(dump), "size": dump.stat().st_size}]
     assert info["preflight"]["pages_missing"] == 0
