@@ -37,25 +37,25 @@ def test_gdb_takes_them(gdb_run: Gdb, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_a_module_without_debug_information(gdb_run: Gdb, lab_dump: Callable[[str], LabDump], kernel: str) -> None:
-    divide, bug = lab_dump(f"{kernel}-divide"), lab_dump(f"{kernel}-bug-syscall")
-    run = gdb_run("bt 3", "up 2", "info symbol $pc", vmcore=divide.vmcore).succeeded()
-    assert "in lab_divide_by ()" in run.stdout
+    null, softirq = lab_dump(f"{kernel}-null-module"), lab_dump(f"{kernel}-softirq-bug")
+    run = gdb_run("bt 4", "up 3", "info symbol $pc", vmcore=null.vmcore).succeeded()
+    assert "in lab_null_walk ()" in run.stdout
     assert "lab_ioctl + " in run.stdout
     # The next dump's module stands elsewhere: nothing may be left of this one.
-    run = gdb_run("bt 3", f"target kdump {bug.vmcore}", "bt 3", vmcore=divide.vmcore).succeeded()
-    assert "lab_divide_by" not in run.stdout[run.stdout.rindex("lab_bug_check") :]
+    run = gdb_run("bt 4", f"target kdump {softirq.vmcore}", "bt 4", vmcore=null.vmcore).succeeded()
+    assert "lab_null" not in run.stdout[run.stdout.rindex("lab_softirq_check") :]
     assert "?? ()" not in run.stdout
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_a_module_with_debug_information(gdb_run: Gdb, lab_dump: Callable[[str], LabDump], kernel: str) -> None:
-    dump = lab_dump(f"{kernel}-divide")
+    dump = lab_dump(f"{kernel}-null-module")
     module = dump.vmcore.parent / dump.truth["module_file"]
     run = gdb_run("kbt --json", "bt 3", vmcore=dump.vmcore, env={"KDUMP_VMLINUX_PATH": str(module.parent)}).succeeded()
     (task,) = run.json()["tasks"]
     frames = {frame["function"]: frame for frame in task["frames"]}
-    assert frames["lab_divide"]["file"].endswith("crash.c")
-    assert frames["lab_divide"]["line"] > 0
+    assert frames["lab_null"]["file"].endswith("crash.c")
+    assert frames["lab_null"]["line"] > 0
     assert "crash.c:" in run.stdout
 
 
