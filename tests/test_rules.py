@@ -174,6 +174,21 @@ DAMAGED_SKBS: dict[str, tuple[Skb, str, str]] = {
         "skb.refs",
         "active_extensions",
     ),
+    "another truesize than UDP's notes have": (
+        referring(dev=4353 | 1500 << 32, has_scratch=True),
+        "skb.truesize",
+        "truesize",
+    ),
+    "an sk_buff for a socket": (
+        replace(HEALTHY, sk=NODES[0], sk_place=Place("slab", NODES[0], 232, "allocated", "skbuff_head_cache", True)),
+        "skb.sk",
+        "sk",
+    ),
+    "a socket's middle": (
+        replace(HEALTHY, sk=NODES[0] + 64, sk_place=Place("slab", NODES[0], 1152, "allocated", "UDP")),
+        "skb.sk",
+        "sk",
+    ),
     "a destructor that is no function": (referring(is_destroyed_by_function=False), "skb.sk", "destructor"),
     "a small number for sk": (replace(referring(sk_may_be_offset=False), sk=64), "skb.sk", "sk"),
     "the wrong of a pair": (

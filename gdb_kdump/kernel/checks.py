@@ -25,6 +25,7 @@ _SOUND: tuple[tuple[Finding, ...], None] = ((), None)
 _KINDS = {AF_UNIX: "unix", AF_NETLINK: "netlink", AF_PACKET: "packet"}
 
 
+_READERS = ("tcp", "netlink", "packet")  # those who are charged by sk_buffs that have a destructor
 _SEGMENTS = ("write", "rtx", "receive", "ofo")
 
 
@@ -188,7 +189,7 @@ class Checks:
         written = None if wmem_alloc == held + 1 or kind == "other" else everybody.written_by(sock.sock)
         # What stands on no queue of its own, in a BPF program's hands for example, is looked for only where it must be.
         read = sum(sums.get(name, 0) for name in ("receive", "ofo", "error"))
-        received = everybody.received_by(sock.sock) if kind == "tcp" and rmem_alloc > read else None
+        received = everybody.received_by(sock.sock) if kind in _READERS and rmem_alloc > read else None
         is_locked, is_layered = self._socks.is_locked(sock.sock), kind == "tcp" and self._is_layered(sock)
         return SockRecord(
             sock.sock, kind, is_locked, wmem_queued, wmem_alloc, rmem_alloc, forward_alloc, sums, owners,

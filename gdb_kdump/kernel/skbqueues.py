@@ -258,6 +258,8 @@ class SkbQueues:
                 _, prev = self._links.unpack_from(*self._memory.block(node, self._skb.span))
             except Unreadable:
                 break  # the hole that stopped the walk along next is the one that is told
+            if self.leads_astray(node, found, is_linked=False):
+                break  # the pointer that led there is wrong, and what stands there is nobody's
             found[node] = after
             node, after = prev, node
         if node == head:

@@ -61,6 +61,13 @@ def _is_scratch(skb: Skb, value: int) -> bool:
     return flags in _SCRATCH_FLAGS and (truesize == skb.truesize or length == skb.len & 0xFFFF)
 
 
+def udp_truesize(skb: Skb) -> int | None:
+    """The truesize (bytes) in UDP's notes; None where there are none for certain, which have the sk_buff's len, too."""
+    value = skb.references.dev
+    is_noted = skb.references.has_scratch and value >> 48 in _SCRATCH_FLAGS and value >> 32 & 0xFFFF == skb.len & 0xFFFF
+    return value & 0x7FFFFFFF if is_noted and value >> 32 else None
+
+
 def _is_freed(place: Place) -> bool:
     return place.kind == "free" or (place.kind == "slab" and place.state == "free")
 

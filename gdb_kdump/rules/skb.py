@@ -8,6 +8,7 @@ from itertools import pairwise
 from gdb_kdump.errors import Why
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
 from gdb_kdump.rules.records import GSO_BY_FRAGS, Skb
+from gdb_kdump.rules.references import udp_truesize
 from gdb_kdump.text import hex16, is_kernel_address
 
 _FCLONE_UNAVAILABLE, _FCLONE_ORIG = 0, 1  # include/linux/skbuff.h; the clone is the one behind ORIG
@@ -120,8 +121,14 @@ def truesize(skb: Skb) -> Iterator[Finding]:
     its original's, and coalescing adds whole buffers; so only what no path can make is corrupt.  TCP gives its pure
     ACKs a truesize of 2 (include/net/tcp.h: skb_set_tcp_pure_ack, since v4.0), to which a larger headroom adds.  IPsec
     puts copies into a frag_list without a word to the first sk_buff (skb_cow_data), from whose truesize ip_do_fragment
-    then takes more than it has: that of a first fragment may be anything around 0.
+    then takes more than it has: that of a first fragment may be anything around 0.  UDP keeps a note of it
+    (net/ipv4/udp.c: udp_set_dev_scratch).
     """
+    noted = udp_truesize(skb)
+    if noted is not None and noted != skb.truesize:
+        message, expected = "UDP has noted another one when it queued it", str(noted)
+        yield Finding("skb.truesize", skb.addr, "truesize", CORRUPT, expected, str(skb.truesize), message)
+        return
     limit = _LARGEST_TRUESIZE + 16 * skb.len
     chain = skb.shinfo.chain if skb.shinfo is not None else None
     severity = CORRUPT
@@ -215,6 +222,9 @@ def owner(skb: Skb) -> Iterator[Finding]:
             f"sk is on the free list of {cache}: it was freed" if cache else "sk is on a page that belongs to nobody"
         )
         yield Finding("skb.sk", skb.addr, "sk", CORRUPT, expected, found, message)
+    elif skb.sk_place.kind == "slab" and (skb.sk_place.is_skb or skb.sk_place.start != skb.sk):
+        found = f"{hex16(skb.sk)}, {skb.sk - skb.sk_place.start} bytes into an object of {skb.sk_place.cache}"
+        yield Finding("skb.sk", skb.addr, "sk", CORRUPT, expected, found, "no socket begins there")
     elif not skb.references.is_destroyed_by_function:
         message = "what is to give its memory back to the socket is no function"
         found = hex16(skb.destructor)

@@ -149,7 +149,7 @@ def _received(sock: SockRecord, severity: str) -> Iterator[Finding]:
     )
     if sock.rmem_alloc < held:
         yield _finding(sock, "sk_rmem_alloc", severity, str(held), sock.rmem_alloc, message)
-    elif sock.rmem_alloc > held and sock.kind in ("tcp", "udp"):
+    elif sock.rmem_alloc > held:
         yield _finding(sock, "sk_rmem_alloc", SUSPECT, str(held), sock.rmem_alloc, message)
 
 
