@@ -69,6 +69,18 @@ class DebugInfo:
             raise MissingDebugInfo(f"symbol {symbol}")
         return found.size
 
+    def image(self) -> tuple[int, int]:
+        """Where the kernel's image begins, with its code, and ends; arch/x86/kernel/vmlinux.lds.S: _stext, _end.
+
+        Without these symbols the file's sections tell.
+        """
+        start, end = self.find_address("_stext"), self.find_address("_end")
+        low, high = self._elf.image()
+        return (
+            start if start is not None else low + self._kaslr_offset,
+            end if end is not None else high + self._kaslr_offset,
+        )
+
     def symbol_before(self, addr: int) -> tuple[str, int] | None:
         """The symbol of code at or below an address of the kernel's image, and where it is; None without one."""
         found = self._elf.symbol_before((addr - self._kaslr_offset) & _U64)

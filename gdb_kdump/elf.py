@@ -20,6 +20,7 @@ from elftools.elf.elffile import ELFFile
 
 from gdb_kdump.errors import DumpError
 
+_SHF_ALLOC, _SHF_EXECINSTR = 2, 4
 _SHN_ABS = 0xFFF1
 _LONGEST_BANNER = 1024
 _STT_FUNC = 2  # NOTYPE and OBJECT come before it, SECTION and FILE after
@@ -90,6 +91,14 @@ class ElfFile:
         found = self._sections.get(name)
         with self._reading():
             return b"" if found is None or found["sh_type"] == "SHT_NOBITS" else bytes(found.data())
+
+    def image(self) -> tuple[int, int]:
+        """The lowest link-time address of code, and the one behind all that is in memory; both 0 without any code."""
+        in_memory = [section for section in self._sections.values() if section["sh_flags"] & _SHF_ALLOC]
+        starts = [section["sh_addr"] for section in in_memory if section["sh_flags"] & _SHF_EXECINSTR]
+        if not starts:
+            return 0, 0
+        return min(starts), max(section["sh_addr"] + section["sh_size"] for section in in_memory)
 
     def read(self, addr: int, size: int) -> bytes:
         """The file's bytes at a link-time address, as many as its section has; empty where no section is there."""

@@ -41,7 +41,10 @@ class Places:
                 is_skb = cache.addr in self.skb_caches or bool(self.skb_caches_missing)
                 return Place("slab", start, cache.object_size, state, cache.name, is_skb)
             page = self._pages.find(addr)
-        except (MissingDebugInfo, Unreadable, Corrupt):
+        except MissingDebugInfo as error:
+            self.why_unknown = f"nothing says which memory is allocated: {error}"
+            return _UNKNOWN
+        except (Unreadable, Corrupt):
             return _UNKNOWN
         if page is None:
             return _UNKNOWN

@@ -11,7 +11,7 @@ from gdb_kdump.layout import array_length, ehash_length, embedded_udp_hash, list
 from gdb_kdump.session import Session
 from gdb_kdump.text import some
 
-_EVERYWHERE = ("tcp_hashinfo", "udp_table")  # the tables that every kernel with IP has
+_EVERYWHERE = ("tcp_hashinfo", "udp_table", "raw_v4_hashinfo")  # the tables that every kernel with IP has
 _MAX_LINKS = 32  # include/uapi/linux/netlink.h: the netlink families, which is the length of nl_table
 
 
@@ -95,6 +95,8 @@ class SockTables:
     def _raw(self, symbol: str, problems: list[str]) -> Iterator[int]:
         """include/net/raw.h: struct raw_hashinfo."""
         table = self._session.debuginfo.find_address(symbol)
+        if table is None and symbol in _EVERYWHERE:
+            raise MissingDebugInfo(f"symbol {symbol}")
         if table is not None:
             member = self._layout.member("raw_hashinfo.ht")
             buckets = chained(self._session, table + member.offset, array_length(member), 8, 0, problems)

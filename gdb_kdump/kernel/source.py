@@ -35,7 +35,7 @@ class Source:
         self._void_pointer = session.debuginfo.type("void").pointer()
         self._modules = session.once(Modules)
         self._module_symbols = session.once(ModuleSymbols)
-        self._text = (session.debuginfo.address("_stext"), session.debuginfo.address("_end"))
+        self._text = session.debuginfo.image()
         self._frames: dict[int, tuple[SourceFrame, ...]] = {}
 
     def frames(self, pc: int, is_return_address: bool = False) -> tuple[SourceFrame, ...]:
