@@ -5,6 +5,7 @@ tests/fixtures/el6 makes the dump; what it has beyond the walk-through is marked
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,30 @@ def test_the_backtrace(gdb_run: Gdb, dump: tuple[Path, Path]) -> None:
     kinds = {frame["function"]: frame["kind"] for frame in frames if frame["kind"] != "normal"}
     assert kinds == {"general_protection": "exception", "system_call_fastpath": "syscall"}
     assert frames[5]["registers"]["r12"] == text(case.SKB)
+
+
+WITHOUT = ("crashing_cpu", "per_cpu__current_task", "__per_cpu_offset", "cpu_online_mask", "nr_cpu_ids", "crash_notes")
+
+
+@pytest.mark.parametrize("notes", ["of every CPU", "of the panic task's CPU", "from the end"])
+@pytest.mark.parametrize("absent", [(), WITHOUT], ids=["with symbols", "without"])
+def test_the_backtrace_with_less(gdb_run: Gdb, tmp_path: Path, notes: str, absent: tuple[str, ...]) -> None:
+    """The same from fewer registers or other ones, and without what says which CPU was where."""
+    vmlinux = el6.make_vmlinux(tmp_path)
+    image = el6.make_image(vmlinux)
+    if notes == "of the panic task's CPU":
+        image.registers = [image.registers[case.CPU]]
+    elif notes == "from the end":
+        # In machine_kexec, behind its last call: its frame's link stands below its return address.
+        (_, called_at, pc), (_, returns_to, _) = case.FRAMES[:2]
+        regs = {"rip": pc, "rsp": called_at + 8, "rbp": returns_to - 8, "cs": 0x10, "pid": case.PID}
+        image.registers[case.CPU] = regs
+    image.write(tmp_path / "vmcore")
+    subprocess.run(["objcopy", *(f"--strip-symbol={name}" for name in absent), vmlinux], check=True)
+    (task,) = run(gdb_run, (vmlinux, tmp_path / "vmcore"), "kbt --json").json()["tasks"]
+    assert (task["pid"], task["cpu"], task["ended"], task["note"]) == (case.PID, case.CPU, "user", "")
+    frames = [(frame["function"], int(frame["pc"], 16)) for frame in task["frames"] if not frame["inlined"]]
+    assert [frame for frame in frames if frame[0] != "put_page"] == [(name, pc) for name, _, pc in case.FRAMES]
 
 
 def test_gdbs_own_backtrace(gdb_run: Gdb, dump: tuple[Path, Path]) -> None:

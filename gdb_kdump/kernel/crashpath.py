@@ -29,6 +29,8 @@ def backtrace(session: Session, task: Task) -> Trace:
     panic = session.once(Panic)
     if not trace.frames or not panic.happened() or task.task != panic.task().task:
         return trace
+    if any(frame.source.function == _LAST for frame in trace.frames):
+        return trace  # the registers are those of the end
     fault = State(trace.frames[0].registers, True)
     path = session.once(CrashPath).find(fault)
     if not path:
