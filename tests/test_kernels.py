@@ -11,7 +11,7 @@ import pytest
 from fixtures.kernels import KERNELS
 from fixtures.kernels.slab import AGES, ArrayCache, make_slab
 from fixtures.kernels.system import make_system
-from fixtures.kernels.variants import make_vanilla, make_variant
+from fixtures.kernels.variants import make_pointers, make_vanilla, make_variant
 
 
 @pytest.fixture(scope="module", params=KERNELS)
@@ -28,6 +28,14 @@ def test_every_kernel_shows_the_same(shown: expected.Shown, check: Callable[[exp
 def test_a_kernel_without_backports(tmp_path: Path) -> None:
     """3.10 as it was released: hlists of netlink sockets, IPv6 addresses elsewhere, a list of what came early, ..."""
     kernel, source = make_vanilla(KERNELS["3.10"], tmp_path)
+    shown = expected.ask(make_system(kernel, tmp_path, source), tmp_path)
+    for check in expected.CHECKS:
+        check(shown)
+
+
+def test_pointers_instead_of_offsets(tmp_path: Path) -> None:
+    """NET_SKBUFF_DATA_USES_OFFSET is a matter of the configuration: end, tail and the headers may be pointers."""
+    kernel, source = make_pointers(KERNELS["5.4"], tmp_path)
     shown = expected.ask(make_system(kernel, tmp_path, source), tmp_path)
     for check in expected.CHECKS:
         check(shown)
