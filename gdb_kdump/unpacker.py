@@ -37,7 +37,7 @@ class Unpacker:
     def __init__(self, members: Sequence[Member], size: int) -> None:
         self.size = size
         runs = _merge(members)
-        self.span = runs[-1].end
+        self.span = runs[-1].end if runs else 0
         packed = struct.Struct(_format(runs))
         index = [next(i for i, run in enumerate(runs) if run.offset <= m.offset < run.end) for m in members]
         shapes = [_shape(member, runs[i]) for member, i in zip(members, index)]
