@@ -25,6 +25,8 @@ _STATUS_INCOMPLETE = 0x8  # makedumpfile's DUMP_DH_COMPRESSED_INCOMPLETE
 _STATUS_KNOWN = 0x3F  # zlib, lzo, snappy, that one, DUMP_DH_EXCLUDED_VMEMMAP, zstd
 _BLOCK_SIZES = (4096, 8192, 16384, 32768, 65536)
 _HEADER_BYTES = 464  # struct disk_dump_header of a 64-bit kernel
+_BLOBS = ((3, 32), (4, 48), (5, 64))
+"""Since which version the sub header has, and where, offset and size (u64) of VMCOREINFO, of notes, of erased names."""
 _UTSNAME = slice(12, 12 + 6 * 65)  # struct new_utsname: sysname, nodename, release, version, machine, domainname
 _MACHINE = slice(12 + 4 * 65, 12 + 5 * 65)
 _TIME_AT = 408  # struct timeval; a set's files have one, or those of the moments when each of them was begun
@@ -76,6 +78,12 @@ class Kdump:
             self.notes = self._head_bytes(*struct.unpack_from(order + "QQ", sub, 48))
         elif version == 3:
             self.vmcoreinfo = self._head_bytes(*struct.unpack_from(order + "QQ", sub, 32)) or None
+        self.lost_blobs = [
+            self.block + at + 8
+            for since, at in _BLOBS
+            if version >= since and not file.has(*struct.unpack_from(order + "QQ", sub, at))
+        ]
+        """Where the header has the sizes (u64) of what the file does not have: libkdumpfile would die of reading it."""
         self.max_pfn = max_pfn
         first, end = struct.unpack_from(order + "QQ", sub, 16)
         if version >= 6:

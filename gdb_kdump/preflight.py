@@ -64,6 +64,12 @@ class Examined:
         """The size of the page bitmaps: what the library's memory grows with."""
         return sum(kdump.bitmap_bytes for kdump in self.kdumps)
 
+    @property
+    def window_bytes(self) -> int:
+        """The size of the largest window (window.py): that of its dump, though with next to nothing in it."""
+        shown = [kdump.file for kdump in self.kdumps if kdump.lost_blobs or kdump.file.form]
+        return max((file.size for file in shown), default=0)
+
 
 def examine(paths: Sequence[str], alive: Callable[[], None] = lambda: None) -> Examined:
     """Look at the headers of a dump's files; raises DumpError when they are no dump, or cut off before their pages.

@@ -85,8 +85,7 @@ class DumpServer:
         from gdb_kdump.dump import Dump  # imports kdumpfile
 
         examined = examine(paths, self._show_life)
-        # A flattened dump's window is a file as large as the dump, though with next to nothing in it.
-        _restrain(examined.bitmap_bytes, max((file.size for file in examined.files if file.form), default=0))
+        _restrain(examined.bitmap_bytes, examined.window_bytes)
         self._dump = Dump(examined)
         self._overwritten = self._dump.overwritten
         info = self._dump.info()

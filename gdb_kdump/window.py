@@ -1,13 +1,13 @@
-"""A sparse file in memory that shows libkdumpfile those blocks of a flattened dump that it is about to read.
+"""A sparse file in memory that shows libkdumpfile those blocks of a dump that it is about to read.
 
-libkdumpfile before 0.5.3 knows no flattened dumps, but takes any file descriptor. Nothing is copied but what is read,
-and of that the window keeps no more than it may.
+libkdumpfile before 0.5.3 knows no flattened dumps, but takes any file descriptor; and it does not survive every header.
+Nothing is copied but what is read, and of that the window keeps no more than it may.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from gdb_kdump.dumpfile import DumpFile
 from gdb_kdump.errors import DumpError
@@ -17,11 +17,17 @@ _KEEP = 256 << 20
 
 
 class Window:
-    """`descriptor` is open for reading; `heads`, offsets and sizes, are there from the beginning and stay."""
+    """`descriptor` is open for reading; `heads`, offsets and sizes, are there from the beginning and stay.
 
-    def __init__(self, file: DumpFile, heads: Iterable[tuple[int, int]], keep: int = _KEEP) -> None:
+    A u64 at any of the offsets in `zeros` is shown as 0.
+    """
+
+    def __init__(
+        self, file: DumpFile, heads: Iterable[tuple[int, int]], zeros: Sequence[int] = (), keep: int = _KEEP
+    ) -> None:
         """`keep` in bytes, beside the heads; raises DumpError when the dump is larger than a file can be."""
         self._file = file
+        self._zeros = zeros
         self._heads = _blocks(heads)
         self._most = keep // _BLOCK + len(self._heads)
         self._present: set[int] = set()
@@ -47,6 +53,8 @@ class Window:
         for block in blocks:
             os.pwrite(self.descriptor, self._file.read(block * _BLOCK, _BLOCK), block * _BLOCK)
             self._present.add(block)
+        for offset in self._zeros:
+            os.pwrite(self.descriptor, bytes(8), offset)
 
 
 def _blocks(places: Iterable[tuple[int, int]]) -> set[int]:

@@ -368,6 +368,23 @@ def test_a_dump_that_is_written_to_while_it_is_open_is_told_once(
         assert not server.take_notices()
 
 
+@pytest.mark.parametrize(("place", "offset", "size"), [(64, 1 << 21, 100), (48, 4224, 1 << 40), (32, 1 << 62, 1 << 62)])
+def test_notes_that_the_file_does_not_have(
+    place: int, offset: int, size: int, tmp_path: Path, kernel: writer.Kernel
+) -> None:
+    """Erased names are behind the pages, and the first to be cut off: libkdumpfile 0.5.1 dies of each of these."""
+    path = tmp_path / "vmcore"
+    for pfn in range(0x300, 0x500):  # more than the server may write where there is no window
+        kernel.pages[pfn] = os.urandom(PAGE)
+    writer.write_kdump(path, kernel, method="zlib")
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<QQ", data, PAGE + place, offset + len(data) // PAGE * PAGE, size)
+    path.write_bytes(data)
+    with Server.start(str(path)) as server:
+        server.use_vmcoreinfo(kernel.vmcoreinfo)
+        assert check_every_page(Memory(server), kernel) == 0
+
+
 def test_a_page_of_an_impossible_size_is_corrupt(tmp_path: Path, kernel: writer.Kernel) -> None:
     path = tmp_path / "vmcore"
     writer.write_kdump(path, kernel, method="zlib")
