@@ -5,8 +5,9 @@ The GDB manual's appendix "Remote Protocol" is the reference. The transport is t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Protocol
 
 from gdb_kdump.text import escape
@@ -15,6 +16,7 @@ PACKET_SIZE = 0x20000
 """What GDB is told: the most characters of a packet, hence twice the bytes of the largest memory read."""
 
 _MAX_PENDING = 2 * PACKET_SIZE
+_FEW = 16  # one in so many
 _REFUSED = b"E01"
 _NO_MEMORY = b"E14"
 _ESCAPED = {byte: bytes((0x7D, byte ^ 0x20)) for byte in b"#$}*"}
@@ -42,13 +44,23 @@ class ThreadTable:
     def xml(self) -> bytes:
         """The answer to qXfer:threads:read."""
         if self._xml is None:
-            lines = ['<?xml version="1.0"?>\n<threads>\n']
-            for thread in self.by_id.values():
-                core = "" if thread.core is None else f' core="{thread.core}"'
-                lines.append(f'<thread id="{thread.id:x}"{core} name="{xml_text(thread.name)}"/>\n')
-            lines.append("</threads>\n")
-            self._xml = "".join(lines).encode()
+            self._xml = _threads_xml(self.by_id.values())
         return self._xml
+
+    @property
+    def first_xml(self) -> bytes:
+        """The same with the threads up to the selected one only, where that are few of all."""
+        before = [*takewhile(lambda thread: thread.id != self.selected, self.by_id.values())]
+        return self.xml if _FEW * len(before) >= len(self.by_id) else _threads_xml([*before, self.by_id[self.selected]])
+
+
+def _threads_xml(threads: Iterable[Thread]) -> bytes:
+    lines = ['<?xml version="1.0"?>\n<threads>\n']
+    for thread in threads:
+        core = "" if thread.core is None else f' core="{thread.core}"'
+        lines.append(f'<thread id="{thread.id:x}"{core} name="{xml_text(thread.name)}"/>\n')
+    lines.append("</threads>\n")
+    return "".join(lines).encode()
 
 
 class Target(Protocol):
@@ -145,6 +157,8 @@ class Stub:
         self._thread = 0
         self._target_xml = target_xml()
         self._to_list: list[int] = []
+        self._is_connecting = False
+        self._listing = b""
 
     def feed(self, data: bytes) -> bytes:
         """Take what GDB sent, in pieces of any size; returns what to send."""
@@ -198,6 +212,7 @@ class Stub:
         return b"OK"
 
     def _stopped(self, _: bytes) -> bytes:
+        self._is_connecting = True
         return b"T05thread:%x;" % self._target.threads.selected
 
     def _read_registers(self, _: bytes) -> bytes:
@@ -252,7 +267,14 @@ class Stub:
         return _slice(self._target_xml, window) if name == b"target.xml" else b"E00"
 
     def _thread_list(self, rest: bytes) -> bytes:
-        return _slice(self._target.threads.xml, rest.partition(b":")[2])
+        window = rest.partition(b":")[2]
+        if window.startswith(b"0,"):
+            # On connecting GDB asks twice, behind "?" and when it shows the stop, and looks through the whole list for
+            # each thread that it knows: with 50,000 that takes more than a second.  So it gets few the first time.
+            threads = self._target.threads
+            self._listing = threads.first_xml if self._is_connecting else threads.xml
+            self._is_connecting = False
+        return _slice(self._listing, window)
 
     def _attached(self, _: bytes) -> bytes:
         return b"1"

@@ -273,14 +273,19 @@ class _SavedRegisters(Mapping[str, int]):
     def __init__(
         self, read: Callable[[int, int], bytes], addr: int, size: int, offsets: dict[str, int], fixed: dict[str, int]
     ) -> None:
-        self._read, self._addr, self._offsets = read, addr, offsets
+        self._read, self._addr, self._size, self._offsets = read, addr, size, offsets
         self._known = {**fixed, "rsp": addr + size}
+        self._frame: bytes | None = None
 
     def __getitem__(self, name: str) -> int:
         if name in self._known:
             return self._known[name]
         offset = self._offsets[name]
-        data = self._read(self._addr + offset, 8)
+        if self._frame is None:
+            self._frame = self._read(self._addr, self._size)
+        data = self._frame[offset : offset + 8]
+        if len(data) < 8:  # behind a hole
+            data = self._read(self._addr + offset, 8)
         if len(data) < 8:
             raise KeyError(name)
         return int.from_bytes(data, "little")

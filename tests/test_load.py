@@ -27,6 +27,12 @@ def test_every_task_is_found(gdb_run: Gdb, load: Loaded) -> None:
     assert len(re.findall(r"^[* ] +\d+ +Thread \d+", run.stdout, re.MULTILINE)) == TASKS + 1
 
 
+def test_gdb_knows_every_thread_when_a_dump_is_open(gdb_run: Gdb, load: Loaded) -> None:
+    """Without asking for the list again, as `info threads` does."""
+    run = gdb_run(f"thread {TASKS + 1}", "thread", vmcore=load.vmcore).succeeded()
+    assert f"[Current thread is {TASKS + 1} (Thread {TASKS})]" in run.stdout
+
+
 def test_identical_stacks_are_grouped(gdb_run: Gdb, load: Loaded) -> None:
     run = gdb_run("kbt --group --json", "kbt --group", vmcore=load.vmcore).succeeded()
     groups = run.json()["groups"]

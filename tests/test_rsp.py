@@ -194,6 +194,20 @@ def test_garbage_neither_raises_nor_grows_without_bound(stub: Stub) -> None:
     assert endless.closed
 
 
+def test_the_first_list_behind_a_stop_has_the_threads_up_to_the_selected_one() -> None:
+    target = Target()
+    for position, first in ((1, 2), (40, 100)):  # few, or too many to be worth it
+        target.threads = ThreadTable([Thread(1 + n, f"t{n}", None, {}) for n in range(100)], 1 + position)
+        stub = Stub(target)
+        stub.feed(packet(b"QStartNoAckMode"))
+        for count in (100, 0, first, 100, 100):
+            if not count:
+                ask(stub, b"?")
+                continue
+            threads = ElementTree.fromstring(transfer(stub, b"threads:read:", 50))
+            assert [thread.get("name") for thread in threads] == [f"t{n}" for n in range(count)]
+
+
 def test_fifty_thousand_threads() -> None:
     target = Target()
     target.threads = ThreadTable([Thread(number, f"t{number}", None, {}) for number in range(1, 50_001)], 4242)
