@@ -10,6 +10,7 @@ from gdb_kdump.errors import Why
 from gdb_kdump.rules import judge_queue, judge_skb
 from gdb_kdump.rules.findings import CLEAN, CORRUPT, SUSPECT, Finding, verdict
 from gdb_kdump.rules.records import BadLink, Frag, FragList, Hole, Place, Queue, References, SharedInfo, Skb
+from gdb_kdump.rules.skb import sharing
 
 SKB = 0xFFFF888003A41200
 HEAD = 0xFFFF888003B00000
@@ -412,3 +413,11 @@ def test_verdict_is_the_worst_severity() -> None:
 def test_what_the_kernel_rarely_does_is_only_suspect(skb: Skb, rule: str) -> None:
     (finding,) = judge_skb(skb)
     assert (finding.rule, finding.severity) == (rule, SUSPECT)
+
+
+def test_a_buffer_that_was_given_away_twice() -> None:
+    """Clones count; where the count is too small, everybody who has the buffer is told of."""
+    clone = replace(HEALTHY, addr=NODES[0], cloned=1, shinfo=replace(SHINFO, dataref=0x10002))
+    assert list(sharing([clone, clone])) == []
+    found = list(sharing([HEALTHY, replace(HEALTHY, addr=NODES[0])]))
+    assert [(f.rule, f.object, f.severity) for f in found] == [("head.buffer", at, CORRUPT) for at in (SKB, NODES[0])]

@@ -17,6 +17,7 @@ from gdb_kdump.kernel.skbobjects import SkbObjects
 from gdb_kdump.kernel.skbuff import Skbs
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
 from gdb_kdump.rules.records import Hole, Queue
+from gdb_kdump.rules.skb import sharing
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16, some
 
@@ -62,11 +63,13 @@ def check_everything(session: Session, progress: Callable[[int], None]) -> tuple
     try:
         # What stands on no queue is in somebody's hands, or was left half made: the kernel promises little of it.
         allocated = ((addr, False) for addr in session.once(SkbObjects).all())
-        everybody = chain(((addr, True) for addr in (*reached, *places)), allocated)
+        everybody = chain(((addr, True) for addr in chain(reached, places)), allocated)
         if ended := limits.gather(everybody, judge, "the sk_buffs", lambda one: one[0]):
             problems.append(f"the skb caches: {ended}")
     except MissingDebugInfo as error:
         problems.append(f"the skb caches: {error}")
+    reached += places
+    findings += [finding for group in skbs.sharing(reached) for finding in sharing(group)]
     problems += session.once(SkbObjects).missing()
     problems += filter(None, [session.once(Places).why_unknown])
     return checked + Checked(len(seen), 0, tuple(findings), tuple(holes)), tuple(problems)

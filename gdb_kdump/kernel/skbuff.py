@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 from gdb_kdump import limits
 from gdb_kdump.errors import MissingDebugInfo, Unreadable, Why
@@ -176,6 +177,24 @@ class Skbs:
             found = source.symbol(addr)[1] in (0, None) if source.in_kernel(addr) else source.is_text(addr)
             self._functions[addr] = found
         return found
+
+    def sharing(self, addresses: Collection[int]) -> list[list[Skb]]:
+        """Those of some sk_buffs (addresses) that have the same head, together, one list for each such head."""
+        heads = sorted(self._heads(addresses))
+        found: dict[int, dict[int, Skb]] = {one: {} for one, other in pairwise(heads) if one == other and one}
+        if found:
+            for addr, head in zip(addresses, self._heads(addresses)):
+                if head in found:
+                    found[head][addr] = self.read(addr)
+        return [list(group.values()) for group in found.values()]
+
+    def _heads(self, addresses: Iterable[int]) -> Iterator[int]:
+        """The head of each sk_buff, 0 where that cannot be read."""
+        for addr in addresses:
+            try:
+                yield self._ends.unpack_from(*self._memory.block(addr, self._ends.span))[0]
+            except Unreadable:
+                yield 0
 
     def looks_alive(self, skb: int) -> bool:
         """Whether memory that an skb cache has allocated holds an sk_buff at all: a cache may be merged with others."""

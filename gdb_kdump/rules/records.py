@@ -9,6 +9,7 @@ from gdb_kdump.errors import Why
 
 T = TypeVar("T")
 
+DATAREF_SHIFT = 16  # include/linux/skbuff.h: SKB_DATAREF_SHIFT
 GSO_BY_FRAGS = 0xFFFF  # include/linux/skbuff.h: the gso_size of an sk_buff whose segments are those of frag_list
 
 

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 
 from gdb_kdump.errors import Why
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
-from gdb_kdump.rules.records import GSO_BY_FRAGS, Skb
+from gdb_kdump.rules.records import DATAREF_SHIFT, GSO_BY_FRAGS, Skb
 from gdb_kdump.text import hex16, is_kernel_address
 
-_DATAREF_SHIFT = 16  # include/linux/skbuff.h: SKB_DATAREF_SHIFT
 _MANY_ACKS = 1000  # that TCP's backlog put together
 _LARGEST_TCP = 4 << 20  # bytes; GSO_MAX_SIZE is 512 KiB
 _SKBTX_HW_TSTAMP, _SKBTX_IN_PROGRESS = 1, 4  # include/linux/skbuff.h, the same bits since v2.6.30
@@ -64,8 +63,8 @@ def dataref(skb: Skb) -> Iterator[Finding]:
     shinfo = skb.shinfo
     if shinfo is None:
         return
-    users = shinfo.dataref & (1 << _DATAREF_SHIFT) - 1
-    payload_users = shinfo.dataref >> _DATAREF_SHIFT & (1 << _DATAREF_SHIFT) - 1
+    users = shinfo.dataref & (1 << DATAREF_SHIFT) - 1
+    payload_users = shinfo.dataref >> DATAREF_SHIFT & (1 << DATAREF_SHIFT) - 1
     message, expected, severity = "", "at least 1 user, at most as many of the payload", CORRUPT
     if users == 0:
         message = "the buffer has no user, yet this sk_buff holds it"

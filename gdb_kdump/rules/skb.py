@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from gdb_kdump.errors import Why
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
-from gdb_kdump.rules.records import GSO_BY_FRAGS, Skb
+from gdb_kdump.rules.records import DATAREF_SHIFT, GSO_BY_FRAGS, Skb
 from gdb_kdump.rules.references import udp_truesize
 from gdb_kdump.text import hex16, is_kernel_address
 
@@ -229,6 +229,20 @@ def owner(skb: Skb) -> Iterator[Finding]:
         message = "what is to give its memory back to the socket is no function"
         found = hex16(skb.destructor)
         yield Finding("skb.sk", skb.addr, "destructor", CORRUPT, "NULL or a function", found, message)
+
+
+def sharing(skbs: Sequence[Skb]) -> Iterator[Finding]:
+    """No more sk_buffs have a buffer than its dataref counts; `skbs` all have the same head, and stand on queues.
+
+    Mirrors net/core/skbuff.c: __skb_clone, skb_release_data.  Traps: one that is being freed still has its head, though
+    the reference is gone, and so it counts for nothing; it is on no queue any more.
+    """
+    counted = [skb.shinfo.dataref & (1 << DATAREF_SHIFT) - 1 for skb in skbs if skb.shinfo is not None]
+    if not counted or len(skbs) <= counted[0]:
+        return
+    for skb in skbs:
+        message = f"{len(skbs)} sk_buffs on queues have this buffer, which counts {counted[0]}: it was given away twice"
+        yield Finding("head.buffer", skb.addr, "head", CORRUPT, "a buffer of its own", hex16(skb.head), message)
 
 
 RULES = (address, freed, users, owner, order, length, truesize, headers, buffer)
