@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from gdb_kdump.errors import MissingDebugInfo
-from gdb_kdump.members import Member, find_number, find_path, is_array, is_pointer
+from gdb_kdump.members import Member, find_number, find_path, is_array, is_pointer, is_struct
 from gdb_kdump.unpacker import Unpacker
 
 # Dotted member paths, newest first; each row cites the commits that moved the member.
@@ -221,10 +221,17 @@ class Layout:
             return None if array is None else array.type.strip_typedefs().target().strip_typedefs()
         candidates, sign = STRUCTS.get(tag, ((tag,), ""))
         for candidate in candidates:
-            found = self._find_type(f"struct {candidate}")
+            tagged = self._find_type(f"struct {candidate}")
+            found = tagged if tagged is not None else self._without_tag(candidate)
             if found is not None and (not sign or find_path(found, sign) is not None):
                 return found
         return None
+
+    def _without_tag(self, name: str) -> Any:
+        """A struct that has no tag but a typedef of that name, or None."""
+        found = self._find_type(name)
+        stripped = None if found is None else found.strip_typedefs()
+        return stripped if stripped is not None and is_struct(stripped) else None
 
     def struct(self, tag: str) -> Any:
         """The type of a logical struct tag; raises MissingDebugInfo."""

@@ -78,6 +78,12 @@ def is_pointer(kind: Any) -> bool:
     return bool(stripped.code == stripped.pointer().code)
 
 
+def is_struct(kind: Any) -> bool:
+    """Whether a gdb.Type is that of a struct or union, and known whole."""
+    stripped = kind.strip_typedefs()
+    return not stripped.is_scalar and not is_array(stripped) and bool(stripped.fields())
+
+
 def is_array(kind: Any) -> bool:
     """Whether a gdb.Type is that of an array."""
     stripped = kind.strip_typedefs()

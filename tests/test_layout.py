@@ -413,3 +413,22 @@ def test_a_number_is_as_wide_as_its_type(in_gdb: InGdb, compile_types: Compile) 
         "the debug information has no member counted.offset that is a pointer (tried: unsigned int)",
         "the debug information has no member counted.bits that is a pointer (tried: unsigned int)",
     ]
+
+
+def test_a_struct_may_have_a_typedef_instead_of_a_tag(in_gdb: InGdb, compile_types: Compile) -> None:
+    def body() -> list[Any]:
+        from gdb_kdump.debuginfo import DebugInfo
+        from gdb_kdump.layout import Layout
+
+        find_type = DebugInfo.__new__(DebugInfo)
+        find_type._types = {}
+        layout = Layout(find_type.find_type)
+        return [
+            layout.offset("udp_table.mask"),
+            layout.find_struct("number"),
+            layout.find_struct("far"),
+        ]
+
+    source = "typedef struct { long log; int mask; } udp_table; typedef int number; typedef struct away far;"
+    program = compile_types(f"{source} udp_table table; number one; far *pointer;")
+    assert in_gdb(body, elf=program) == [8, None, None]
