@@ -23,14 +23,15 @@ def test_the_case_is_told(gdb_run: Gdb, tmp_path: Path, version: int) -> None:
     commands = [
         "kbt --json", "ktriage --json", f"shinfo {case.skb:x} --json", f"skbwalk {case.sock:x} --json",
         f"skbcheck --sock {case.sock:x} --json", f"kstruct sk_buff {case.skb:x} --json", "kps --json",
-        f"x/4xg {case.head:#x}", "backtrace", "frame function skb_release_data", "print skb",
+        "kinfo --json", f"x/4xg {case.head:#x}", "backtrace", "frame function skb_release_data", "print skb",
     ]  # fmt: skip
     shown = run(gdb_run, case, *commands)
-    traces, story, info, walk, judged, struct, tasks = shown.documents
+    traces, story, info, walk, judged, struct, tasks, opened = shown.documents
     (trace,) = traces["tasks"]
     assert [frame["function"] for frame in trace["frames"]] == list(reversed(bare.CALLS))
     assert (trace["pid"], trace["cpu"], int(trace["task"], 16)) == (bare.PID, bare.CPU, case.task)
     assert [task["pid"] for task in tasks["tasks"]] == [bare.PID]
+    assert (opened["panic"]["cpu"], opened["registers"]) == (bare.CPU, {str(bare.CPU): "dump note"})
     assert (int(story["skb"], 16), int(story["sock"], 16), story["verdict"]) == (case.skb, case.sock, "corrupt")
     assert (story["overrun"]["kind"], story["overrun"]["period"]) == ("payload", 32)
     assert any("what sockets account for" in problem for problem in story["problems"])

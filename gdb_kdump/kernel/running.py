@@ -5,7 +5,7 @@ from __future__ import annotations
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.lists import list_for_each
 from gdb_kdump.kernel.percpu import PerCpu
-from gdb_kdump.layout import CURRENT_TASK, thread_size
+from gdb_kdump.layout import CURRENT_TASK, task_cpu, thread_size
 from gdb_kdump.session import Session
 
 
@@ -15,24 +15,23 @@ class Running:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._tasks: dict[int, int] | None = None
-        self._by_number = False  # whether CPUs are called by the numbers of their notes
+        self._notes: dict[int, int] | None = None  # which note is whose, where the notes led to the tasks
         self.problems: list[str] = []
 
     def tasks(self) -> dict[int, int]:
         """CPU number to `struct task_struct *`, of every online CPU; raises MissingDebugInfo, Unreadable.
 
-        Where the types or symbols do not lead to them, of those CPUs that the dump has registers of, by their number
-        in the dump.
+        Where the types or symbols do not lead to them, of those CPUs that the dump has registers of.
         """
         if self._tasks is None:
             try:
                 self._tasks = self._noted()
             except MissingDebugInfo as error:
-                self._tasks = self._by_registers()
-                if not self._tasks:
-                    self._tasks = None
+                found = self._by_registers()
+                if not found:
                     raise
-                self._by_number = True
+                self._tasks = {cpu: task for cpu, (_, task) in found.items()}
+                self._notes = {cpu: note for cpu, (note, _) in found.items()}
                 self.problems.append(f"the running tasks are those on whose stacks the CPUs were: {error}")
         return self._tasks
 
@@ -43,7 +42,9 @@ class Running:
         many, the PIDs tell.  Raises MissingDebugInfo, Unreadable.
         """
         pids, running = self._session.dump["pids"], self.tasks()
-        if self._by_number or cpu not in running:
+        if self._notes is not None:
+            return self._notes.get(cpu)
+        if cpu not in running:
             return cpu if cpu < len(pids) else None
         if len(pids) == len(running):
             return sorted(running).index(cpu)
@@ -60,13 +61,24 @@ class Running:
             return {cpu: memory.ptr(percpu.symbol(symbol, cpu) + offset) for cpu in percpu.online_cpus()}
         raise MissingDebugInfo("per-CPU current task", [symbol for symbol, _ in CURRENT_TASK])
 
-    def _by_registers(self) -> dict[int, int]:
-        dump, found = self._session.dump, {}
-        for cpu, (registers, pid) in enumerate(zip(dump["registers"], dump["pids"])):
+    def _by_registers(self) -> dict[int, tuple[int, int]]:
+        """By CPU, as its task says or else by the note's number: which note that is, and the task."""
+        dump, found = self._session.dump, dict[int, tuple[int, int]]()
+        for number, (registers, pid) in enumerate(zip(dump["registers"], dump["pids"])):
             task = self._on_stack(registers["rsp"]) or self._listed(registers["rsp"], pid) if "rsp" in registers else 0
             if task:
-                found[cpu] = task
+                cpu = self._cpu_of(task)
+                found[number if cpu is None or cpu in found else cpu] = number, task
         return found
+
+    def _cpu_of(self, task: int) -> int | None:
+        try:
+            own, _ = task_cpu(self._session.layout)
+            if own is not None:
+                return self._session.number(task, "task_struct.cpu")
+            return self._session.number(self._session.pointer(task, "task_struct.stack"), "thread_info.cpu")
+        except (MissingDebugInfo, Unreadable):
+            return None
 
     def _on_stack(self, sp: int) -> int | None:
         """The task that the struct thread_info at the end of a stack names; before c65eacbe290b (v4.9)."""

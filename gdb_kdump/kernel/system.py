@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from gdb_kdump.errors import MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.panic import Panic
-from gdb_kdump.kernel.percpu import PerCpu
 from gdb_kdump.kernel.registers import Registers
+from gdb_kdump.kernel.running import Running
 from gdb_kdump.kernel.tasks import Task
 from gdb_kdump.layout import TIMEKEEPER
 from gdb_kdump.members import find_path
@@ -44,14 +44,14 @@ def read_system(session: Session) -> System:
         session.vmcoreinfo.get("OSRELEASE") or _uts(session, "release"),
         _uts(session, "nodename"),
         _uts(session, "version"),
-        len(session.once(PerCpu).online_cpus()),
+        len(session.once(Running).tasks()),
         _date(session),
         _uptime(session),
         panic.happened(),
         panic.message(),
         panic.cpu(),
         task,
-        {cpu: session.once(Registers).origin(cpu) for cpu in session.once(PerCpu).online_cpus()},
+        {cpu: session.once(Registers).origin(cpu) for cpu in session.once(Running).tasks()},
     )
 
 
