@@ -66,8 +66,8 @@ class _File:
     def __init__(self, source: DumpFile, kdump: Kdump | None, heads: Sequence[tuple[int, int]]) -> None:
         """`heads` are what libkdumpfile reads on opening it: offsets and sizes."""
         self._kdump = kdump
-        lost = kdump.lost_blobs if kdump else []
-        self._window = Window(source, heads, lost) if source.form or lost else None
+        hidden = kdump.hidden_blobs if kdump else []
+        self._window = Window(source, heads, hidden) if source.form or hidden else None
         self._descriptor = self._window.descriptor if self._window else os.open(source.path, os.O_RDONLY)
         self._path = source.path
         self._source = source

@@ -5,12 +5,14 @@ Read here for what libkdumpfile does not say: how many pages the file should hav
 
 from __future__ import annotations
 
+import re
 import struct
 from array import array
 from dataclasses import dataclass
 
 from gdb_kdump.dumpfile import DumpFile
 from gdb_kdump.errors import DumpError, Why
+from gdb_kdump.notes import vmcoreinfo
 
 SIGNATURES = (b"KDUMP   ", b"DISKDUMP")
 
@@ -29,6 +31,7 @@ _BLOBS = ((3, 32), (4, 48), (5, 64))
 """Since which version the sub header has, and where, offset and size (u64) of VMCOREINFO, of notes, of erased names."""
 _UTSNAME = slice(12, 12 + 6 * 65)  # struct new_utsname: sysname, nodename, release, version, machine, domainname
 _MACHINE = slice(12 + 4 * 65, 12 + 5 * 65)
+_MACHINE_NAME = re.compile("[a-z][a-z0-9_]{1,15}")
 _TIME_AT = 408  # struct timeval; a set's files have one, or those of the moments when each of them was begun
 _SAME_SECONDS = 2
 MOST_NOTES = 64 << 20
@@ -58,6 +61,8 @@ class Kdump:
         self.machine = head[_MACHINE].partition(b"\0")[0].decode(errors="replace")
         """The kernel's name of the machine: x86_64."""
         if self.machine not in ("", "x86_64"):  # 32-bit ones have other headers than those that are read here
+            if not _MACHINE_NAME.fullmatch(self.machine):
+                raise DumpError(f"{file.path} has a damaged header: no machine is called {self.machine!r}")
             raise other_machine(file, self.machine)
         order = "<"
         if struct.unpack_from("<i", head, 428)[0] not in _BLOCK_SIZES:
@@ -72,18 +77,22 @@ class Kdump:
         sub = file.read(self.block, 104).ljust(104, b"\0")
         (split,) = struct.unpack_from(order + "i", sub, 12)
         self.notes: bytes = b""
-        """ELF notes; before version 4 there are none, but `vmcoreinfo` may be there."""
+        """ELF notes; before version 4 there are none."""
         self.vmcoreinfo: bytes | None = None
         if version >= 4:
             self.notes = self._head_bytes(*struct.unpack_from(order + "QQ", sub, 48))
         elif version == 3:
             self.vmcoreinfo = self._head_bytes(*struct.unpack_from(order + "QQ", sub, 32)) or None
-        self.lost_blobs = [
+        text = self.vmcoreinfo = self.vmcoreinfo or vmcoreinfo(self.notes)
+        size_line = f"PAGESIZE={self.block}".encode()
+        is_odd = any(line.startswith(b"PAGESIZE") and line != size_line for line in (text or b"").split(b"\n"))
+        self.hidden_blobs = [
             self.block + at + 8
             for since, at in _BLOBS
-            if version >= since and not file.has(*struct.unpack_from(order + "QQ", sub, at))
+            if version >= since and (is_odd or not file.has(*struct.unpack_from(order + "QQ", sub, at)))
         ]
-        """Where the header has the sizes (u64) of what the file does not have: libkdumpfile would die of reading it."""
+        """Where the header has the sizes (u64) of what libkdumpfile must not see: it dies of reading what the file does
+        not have, and refuses a dump whose VMCOREINFO has a damaged page size."""
         self.max_pfn = max_pfn
         first, end = struct.unpack_from(order + "QQ", sub, 16)
         if version >= 6:

@@ -67,7 +67,7 @@ class Examined:
     @property
     def window_bytes(self) -> int:
         """The size of the largest window (window.py): that of its dump, though with next to nothing in it."""
-        shown = [kdump.file for kdump in self.kdumps if kdump.lost_blobs or kdump.file.form]
+        shown = [kdump.file for kdump in self.kdumps if kdump.hidden_blobs or kdump.file.form]
         return max((file.size for file in shown), default=0)
 
 
@@ -175,7 +175,7 @@ def _examine_kdump(kdumps: list[Kdump]) -> Examined:
         None,
         gaps,
         first.notes,
-        first.vmcoreinfo or vmcoreinfo(first.notes),
+        first.vmcoreinfo,
     )
 
 

@@ -385,6 +385,20 @@ def test_notes_that_the_file_does_not_have(
         assert check_every_page(Memory(server), kernel) == 0
 
 
+@pytest.mark.parametrize("line", ["PAGESIZE=9999\n", "PAGESIZE\n4096\n", "PAGESIZE=0000\n"])
+@pytest.mark.parametrize("version", [3, 6])
+def test_a_vmcoreinfo_with_a_damaged_page_size(line: str, version: int, tmp_path: Path, kernel: writer.Kernel) -> None:
+    """libkdumpfile refuses such a dump."""
+    path = tmp_path / "vmcore"
+    kernel.vmcoreinfo = kernel.vmcoreinfo.replace("PAGESIZE=4096\n", line)
+    for pfn in range(0x300, 0x500):
+        kernel.pages[pfn] = os.urandom(PAGE)
+    writer.write_kdump(path, kernel, method="zlib", version=version)
+    with Server.start(str(path)) as server:
+        assert server.info()["vmcoreinfo"] == kernel.vmcoreinfo
+        assert check_every_page(Memory(server), kernel) == 0
+
+
 def test_a_page_of_an_impossible_size_is_corrupt(tmp_path: Path, kernel: writer.Kernel) -> None:
     path = tmp_path / "vmcore"
     writer.write_kdump(path, kernel, method="zlib")

@@ -297,6 +297,13 @@ def test_a_kdump_of_another_machine_is_refused(tmp_path: Path, machine: str, at:
     assert f"a dump of {machine}: only x86_64 dumps" in refusal(tmp_path / "vmcore", head)
 
 
+def test_a_damaged_name_of_the_machine_is_no_machine(tmp_path: Path, kernel: writer.Kernel) -> None:
+    writer.write_kdump(tmp_path / "vmcore", kernel)
+    data = bytearray((tmp_path / "vmcore").read_bytes())
+    data[12 + 4 * 65] ^= 0x80
+    assert "damaged header: no machine is called" in refusal(tmp_path / "vmcore", data)
+
+
 def test_what_other_tools_have_to_open_is_named(tmp_path: Path, kernel: writer.Kernel) -> None:
     path = tmp_path / "vmcore"
     writer.write_elf(path, kernel)
