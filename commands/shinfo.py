@@ -22,12 +22,13 @@ from gdb_kdump.text import hex16
 
 @dataclass(frozen=True)
 class SharedInfoOf:
-    """An sk_buff, its shared info as an object, and what is wrong with that."""
+    """An sk_buff, its shared info as an object, what is wrong with that, and why more could be."""
 
     skb: Skb
     object: Object
     end_is_offset: bool
     findings: tuple[Finding, ...]
+    problems: tuple[str, ...]
 
 
 class Shinfo(Command[SharedInfoOf]):
@@ -44,7 +45,7 @@ SKB is a GDB expression (`skb`, `$r12`), or hex digits without 0x."""
         if skb.hole is not None:
             raise Unreadable(skb.hole.addr, skb.hole.why)
         thing = read_object(session.memory, session.layout.struct("skb_shared_info"), skb.end)
-        return SharedInfoOf(skb, thing, skbs.end_is_offset, tuple(judge_shinfo(skb)))
+        return SharedInfoOf(skb, thing, skbs.end_is_offset, tuple(judge_shinfo(skb)), skbs.missing)
 
     def note(self, result: SharedInfoOf) -> None:
         note_findings(result.findings)
@@ -58,6 +59,7 @@ SKB is a GDB expression (`skb`, `$r12`), or hex digits without 0x."""
         yield f"sk_buff {hex16(skb.addr)}: {how}"
         yield from object_text(result.object, {})
         yield from findings_text(result.findings)
+        yield from (f"not judged: {problem}" for problem in result.problems)
 
     def json(self, result: SharedInfoOf) -> Any:
         return {
@@ -67,4 +69,5 @@ SKB is a GDB expression (`skb`, `$r12`), or hex digits without 0x."""
             "shinfo": hex16(result.object.addr),
             "fields": to_json(result.object),
             "findings": [finding_json(finding) for finding in result.findings],
+            "problems": list(result.problems),
         }

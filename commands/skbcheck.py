@@ -66,7 +66,7 @@ is neither, and is listed apart.  $_kfindings is set to the number of corrupt fi
         if sock is not None:
             checked = checked + checks.sock(address(sock))
         why_unknown = session.once(Places).why_unknown
-        problems = (why_unknown,) if why_unknown else ()
+        problems = (*session.once(Skbs).missing, *([why_unknown] if why_unknown else []))
         return Judged(checked, () if limits.is_interrupted() else _drawn(session, checked), problems, False)
 
     def note(self, result: Judged) -> None:

@@ -9,7 +9,7 @@ Types are taken as gdb.Type objects but only through their own methods, so this 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from gdb_kdump.errors import MissingDebugInfo
@@ -298,9 +298,20 @@ class Layout:
             raise MissingDebugInfo(f"member {name} that is a pointer", [str(found.type)])
         return found
 
-    def unpacker(self, tag: str, members: Iterable[str]) -> Unpacker:
-        """An Unpacker for members of one struct, given without its tag; raises MissingDebugInfo."""
-        return Unpacker([self.number(f"{tag}.{name}") for name in members], self.size(tag))
+    def unpacker(self, tag: str, members: Iterable[str], instead: Mapping[str, int] | None = None) -> Unpacker:
+        """An Unpacker for members of one struct, given without its tag; raises MissingDebugInfo.
+
+        `instead` are values for members that may be absent.
+        """
+        names, absent = list(members), set(self.absent(tag, instead or ()))
+        made = Unpacker([self.number(f"{tag}.{name}") for name in names if name not in absent], self.size(tag))
+        if instead and absent:
+            made.insert([(index, instead[name]) for index, name in enumerate(names) if name in absent])
+        return made
+
+    def absent(self, tag: str, members: Iterable[str]) -> list[str]:
+        """Those of some members of a struct that this kernel's types lack; raises MissingDebugInfo for the struct."""
+        return [name for name in members if self.find_member(f"{tag}.{name}") is None]
 
 
 # Changed meaning: one question each, answered by a type.

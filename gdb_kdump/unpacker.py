@@ -50,6 +50,18 @@ class Unpacker:
         self._codes = [_code(run) for run in runs]
         self._members = list(zip(index, shapes))
 
+    def insert(self, values: Sequence[tuple[int, int]]) -> None:
+        """Have `unpack_from` give these (index, value), in ascending order, among the others: for absent members."""
+        unpack = self.unpack_from
+
+        def filled(buffer: bytes, offset: int = 0) -> tuple[int, ...]:
+            found = list(unpack(buffer, offset))
+            for index, value in values:
+                found.insert(index, value)
+            return tuple(found)
+
+        self.unpack_from = filled
+
     def columns(self, buffer: bytes) -> list[Column]:
         """Each member, in the order asked for, of many structs, of which `buffer` has each piece of all in turn."""
         count, at = len(buffer) // sum(size for _, size in self.pieces), 0

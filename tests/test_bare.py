@@ -36,6 +36,7 @@ def test_the_case_is_told(gdb_run: Gdb, tmp_path: Path, version: int) -> None:
     assert (story["overrun"]["kind"], story["overrun"]["period"]) == ("payload", 32)
     assert any("what sockets account for" in problem for problem in story["problems"])
     assert int(info["shinfo"], 16) == case.head + bare.END
+    assert "the debug information has no member sk_buff.cloned" in info["problems"]
     assert {"shinfo.nr_frags", "shinfo.frag_list"} <= {finding["rule"] for finding in info["findings"]}
     write, _, _, _, reader = walk["queues"]
     assert ([int(skb["skb"], 16) for skb in write["skbs"]], write["qlen"]) == ([case.queued], 1)

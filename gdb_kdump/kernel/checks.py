@@ -21,6 +21,7 @@ from gdb_kdump.session import Session
 from gdb_kdump.unpacker import Unpacker
 
 _ACCOUNTS = ("sk_wmem_queued", "wmem_alloc", "rmem_alloc", "sk_forward_alloc")
+_WITH_DESTRUCTOR = {"destructor": 1}  # what is assumed where the types do not say
 _SOUND: tuple[tuple[Finding, ...], None] = ((), None)
 _KINDS = {AF_UNIX: "unix", AF_NETLINK: "netlink", AF_PACKET: "packet"}
 
@@ -62,9 +63,10 @@ class Checks:
         self._session = session
         self._skbs = session.once(Skbs)
         self._socks = session.once(Socks)
-        self._sk, self._len = (session.layout.unpacker("sk_buff", names) for names in (("sk", "destructor"), ("len",)))
+        self._sk = session.layout.unpacker("sk_buff", ("sk", "destructor"), _WITH_DESTRUCTOR)
+        self._len = session.layout.unpacker("sk_buff", ("len",))
         self._numbers = _tcp_numbers(session)
-        self._charge = session.layout.unpacker("sk_buff", ("truesize", "destructor"))
+        self._charge = session.layout.unpacker("sk_buff", ("truesize", "destructor"), _WITH_DESTRUCTOR)
         # An sk_buff with this destructor is charged to sk_omem_alloc: net/core/skbuff.c: msg_zerocopy_alloc.
         self._omem = session.debuginfo.find_address("sock_ofree")
         self._accounts: Unpacker | None = None

@@ -71,7 +71,7 @@ def check_everything(session: Session, progress: Callable[[int], None]) -> tuple
     reached += places
     findings += [finding for group in skbs.sharing(reached) for finding in sharing(group)]
     problems += session.once(SkbObjects).missing()
-    problems += filter(None, [session.once(Places).why_unknown])
+    problems += [*skbs.missing, *filter(None, [session.once(Places).why_unknown])]
     return checked + Checked(len(seen), 0, tuple(findings), tuple(holes)), tuple(problems)
 
 

@@ -45,11 +45,13 @@ class SkbObjects:
         self._session = session
         self._memory = session.memory
         self._layout = session.layout
-        self._skb = session.layout.unpacker("sk_buff", ("next", "prev", "sk", "truesize", "destructor"))
-        self._fclone = session.layout.unpacker("sk_buff", ("fclone",))
+        members = ("next", "prev", "sk", "truesize", "destructor")
+        self._skb = session.layout.unpacker("sk_buff", members, {"destructor": 0})
+        self._fclone = session.layout.unpacker("sk_buff", ("fclone",), {"fclone": 0})
         self._charged: tuple[dict[int, Charged], dict[int, Charged]] | None = None  # to writers and to readers
         self._uncounted: set[int] = set()
-        self._problem = ""
+        absent = session.layout.absent("sk_buff", ("destructor", "fclone"))
+        self._problem = str(MissingDebugInfo(f"member sk_buff.{absent[0]}")) if absent else ""
         # Whether a damaged freelist hides which objects of some slab are allocated.
         self._unknown = False
 

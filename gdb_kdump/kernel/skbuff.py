@@ -26,6 +26,9 @@ _SKB_MEMBERS = (
     "next", "prev", "sk", "len", "data_len", "head", "data", "tail", "end", "truesize", "users", "cloned", "nohdr",
     "destructor", *_HEADERS,
 )  # fmt: skip
+# What can be judged without: with these values no rule finds fault with what is not known.
+_SKB_INSTEAD = {"tail": 0, "cloned": 1, "nohdr": 0, "destructor": 0, **dict.fromkeys(_HEADERS, -1)}
+_SHINFO_INSTEAD = dict.fromkeys(("gso_size", "gso_segs", "gso_type", "tx_flags", "destructor_arg"), 0)
 # Not every kernel has them; those whose name begins with inner_ are headers, too.
 _MORE_MEMBERS = (
     "dev", "dev_scratch", "refdst", "nfct", "extensions", "active_extensions", "fclone", "head_frag", "ip_summed",
@@ -45,18 +48,25 @@ class Skbs:
         self._session = session
         self._memory = session.memory
         layout = session.layout
-        self._skb = layout.unpacker("sk_buff", _SKB_MEMBERS)
+        self._skb = layout.unpacker("sk_buff", _SKB_MEMBERS, _SKB_INSTEAD)
+        absent = layout.absent("sk_buff", _SKB_INSTEAD)
+        missing = [f"sk_buff.{name}" for name in absent]
+        missing += [f"skb_shared_info.{name}" for name in layout.absent("skb_shared_info", _SHINFO_INSTEAD)]
+        self.missing = tuple(str(MissingDebugInfo(f"member {name}")) for name in missing)
+        """What the types lack of an sk_buff, and which is not judged therefore."""
+        self._has_tail = "tail" not in absent
         self._ends = layout.unpacker("sk_buff", ("head", "end"))
         self._alive = layout.unpacker("sk_buff", ("len", "data_len", "head", "truesize", "users"))
         self._links = layout.unpacker("sk_buff", ("next", "len"))
         zerocopy_member, self._zerocopy_bit = skb_zerocopy(layout)
-        self._shinfo = layout.unpacker("skb_shared_info", (*_SHINFO_MEMBERS, zerocopy_member))
+        self._shinfo = layout.unpacker("skb_shared_info", (*_SHINFO_MEMBERS, zerocopy_member), _SHINFO_INSTEAD)
         self._frag = layout.unpacker("skb_frag", _FRAG_MEMBERS)
         self._frags_offset = layout.offset("skb_shared_info.frags")
-        self._counted = [skb_counts_from_head(layout, name) for name in _HEADERS]
+        self._counted = [name in absent or skb_counts_from_head(layout, name) for name in _HEADERS]
         # A header that was never set has all bits set; a pointer to it is NULL.
-        sizes = [layout.member(f"sk_buff.{name}").size for name in _HEADERS]
-        self._unset = [(1 << 8 * size) - 1 if counted else None for size, counted in zip(sizes, self._counted)]
+        sizes = [0 if name in absent else layout.member(f"sk_buff.{name}").size for name in _HEADERS]
+        unset = [(1 << 8 * size) - 1 if size else _SKB_INSTEAD[name] for name, size in zip(_HEADERS, sizes)]
+        self._unset = [value if counted else None for value, counted in zip(unset, self._counted)]
         gso_types = session.debuginfo.enum_with("SKB_GSO_TCPV4")
         self._tcp_types = gso_types.get("SKB_GSO_TCPV4", 0) | gso_types.get("SKB_GSO_TCPV6", 0)
         self._gso_protocols = sum(gso_types.get(f"SKB_GSO_{name}", 0) for name in _GSO_PROTOCOLS)
@@ -77,7 +87,8 @@ class Skbs:
         self._has_scratch = "dev_scratch" in self._more_names
         self._functions: dict[int, bool] = {}
         self.size = self._skb.size
-        self.end_is_offset, self._tail_is_offset = (skb_counts_from_head(layout, name) for name in ("end", "tail"))
+        self.end_is_offset = skb_counts_from_head(layout, "end")
+        self._tail_is_offset = self._has_tail and skb_counts_from_head(layout, "tail")
         self.max_frags = max_skb_frags(layout)
 
     def end_pointer(self, skb: int) -> int:
@@ -107,6 +118,7 @@ class Skbs:
             values
         )
         end, tail = _address(head, end, self.end_is_offset), _address(head, tail, self._tail_is_offset)
+        tail = tail if self._has_tail else data + len_ - data_len
         if not all(self._counted):
             offsets = [at if counted else at - head if at else None for at, counted in zip(offsets, self._counted)]
         headers = tuple(
@@ -142,7 +154,9 @@ class Skbs:
         return header[0] >> 4 == 4 and bool(int.from_bytes(header[6:8], "big") & _IP_MF_AND_OFFSET)
 
     def _ip_header(self, head: int, network_header: int) -> bytes:
-        """Where an IP header should be; zeros where that cannot be read."""
+        """Where an IP header should be; zeros where that cannot be read, or nobody says where."""
+        if network_header < 0:
+            return bytes(_IPV6_HEADER)
         try:
             return self._memory.read(head + network_header, _IPV6_HEADER)
         except Unreadable:

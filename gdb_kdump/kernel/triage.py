@@ -81,12 +81,12 @@ def triage(session: Session) -> Triage:
     queues: tuple[Queue, ...] = ()
     findings = first.findings if first else ()
     holes: tuple[Hole, ...] = ()
-    problems: list[str] = []
+    problems = list(session.once(Skbs).missing)
     if sock is not None:
         try:
             queues = tuple(session.once(Socks).queues(sock.sock))
             checked = session.once(Checks).sock(sock.sock)
-            holes, problems = checked.holes, list(checked.missing)
+            holes, problems = checked.holes, [*problems, *checked.missing]
             findings = tuple(dict.fromkeys((*findings, *checked.findings)))
         except Unreadable as error:
             holes = (Hole(error.addr, error.why),)
