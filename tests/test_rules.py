@@ -218,6 +218,7 @@ DAMAGED_SKBS: dict[str, tuple[Skb, str, str]] = {
         "skb.headers",
         "inner_mac_header",
     ),
+    "a part of a page that is none": (with_frag(room=0), "shinfo.frag", "frags[0]"),
     "no device's memory": (with_frag(page=WILD | 1), "shinfo.frag", "frags[0]"),
     "segments of two protocols": (
         with_shinfo(gso_size=700, gso_segs=2, gso_type=0x11, gso_protocols=0x13),
@@ -399,6 +400,7 @@ def test_verdict_is_the_worst_severity() -> None:
 @pytest.mark.parametrize(
     ("skb", "rule"),
     [
+        pytest.param(with_frag(room=4096, is_slab=True), "shinfo.frag", id="a page of a slab"),
         pytest.param(replace(HEALTHY, headers=(("transport_header", 0xFFFF - 64),)), "skb.headers", id="never set"),
         pytest.param(
             replace(HEALTHY, len=100, data_len=0, truesize=66, shinfo=replace(SHINFO, nr_frags=0, frags=())),

@@ -27,7 +27,7 @@ class Page:
     `head` is the latter's struct page, `start` the direct-mapped address of its memory, which is PAGE_SIZE << `order`
     bytes.  `flags` are the names of the head's flags without PG_, `refcount` its reference count; `kind` is what it is
     used for: "slab", "buddy" (free), another page type of the kernel, "reserved", "compound", or "" where the struct
-    page does not say.
+    page does not say.  `is_stray` says that it calls itself a part of what is no page; it is its own head then.
     """
 
     addr: int
@@ -38,6 +38,7 @@ class Page:
     flags: tuple[str, ...]
     refcount: int
     kind: str
+    is_stray: bool = False
 
     @property
     def is_slab(self) -> bool:
@@ -128,7 +129,8 @@ class Pages:
         if page is None:
             return None
         flags, page_type, head, refcount = self._read(page)
-        if head and self.is_page(head):
+        is_stray = bool(head) and not self.is_page(head)
+        if head and not is_stray:
             flags, page_type, _, refcount = self._read(head)
         else:
             head = page
@@ -137,7 +139,7 @@ class Pages:
             head, order, in_block = self._free_block(page)
             kind = kind or in_block
         names = tuple(name for name, mask in self._flags.items() if flags & mask)
-        return Page(page, head, self.pfn_of(page), self.address_of(head), order, names, refcount, kind)
+        return Page(page, head, self.pfn_of(page), self.address_of(head), order, names, refcount, kind, is_stray)
 
     def _read(self, page: int) -> tuple[int, int, int, int]:
         """The flags, the page type, the head where it is a tail page (else 0), and the reference count."""

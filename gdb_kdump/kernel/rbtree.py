@@ -35,11 +35,19 @@ class RbTrees:
         self._root = layout.offset("rb_root.rb_node")
         self._node = layout.unpacker("rb_node", ("__rb_parent_color", "rb_right", "rb_left"))
 
-    def walk(self, root: int, offset: int, looks_right: Callable[[int], bool], seq: int | None = None) -> Tree:
+    def walk(
+        self,
+        root: int,
+        offset: int,
+        looks_right: Callable[[int], bool],
+        seq: int | None = None,
+        is_object: Callable[[int], bool] | None = None,
+    ) -> Tree:
         """The tree at a `struct rb_root *` whose nodes stand at `offset` of their objects; raises Unreadable for root.
 
-        `looks_right` tells of an address, in doubt, whether an object of that kind could be there; `seq` is the offset
-        of a u32 in the objects, which is then read too.  Mirrors lib/rbtree.c: rb_first, rb_next.
+        `looks_right` tells of an address, in doubt, whether an object of that kind could be there by what it holds,
+        `is_object` by whose memory it is: the pointer to one that was overwritten is right.  `seq` is the offset of a
+        u32 in the objects, which is then read too.  Mirrors lib/rbtree.c: rb_first, rb_next.
         """
         nodes: list[TreeNode] = []
         dead_ends: list[DeadEnd] = []
@@ -55,7 +63,9 @@ class RbTrees:
             else:
                 try:
                     node = self._read(addr, above, offset, seq)
-                    if node.parent == above or (looks_right(addr) and self._belongs(node, offset)):
+                    is_known = node.parent == above or (looks_right(addr) and self._belongs(node, offset))
+                    is_overwritten = bool(node.parent) and not is_kernel_address(node.parent)
+                    if is_known or (is_overwritten and is_object is not None and is_object(addr)):
                         met.add(addr)
                         return node
                     why = Why.CORRUPT

@@ -139,7 +139,7 @@ class SkbQueues:
         `last` is the member that names the last sk_buff, and what it says.  Raises Unreadable for the root only.
         """
         offset, seq = self._layout.offset("sk_buff.rb_node"), self._sequence_number()
-        found = RbTrees(self._memory, self._layout).walk(root, offset, self._looks_right, seq)
+        found = RbTrees(self._memory, self._layout).walk(root, offset, self._looks_right, seq, self._is_object)
         figures = self._nothing()
         for node in found.nodes:
             self._add(figures, node.addr)
@@ -345,6 +345,11 @@ class SkbQueues:
 
     def _figures_of(self, length: int, data_len: int, end: int, start: int, truesize: int) -> tuple[int, int, int, int]:
         return length, data_len, truesize, start + end if self._end_is_offset else end
+
+    def _is_object(self, skb: int) -> bool:
+        """Whether that is an allocated object of an skb cache."""
+        place = self._session.once(Places).of(skb)
+        return place.kind == "slab" and place.state == "allocated" and self._is_skb(skb, place)
 
     def _looks_right(self, skb: int) -> bool:
         """Whether that could be an sk_buff at all, for the walk of a tree whose pointers contradict each other."""

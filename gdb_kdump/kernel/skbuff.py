@@ -253,9 +253,12 @@ class Skbs:
             return frag
         if found is None:
             return frag
+        if found.is_stray:
+            return replace(frag, room=0)
         # The offset counts from this page, which may be in the middle of a compound one.
         room = found.start + (PAGE_SIZE << found.order) - pages.address_of(frag.page)
-        return replace(frag, room=room, is_free=found.is_free or not found.refcount)
+        is_free = found.is_free or (found.refcount <= 0 and not found.is_slab)
+        return replace(frag, room=room, is_free=is_free, is_slab=found.is_slab)
 
     def read_shinfo(self, addr: int) -> SharedInfo:
         """The shared info at a `struct skb_shared_info *`; raises Unreadable."""

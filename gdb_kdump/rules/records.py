@@ -49,7 +49,7 @@ class Frag:
     """One skb_frag_t: `page` (struct page *, or a tagged netmem), `offset` and `size` in bytes.
 
     `room` is what the (compound) page has from there on in bytes, 0 when `page` is no struct page, None when that is
-    not known; `is_free` says that nobody has a reference to the page.
+    not known; `is_free` says that nobody has a reference to the page, `is_slab` that it belongs to the slab allocator.
     """
 
     page: int
@@ -57,6 +57,7 @@ class Frag:
     size: int
     room: int | None = None
     is_free: bool = False
+    is_slab: bool = False
 
 
 @_record

@@ -85,6 +85,7 @@ def frag(skb: Skb) -> Iterator[Finding]:
 
     Mirrors include/linux/skbuff.h: skb_frag_page, skb_frag_address.  Traps: the page may be compound, or no page at
     all but device memory (its pointer has bit 0 set); with a nonsensical nr_frags there are no fragments to speak of.
+    Objects of slabs are not sent (include/linux/net.h: sendpage_ok), but some driver may yet receive into one.
     """
     shinfo = skb.shinfo
     if shinfo is None or shinfo.nr_frags > shinfo.max_frags:
@@ -99,13 +100,16 @@ def frag(skb: Skb) -> Iterator[Finding]:
         elif piece.room is None:
             continue
         elif piece.room == 0:
-            message = "its page is no struct page of this kernel"
+            message = "its page, or the one that it is a part of, is no struct page of this kernel"
         elif piece.is_free:
             message = "nobody has a reference to its page: it was freed"
         elif piece.offset + piece.size > piece.room:
             message = f"it reaches {piece.offset + piece.size - piece.room} bytes behind its page of {piece.room}"
         if message:
             yield Finding("shinfo.frag", skb.addr, member, CORRUPT, "a part of a page", found, message)
+        elif piece.is_slab:
+            message = "its page belongs to the slab allocator, which does not count references"
+            yield Finding("shinfo.frag", skb.addr, member, SUSPECT, "a part of a page", found, message)
 
 
 def gso(skb: Skb) -> Iterator[Finding]:
