@@ -16,7 +16,7 @@ from gdb_kdump.text import hex16
 T = TypeVar("T")
 
 DEFAULT_MAX_ELEMENTS = 10_000_000  # an engineer's patience: about half a minute of walking
-_SHOW_SECONDS = 0.2  # of the second that Ctrl-C may take, on a machine that is slower than ours
+_SHOW_SECONDS = 0.15  # of the second that Ctrl-C may take, on a machine that is slower than ours
 
 _max_elements = DEFAULT_MAX_ELEMENTS
 _in_command = False
