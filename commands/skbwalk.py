@@ -121,7 +121,7 @@ def walk_sock(session: Session, sock: int, wanted: str | None = None, children: 
 
     if ended := limits.gather([name for name in names if wanted in (None, name)], walk, "the queues"):
         problems.append(ended)
-    return Walk(read, tuple(found.values()), tuple(problems))
+    return Walk(read, tuple(found.values()), (*socks.missing, *problems))
 
 
 def _walk_child(session: Session, sock: int) -> Walk | Hole:

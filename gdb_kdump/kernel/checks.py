@@ -157,8 +157,10 @@ class Checks:
             if queue.kind == "rbtree":
                 self._in_trees.update(queue.nodes)
         holes = [queue.hole for queue in queues if queue.hole is not None]
-        missing = tuple(f"{queue.name} queues: {queue.stopped}" for queue in queues if not queue.head)
-        return Checked(0, len(queues) - len(missing), tuple(findings), tuple(holes), missing)
+        missing = self._socks.missing
+        missing += tuple(f"{queue.name} queues: {queue.stopped}" for queue in queues if not queue.head)
+        walked = sum(queue.head != 0 for queue in queues)
+        return Checked(0, walked, tuple(findings), tuple(holes), missing)
 
     def all_skbs(self, addresses: list[int]) -> Checked:
         """Several sk_buffs, each once."""

@@ -27,6 +27,8 @@ QUEUES = {
 # for packet reception.
 _NOT_EVERYWHERE = ("rtx", "reader")
 
+_KIND = ("sk_type", "sk_protocol")  # 0 where the types lack them: no kind of socket is that
+
 # Numbers of the user API, include/uapi/linux/in.h and include/linux/socket.h, and include/net/tcp_states.h.
 AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET = 1, 2, 10, 16, 17
 _SOCK_STREAM, _SOCK_DGRAM = 1, 2
@@ -84,7 +86,9 @@ class Socks:
         self._memory = session.memory
         self._layout = layout = session.layout
         self._common = layout.unpacker("sock", ("family", "state", "refcnt"))
-        self._sock = layout.unpacker("sock", ("sk_type", "sk_protocol"))
+        self._sock = layout.unpacker("sock", _KIND, dict.fromkeys(_KIND, 0))
+        self.missing = tuple(str(MissingDebugInfo(f"member sock.{name}")) for name in layout.absent("sock", _KIND))
+        """Why it is not known which queues sockets have besides those that all have."""
         self._spinlock = layout.find_member("sock.spinlock")
         self._session = session
 
