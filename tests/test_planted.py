@@ -61,7 +61,7 @@ def dump(request: pytest.FixtureRequest, lab_dump: Callable[[str], LabDump]) -> 
 
 
 def sock_of(dump: LabDump, label: str) -> dict[str, Any]:
-    return next(sock for sock in dump.truth["socks"] if sock["label"] == label)  # type: ignore[no-any-return]
+    return next(sock for sock in dump.truth["socks"] if sock["label"] == label)
 
 
 def skb_of(dump: LabDump, label: str, name: str, index: int) -> str:
