@@ -48,6 +48,8 @@ class TaskList:
 NO_CPU = -1
 _MEMBERS = ("pid", "tgid", "flags", "sp", "stack")
 _STATE_MEMBERS = ("state", "exit_state")
+# Without these a task is shown as one of user space that leads its own group and has not slept.
+_INSTEAD = {"tgid": 0, "flags": 0, "sp": 0}
 _UNKNOWN = "?"
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h, the same bit since v2.6.27
 # include/linux/sched.h; none of these bits ever had another meaning
@@ -63,9 +65,12 @@ class Tasks:
     def __init__(self, session: Session) -> None:
         self._session = session
         layout = session.layout
-        cpu, self._cpu_on_stack = task_cpu(layout)
-        self._unpacker = layout.unpacker("task_struct", (*_MEMBERS, "cpu") if cpu is not None else _MEMBERS)
-        self._lacking: list[str] = []
+        self._lacking = [
+            str(MissingDebugInfo(f"member task_struct.{n}")) for n in layout.absent("task_struct", _INSTEAD)
+        ]
+        cpu, self._cpu_on_stack = self._try(lambda: task_cpu(layout)) or (None, None)
+        members = (*_MEMBERS, "cpu") if cpu is not None else _MEMBERS
+        self._unpacker = layout.unpacker("task_struct", members, _INSTEAD)
         self._comm = self._try(lambda: layout.member("task_struct.comm"))
         self._state = self._try(lambda: layout.unpacker("task_struct", _STATE_MEMBERS))
         self._states = _StateLetters(session)
@@ -83,6 +88,7 @@ class Tasks:
         """The task at a `struct task_struct *`, "?" for a comm or state that its type lacks; raises Unreadable."""
         memory = self._session.memory
         pid, tgid, flags, sp, stack, *own_cpu = self._unpacker.unpack_from(*memory.block(addr, self._unpacker.span))
+        tgid = tgid or pid
         cpu = own_cpu[0] if own_cpu else self._cpu_of(stack)
         comm, letter = _UNKNOWN.encode(), _UNKNOWN
         if self._comm is not None:
@@ -95,9 +101,10 @@ class Tasks:
 
     def _cpu_of(self, stack: int) -> int:
         """The CPU in the struct thread_info of a stack."""
-        assert self._cpu_on_stack is not None
+        if self._cpu_on_stack is None or not stack:
+            return NO_CPU
         try:
-            return self._session.memory.u32(stack + self._cpu_on_stack.offset) if stack else NO_CPU
+            return self._session.number(stack, "thread_info.cpu")
         except Unreadable:
             return NO_CPU
 
