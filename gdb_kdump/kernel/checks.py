@@ -197,7 +197,8 @@ class Checks:
         is_locked, is_layered = self._socks.is_locked(sock.sock), kind == "tcp" and self._is_layered(sock)
         return SockRecord(
             sock.sock, kind, is_locked, wmem_queued, wmem_alloc, rmem_alloc, forward_alloc, sums, owners,
-            (written.linked, written.all) if written is not None else None,
+            # UDP makes a datagram on a list of its own, and is charged at the end (net/ipv4/ip_output.c: ip_make_skb).
+            (written.linked if kind != "udp" else 0, written.all) if written is not None else None,
             received.all if received is not None else None,
             self._member(sock, "udp_sock.forward_deficit") if kind == "udp" else 0, self._cork(sock, queues),
             is_layered, sock.refcnt,

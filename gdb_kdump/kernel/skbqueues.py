@@ -255,11 +255,12 @@ class SkbQueues:
         node, after = last, head
         while node != head and node not in found and is_plausible(node) and len(found) < limits.max_elements():
             try:
-                _, prev = self._links.unpack_from(*self._memory.block(node, self._skb.span))
+                following, prev = self._links.unpack_from(*self._memory.block(node, self._skb.span))
             except Unreadable:
                 break  # the hole that stopped the walk along next is the one that is told
-            if self.leads_astray(node, found, is_linked=False):
-                break  # the pointer that led there is wrong, and what stands there is nobody's
+            # The pointer that led there is wrong then, and what stands there is nobody's, or another list's.
+            if self.leads_astray(node, found, is_linked=following != after):
+                break
             found[node] = after
             node, after = prev, node
         if node == head:
