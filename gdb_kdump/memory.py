@@ -24,7 +24,7 @@ _PAGE = 1 << _SHIFT
 _TOP = 1 << 64
 _FIRST_TOUCH = 4 * _PAGE
 _MAX_HOLES = 1 << 18
-_CACHE_BYTES = 96 << 20
+_CACHE_BYTES = 64 << 20
 _SHORT = 32  # nodes of a list
 _AHEAD = 2  # requests that the server has while we look at an answer
 
