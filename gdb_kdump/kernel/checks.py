@@ -24,8 +24,6 @@ _ACCOUNTS = ("sk_wmem_queued", "wmem_alloc", "rmem_alloc", "sk_forward_alloc")
 _WITH_DESTRUCTOR = {"destructor": 1}  # what is assumed where the types do not say
 _SOUND: tuple[tuple[Finding, ...], None] = ((), None)
 _KINDS = {AF_UNIX: "unix", AF_NETLINK: "netlink", AF_PACKET: "packet"}
-
-
 _READERS = ("tcp", "netlink", "packet")  # those who are charged by sk_buffs that have a destructor
 _SEGMENTS = ("write", "rtx", "receive", "ofo")
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from gdb_kdump import limits
 from gdb_kdump.errors import Unreadable, Why
 from gdb_kdump.kernel.skbqueues import SkbQueues, is_plausible
 from gdb_kdump.rules.records import Hole, Queue
@@ -40,11 +39,17 @@ class SkbChains:
         of those are elsewhere, None where it counts nothing; `next_at` the offset of the pointer to the next one, where
         that is not sk_buff.next.
         """
-        nodes, cycle, hole, stopped, astray = self._follow(first, self._next if next_at is None else next_at)
-        queue = replace(self._queue(name, head, nodes, cycle, hole), stopped=stopped, astray=astray)
-        qlen, elsewhere = (len(nodes), 0) if count is None else count
+        at = self._next if next_at is None else next_at
+        found = self._queues.chain(
+            first,
+            lambda skb: self._memory.ptr(skb + at),
+            lambda skb, among: self._queues.leads_astray(skb, among, is_linked=at == self._next),
+        )
+        queue = self._queue(name, head, found.nodes, found.cycle, found.hole)
+        queue = replace(queue, stopped=found.stopped, astray=found.astray)
+        qlen, elsewhere = (len(found.nodes), 0) if count is None else count
         # An empty chain's last one is whatever it was before.
-        return replace(queue, qlen=qlen, elsewhere=elsewhere, tail=last if nodes else None)
+        return replace(queue, qlen=qlen, elsewhere=elsewhere, tail=last if found.nodes else None)
 
     def pointers(self, name: str, head: int, skbs: Iterable[int]) -> Queue:
         """The sk_buffs that an array points to."""
@@ -76,29 +81,6 @@ class SkbChains:
         """A struct sk_buff_head whose count is that of more than its own sk_buffs; `count` as in chain()."""
         qlen, elsewhere = (len(queue.nodes), 0) if count is None else count
         return replace(queue, qlen=qlen, elsewhere=elsewhere)
-
-    def _follow(self, first: int, next_at: int) -> tuple[tuple[int, ...], int | None, Hole | None, str, int | None]:
-        nodes: dict[int, None] = {}
-        skb, is_linked = first, next_at == self._next
-        try:
-            while skb:
-                if skb in nodes:
-                    return tuple(nodes), skb, None, "", None
-                if len(nodes) >= limits.max_elements():
-                    return tuple(nodes), None, None, limits.too_many("the queue"), None
-                if not is_plausible(skb):
-                    return tuple(nodes), None, Hole(skb, Why.UNMAPPED), "", None
-                if self._queues.leads_astray(skb, nodes, is_linked):
-                    return tuple(nodes), None, None, "", skb
-                try:
-                    following = self._memory.ptr(skb + next_at)
-                except Unreadable as error:
-                    return tuple(nodes), None, Hole(error.addr, error.why), "", None
-                nodes[skb] = None
-                skb = following
-        except KeyboardInterrupt:
-            return tuple(nodes), None, None, limits.interrupt(), None
-        return tuple(nodes), None, None, "", None
 
     def _queue(self, name: str, head: int, nodes: tuple[int, ...], cycle: int | None, hole: Hole | None) -> Queue:
         length = truesize = 0

@@ -36,6 +36,17 @@ _MEMBERS = ("prev", "len", "data_len", "end", "head", "truesize")
 
 
 @dataclass(frozen=True)
+class Chain:
+    """What a walk along a list that ends in NULL came to, in the words of a Queue."""
+
+    nodes: tuple[int, ...]
+    cycle: int | None = None
+    hole: Hole | None = None
+    stopped: str = ""
+    astray: int | None = None
+
+
+@dataclass(frozen=True)
 class Walked:
     """A queue, and the Figures of those of its sk_buffs that can be read."""
 
@@ -114,7 +125,13 @@ class SkbQueues:
     def backlog(self, name: str, sock: int) -> Walked:
         """The sk_backlog of a `struct sock *`; include/net/sock.h: __sk_add_backlog.  Raises Unreadable."""
         first, last = (self._session.number(sock, f"sock.backlog_{part}") for part in ("head", "tail"))
-        figures, cycle, hole, stopped, astray = self._chain(first)
+        figures = self._nothing()
+
+        def following(skb: int) -> int:
+            self._add(figures, skb)
+            return self._memory.ptr(skb + self._next)
+
+        found = self.chain(first, following, self.leads_astray)
         # 8eae939f1400 (v2.6.34) net: add limit for socket backlog counts the bytes; before, nobody does.
         is_counted = self._layout.find_member("sock.backlog_len") is not None
         counted = self._session.number(sock, "sock.backlog_len") if is_counted else sum(figures.truesize)
@@ -124,13 +141,13 @@ class SkbQueues:
             name,
             head,
             counted,
-            cycle=cycle,
-            hole=hole,
-            astray=astray,
+            cycle=found.cycle,
+            hole=found.hole,
+            astray=found.astray,
             kind="backlog",
             tail=("tail", last),
             sock=sock,
-            stopped=stopped,
+            stopped=found.stopped,
         )
 
     def tree(self, name: str, root: int, sock: int = 0, last: tuple[str, int] | None = None) -> Walked:
@@ -156,11 +173,11 @@ class SkbQueues:
         """
         first, last = (self._session.number(sock, f"inet_connection_sock.accept_{part}") for part in ("head", "tail"))
         qlen, following = self._session.number(sock, "sock.sk_ack_backlog"), self._layout.offset("request_sock.dl_next")
-        nodes, cycle, hole, stopped = self._singly(first, lambda request: self._memory.ptr(request + following))
+        found = self.chain(first, lambda request: self._memory.ptr(request + following))
         head = sock + self._layout.offset("inet_connection_sock.icsk_accept_queue")
         queue = Queue(
-            name, head, qlen, tuple(nodes), cycle=cycle, hole=hole, kind="accept", tail=("rskq_accept_tail", last),
-            sock=sock, stopped=stopped,
+            name, head, qlen, found.nodes, cycle=found.cycle, hole=found.hole, kind="accept",
+            tail=("rskq_accept_tail", last), sock=sock, stopped=found.stopped,
         )  # fmt: skip
         return Walked(queue, self._nothing())
 
@@ -292,45 +309,37 @@ class SkbQueues:
     def _is_skb(self, skb: int, place: Place) -> bool:
         return place.is_skb and skb - place.start in (0, self._skb.size)
 
-    def _chain(self, first: int) -> tuple[Figures, int | None, Hole | None, str, int | None]:
-        figures = self._nothing()
-        astray: int | None = None
+    def chain(
+        self,
+        first: int,
+        following: Callable[[int], int],
+        leads_astray: Callable[[int, Container[int]], bool] = lambda node, among: False,
+    ) -> Chain:
+        """A list that ends in NULL, from `first` on; `following` reads the next node and may raise Unreadable.
 
-        def following(skb: int) -> int:
-            nonlocal astray
-            self._add(figures, skb)
-            after: int = self._links.unpack_from(*self._memory.block(skb, self._links.span))[0]
-            if is_plausible(after) and self.leads_astray(after, figures):
-                after, astray = 0, after
-            return after
-
-        if is_plausible(first) and self.leads_astray(first, ()):
-            return figures, None, None, "", first
-        return figures, *self._singly(first, following)[1:], astray
-
-    def _singly(
-        self, first: int, following: Callable[[int], int]
-    ) -> tuple[dict[int, None], int | None, Hole | None, str]:
-        """A list that ends in NULL."""
+        `leads_astray` tells of a node, and those before it, whether it is none of them.
+        """
         found: dict[int, None] = {}
         node = first
         try:
             while node:
                 if node in found:
-                    return found, node, None, ""
+                    return Chain(tuple(found), cycle=node)
                 if len(found) >= limits.max_elements():
-                    return found, None, None, limits.too_many("the queue")
+                    return Chain(tuple(found), stopped=limits.too_many("the queue"))
                 if not is_plausible(node):
-                    return found, None, Hole(node, Why.UNMAPPED), ""
+                    return Chain(tuple(found), hole=Hole(node, Why.UNMAPPED))
+                if leads_astray(node, found):
+                    return Chain(tuple(found), astray=node)
                 try:
                     after = following(node)
                 except Unreadable as error:
-                    return found, None, Hole(error.addr, error.why), ""
+                    return Chain(tuple(found), hole=Hole(error.addr, error.why))
                 found[node] = None
                 node = after
         except KeyboardInterrupt:
-            return found, None, None, limits.interrupt()
-        return found, None, None, ""
+            return Chain(tuple(found), stopped=limits.interrupt())
+        return Chain(tuple(found))
 
     def unknown(self, name: str, sock: int, error: MissingDebugInfo) -> Walked:
         """A queue of a `struct sock *` of which the types do not say where or what it is."""
