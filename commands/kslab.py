@@ -194,9 +194,7 @@ def _list(session: Session, pattern: str) -> Listed:
     ]
     if not chosen and pattern != "*":
         raise UsageError(f"no cache matches {pattern}; kslab -l lists them")
-    rows: list[CacheRow] = []
-    count = lambda cache: rows.append(_count(slabs, cache))  # noqa: E731
-    ended = limits.gather(chosen, count, "the caches", lambda cache: cache.addr)
+    rows, ended = limits.collect(chosen, lambda cache: _count(slabs, cache), "the caches", lambda cache: cache.addr)
     cut_short = (f"the list of caches ends early: {caches.cut_short}",) if caches.cut_short else ()
     return Listed(tuple(rows), cut_short + slabs.missing() + ((ended,) if ended else ()))
 

@@ -55,10 +55,9 @@ acknowledged, OTHER what else there is.  An owner is the first process that has 
         pattern = arguments.operands[0].strip("\"'") if arguments.operands else "*"
         found, problems = session.once(AllSocks).all()
         socks = session.once(Socks)
-        rows: list[Row] = []
         chosen = (info for info in found if _matches(info, pattern))
-        take = lambda info: rows.append(_row(socks, info))  # noqa: E731
-        if ended := limits.gather(chosen, take, "the sockets", lambda info: info.sock.sock):
+        rows, ended = limits.collect(chosen, lambda info: _row(socks, info), "the sockets", lambda info: info.sock.sock)
+        if ended:
             problems = [*problems, ended]
         if arguments.has("-n"):
             rows = [row for row in rows if any(queue.nodes for queue in row.queues)]

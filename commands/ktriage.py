@@ -157,7 +157,7 @@ def summary(result: Triage) -> Iterator[str]:
     """The case in two sentences that can be pasted into a ticket."""
     if not result.crashed:
         logged = f" Its log has: {escape(result.message)}" if result.message else ""
-        yield f"N{NOTHING_CRASHED[1:]}.{logged}{_everything(result)}"
+        yield f"{NOTHING_CRASHED.capitalize()}.{logged}{_everything(result)}"
         return
     task, fault = result.trace.task, result.fault
     function = fault.source.function if fault else "an unknown function"

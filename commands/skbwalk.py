@@ -113,9 +113,11 @@ def walk_sock(session: Session, sock: int, wanted: str | None = None, children: 
         found[name] = WalkedQueue(walked.queue, walked.figures, queues.nr_frags(walked), ())
         found[name] = replace(found[name], findings=tuple(judge_queue(walked.queue)))
         if children and walked.queue.kind == "accept":
-            below: list[Walk | Hole] = []
-            take = lambda child: below.append(_walk_child(session, child))  # noqa: E731
-            if ended := limits.gather(socks.children(walked.queue), take, "the sockets that wait to be accepted"):
+            waiting = socks.children(walked.queue)
+            below, ended = limits.collect(
+                waiting, lambda child: _walk_child(session, child), "the sockets that wait to be accepted"
+            )
+            if ended:
                 problems.append(ended)
             found[name] = replace(found[name], children=tuple(below))
 

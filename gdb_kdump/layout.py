@@ -325,6 +325,16 @@ def skb_counts_from_head(layout: Layout, name: str) -> bool:
     return not is_pointer(layout.member(f"sk_buff.{name}").type)
 
 
+def skb_inner_headers(layout: Layout) -> list[str]:
+    """The inner headers of sk_buff where they are u16 offsets from head, of which one that was never set is 0.
+
+    net: Use 16bits for *_headers fields of struct skbuff (v3.11); before, they were a sk_buff_data_t.
+    """
+    names = [f"inner_{kind}_header" for kind in ("mac", "network", "transport")]
+    found = [(name, layout.find_member(f"sk_buff.{name}")) for name in names]
+    return [name for name, member in found if member is not None and member.size == 2]
+
+
 def spinlock_word(layout: Layout) -> tuple[Member | None, bool]:
     """What in a spinlock_t tells whether it is held, None where nothing does; and whether it is two tickets.
 

@@ -14,6 +14,7 @@ from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.text import hex16
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 DEFAULT_MAX_ELEMENTS = 10_000_000  # an engineer's patience: about half a minute of walking
 _SHOW_SECONDS = 0.15  # of the second that Ctrl-C may take, on a machine that is slower than ours
@@ -115,6 +116,15 @@ def gather(items: Iterable[T], take: Callable[[T], object], what: str, where: Ca
     except KeyboardInterrupt:
         interrupt()
     return f"{what}: {interrupt()} after {count}{_last_good(last, where)}" if _is_interrupted else ""
+
+
+def collect(
+    items: Iterable[T], make: Callable[[T], R], what: str, where: Callable[[T], int] | None = None
+) -> tuple[list[R], str]:
+    """What `make` makes of each item, and the sentence that gather() gives."""
+    found: list[R] = []
+    ended = gather(items, lambda item: found.append(make(item)), what, where)
+    return found, ended
 
 
 def _last_good(item: T | None, where: Callable[[T], int] | None) -> str:

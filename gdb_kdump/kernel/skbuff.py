@@ -11,7 +11,7 @@ from gdb_kdump.errors import MissingDebugInfo, Unreadable, Why
 from gdb_kdump.kernel.pages import PAGE_SIZE, Pages
 from gdb_kdump.kernel.places import Places
 from gdb_kdump.kernel.source import Source
-from gdb_kdump.layout import max_skb_frags, skb_counts_from_head, skb_zerocopy
+from gdb_kdump.layout import max_skb_frags, skb_counts_from_head, skb_inner_headers, skb_zerocopy
 from gdb_kdump.rules.records import Frag, FragList, Hole, Place, References, SharedInfo, Skb
 from gdb_kdump.session import Session
 from gdb_kdump.text import is_kernel_address
@@ -77,12 +77,7 @@ class Skbs:
         self._more = layout.unpacker("sk_buff", self._more_names)
         # Where a fragment of an IP packet has its offset in the socket's place: there is a member for it.
         self._sk_may_be_offset = layout.find_member("sk_buff.ip_defrag_offset") is not None
-        # Where they are as wide as the others they are offsets, too; one that was never set is 0.
-        self._inner_headers = [
-            name
-            for name in self._more_names
-            if name.startswith("inner_") and layout.member(f"sk_buff.{name}").size == 2
-        ]
+        self._inner_headers = [name for name in self._more_names if name in skb_inner_headers(layout)]
         self._known_extensions = (1 << session.debuginfo.enum_with("SKB_EXT_NUM").get("SKB_EXT_NUM", 0)) - 1
         self._has_scratch = "dev_scratch" in self._more_names
         self._functions: dict[int, bool] = {}

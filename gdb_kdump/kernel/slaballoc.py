@@ -140,7 +140,7 @@ class SlabAllocator:
         percpu = self._session.once(PerCpu)
         if self._layout.find_member("kmem_cache.cpu_cache") is not None:
             pointer = self._session.pointer(cache, "kmem_cache.cpu_cache")
-            yield from (percpu.pointer(pointer, cpu) for cpu in self._session.once(PerCpu).possible_cpus() if pointer)
+            yield from (percpu.pointer(pointer, cpu) for cpu in percpu.possible_cpus() if pointer)
             return
         member = self._layout.member("kmem_cache.array")
         for cpu in range(min(percpu.nr_cpu_ids, array_length(member))):
