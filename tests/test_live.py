@@ -158,8 +158,12 @@ def test_a_split_dump(gdb_run: Gdb, old_reference: Reference, vmcore: Path, tmp_
     makedumpfile("-c", "-d", "0", "--split", "--splitblock-size", "32", vmcore, *parts)
     found = old_reference.compare(*parts)
     assert set(found) <= {None, Why.UNMAPPED, Why.FILTERED} and found[None] > 30000
-    lacking = old_reference.compare(parts[0], parts[2])
-    assert lacking[Why.TRUNCATED] > 5000 and lacking[None] + lacking[Why.TRUNCATED] == found[None]
+    for missing in parts[1:]:
+        lacking = old_reference.compare(*(part for part in parts if part != missing))
+        # Page tables can be in the missing part: without them it is not known which pages the kernel had unmapped.
+        again = lacking[None] + lacking[Why.TRUNCATED] - found[None]
+        assert lacking[Why.TRUNCATED] > 5000 and 0 <= again <= found.get(Why.UNMAPPED, 0)
+        assert sum(lacking.values()) == sum(found.values())
     whole = gdb_run(f"target kdump {parts[2]} {parts[0]} {parts[1]} {old_reference.vmlinux}", "kps --json").succeeded()
     assert len(whole.json()["tasks"]) > 40 and "split into 3 files" in whole.stdout and "MISSING" not in whole.stdout
     partial = gdb_run(f"target kdump {parts[0]} {parts[2]}", "print linux_banner")
