@@ -36,6 +36,7 @@ class Line:
     dump_level: int
     on_demand: tuple[str, ...] = ()  # scenarios that are made for it only when they are named
     usual: bool = True  # whether continuous integration has it; if not, it must be named itself
+    suite: str = ""  # the Debian that has it, where this machine's has not: then it is unpacked, not installed
 
 
 LINES = {
@@ -45,12 +46,13 @@ LINES = {
     "6.12rt": Line("6.12", "rt-amd64", 31 - 8, ("stack-overflow", "nmi", "bug-syscall", "warn-syscall", "divide")),
     "6.1rt": Line("6.1", "rt-amd64", 31, usual=False),
     "6.1amd64": Line("6.1", "amd64", 31, usual=False),
+    "5.10": Line("5.10", "cloud-amd64", 31, usual=False, suite="bullseye"),
 }
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """One installed release: its line ("6.1"), its release ("6.1.0-56-cloud-amd64") and the lab's folder."""
+    """One release that is there: its line ("6.1"), its release ("6.1.0-56-cloud-amd64") and the lab's folder."""
 
     line: str
     release: str
@@ -59,7 +61,7 @@ class Kernel:
     @property
     def vmlinuz(self) -> Path:
         """The image that boots."""
-        return Path("/boot", f"vmlinuz-{self.release}")
+        return root(self.line, self.cache) / "boot" / f"vmlinuz-{self.release}"
 
     @property
     def vmlinux(self) -> Path:
@@ -70,7 +72,7 @@ class Kernel:
     @property
     def modules(self) -> Path:
         """The folder of its modules."""
-        return Path("/lib/modules", self.release)
+        return root(self.line, self.cache) / "lib/modules" / self.release
 
     @property
     def headers(self) -> Path:
@@ -104,13 +106,28 @@ class Build:
         return self.folder / "initramfs.cpio"
 
 
+def root(line: str, cache: Path) -> Path:
+    """The folder that has the line's boot, lib and usr."""
+    return cache / "unpacked" / line if LINES[line].suite else Path("/")
+
+
+def release_pattern(line: str) -> str:
+    """A regular expression for the releases of a line."""
+    kind = LINES[line]
+    return rf"{re.escape(kind.version)}\.[\d.-]+(?:\+deb\d+)?-{kind.flavour}"
+
+
+def age(release: str) -> list[int]:
+    """The larger, the newer."""
+    return [int(number) for number in re.findall(r"\d+", release)]
+
+
 def find_kernel(line: str, cache: Path) -> Kernel | None:
     """The newest release of a line such as "6.1" that has image and headers, None where there is none."""
-    kind = LINES[line]
-    release = re.compile(rf"vmlinuz-({re.escape(kind.version)}\.[\d.-]+(?:\+deb\d+)?-{kind.flavour})")
-    names = [found[1] for path in Path("/boot").iterdir() if (found := release.fullmatch(path.name))]
+    release = re.compile(f"vmlinuz-({release_pattern(line)})")
+    names = [found[1] for path in root(line, cache).glob("boot/*") if (found := release.fullmatch(path.name))]
     kernels = [kernel for kernel in (Kernel(line, name, cache) for name in names) if kernel.bootable()]
-    return max(kernels, key=lambda kernel: [int(n) for n in re.findall(r"\d+", kernel.release)], default=None)
+    return max(kernels, key=lambda kernel: age(kernel.release), default=None)
 
 
 def build(kernel: Kernel, cache: Path) -> Build:
@@ -129,7 +146,9 @@ def build(kernel: Kernel, cache: Path) -> Build:
     folder.mkdir(parents=True)
     for name in MODULE_FILES:
         shutil.copy(GUEST / name, folder)
-    _run("module", "make", "-s", "-C", str(kernel.headers), f"M={folder}", "modules")
+    # The headers of another Debian ask for its own gcc.
+    compiler = ("CC=gcc",) if LINES[kernel.line].suite else ()
+    _run("module", "make", "-s", "-C", str(kernel.headers), f"M={folder}", *compiler, "modules")
     sources = [str(GUEST / name) for name in LOADER_SOURCES]
     _run("loader", *COMPILE_LOADER, "-o", str(result.loader), *sources)
     result.initramfs.write_bytes(
