@@ -56,7 +56,8 @@ All addresses are strings of "0x" and 16 digits, all other values numbers unless
                     frag_list, frags}].  "place" is the head of the queue that the skb is on, or the skb on whose
                     frag_list it is, "index" its position there, "end" skb_end_pointer(), "protocol" in host order;
                     next and prev of an skb in an rbtree are whatever the union with rbnode holds; frags is
-                    [[page, offset, size], ...], empty where nr_frags is impossible
+                    [[page, offset, size], ...], empty where nr_frags is impossible; flags and pp_recycle are -1 where
+                    the kernel has no such member
 
 An skb on the frag_list of data that clones share appears once for each of the clones.  A byte of a comm that is not
 printable ASCII is the character of the same number.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Damage to the members of one sk_buff and its shared info. */
 #include <linux/mm.h>
+#include <linux/version.h>
 
 #include "faults.h"
 
@@ -334,7 +335,12 @@ static int zerocopy(struct lab_fault *f)
 {
 	struct skb_shared_info *shinfo = skb_shinfo(f->skb);
 
+/* 06b4feb37e64 (v5.12) net: group skb_shinfo zerocopy related bits together. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 12, 0)
+	SET(f, shinfo, tx_flags, SKBTX_ZEROCOPY_FRAG);
+#else
 	SET(f, shinfo, flags, SKBFL_ZEROCOPY_FRAG);
+#endif
 	SET(f, shinfo, destructor_arg, LAB_WILD);
 	return 0;
 }

@@ -13,6 +13,7 @@
 #include <linux/rhashtable.h>
 #include <linux/skb_array.h>
 #include <linux/tcp.h>
+#include <linux/version.h>
 #include <net/arp.h>
 #include <net/inet_frag.h>
 #include <net/net_namespace.h>
@@ -28,6 +29,11 @@
 #define BANDS		3	/* net/sched/sch_generic.c: PFIFO_FAST_BANDS */
 #define NEIGHBOUR	"10.9.9.9"	/* the one whose queue is published */
 #define BACKLOG_CPU	0
+
+/* b48b89f9c189 (v6.1) net: drop the weight argument from netif_napi_add */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
+#define netif_napi_add(dev, napi, poll)	netif_napi_add(dev, napi, poll, NAPI_POLL_WEIGHT)
+#endif
 
 struct device_priv {
 	struct napi_struct napi;

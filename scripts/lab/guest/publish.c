@@ -12,6 +12,7 @@
 #include <linux/smp.h>
 #include <linux/tcp.h>
 #include <linux/udp.h>
+#include <linux/version.h>
 #include <linux/vmalloc.h>
 #include <net/inet_sock.h>
 
@@ -23,6 +24,25 @@
 #define MAX_FRAG_LIST	64
 #define MAX_TRIES	8
 #define P(pointer)	((unsigned long)(pointer))
+
+/* 2f064f3485cd (v5.14) sched: Change task_struct::state */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 14, 0)
+#define __state	state
+#endif
+
+/* 6a5bcd84e886 (v5.14) page_pool: Allow drivers to hint on SKB recycling */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 14, 0)
+#define PP_RECYCLE(skb)	(-1)
+#else
+#define PP_RECYCLE(skb)	((skb)->pp_recycle)
+#endif
+
+/* 06b4feb37e64 (v5.12) net: group skb_shinfo zerocopy related bits together. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(5, 12, 0)
+#define SHINFO_FLAGS(shinfo)	(-1)
+#else
+#define SHINFO_FLAGS(shinfo)	((shinfo)->flags)
+#endif
 
 static struct lab_text notes;
 
@@ -83,12 +103,12 @@ static void put_one_skb(struct lab_text *text, const struct sk_buff *skb, const 
 		refcount_read(&skb->users));
 	lab_put(text, "\"head\":\"0x%016lx\",\"data\":\"0x%016lx\",\"tail\":\"0x%016lx\",\"end\":\"0x%016lx\",", P(skb->head),
 		P(skb->data), P(skb_tail_pointer(skb)), P(skb_end_pointer(skb)));
-	lab_put(text, "\"cloned\":%u,\"nohdr\":%u,\"fclone\":%u,\"head_frag\":%u,\"pp_recycle\":%u,\"pfmemalloc\":%u,",
-		skb->cloned, skb->nohdr, skb->fclone, skb->head_frag, skb->pp_recycle, skb->pfmemalloc);
+	lab_put(text, "\"cloned\":%u,\"nohdr\":%u,\"fclone\":%u,\"head_frag\":%u,\"pp_recycle\":%d,\"pfmemalloc\":%u,",
+		skb->cloned, skb->nohdr, skb->fclone, skb->head_frag, PP_RECYCLE(skb), skb->pfmemalloc);
 	lab_put(text, "\"protocol\":%u,\"mac_header\":%u,\"network_header\":%u,\"transport_header\":%u,",
 		ntohs(skb->protocol), skb->mac_header, skb->network_header, skb->transport_header);
-	lab_put(text, "\"shinfo\":\"0x%016lx\",\"nr_frags\":%u,\"dataref\":%d,\"flags\":%u,\"tx_flags\":%u,", P(shinfo),
-		shinfo->nr_frags, atomic_read(&shinfo->dataref), shinfo->flags, shinfo->tx_flags);
+	lab_put(text, "\"shinfo\":\"0x%016lx\",\"nr_frags\":%u,\"dataref\":%d,\"flags\":%d,\"tx_flags\":%u,", P(shinfo),
+		shinfo->nr_frags, atomic_read(&shinfo->dataref), SHINFO_FLAGS(shinfo), shinfo->tx_flags);
 	lab_put(text, "\"gso_size\":%u,\"gso_segs\":%u,\"gso_type\":%u,\"frag_list\":\"0x%016lx\"}\n", shinfo->gso_size,
 		shinfo->gso_segs, shinfo->gso_type, P(shinfo->frag_list));
 	put_frags(text, skb);
@@ -218,8 +238,8 @@ static void put_task(struct lab_text *text, struct task_struct *task)
 	lab_put(text, ",\"kernel\":%d", !!(task->flags & PF_KTHREAD));
 	/* Other kernel threads come and go while this is printed; those of the lab are known to stay as they are. */
 	if (!(task->flags & PF_KTHREAD) || !strncmp(comm, "lab-", 4))
-		lab_put(text, ",\"state\":%u,\"exit_state\":%d,\"cpu\":%u", READ_ONCE(task->__state), task->exit_state,
-			task_cpu(task));
+		lab_put(text, ",\"state\":%ld,\"exit_state\":%d,\"cpu\":%u", (long)READ_ONCE(task->__state),
+			task->exit_state, task_cpu(task));
 	lab_put(text, ",\"stack\":\"0x%016lx\"}\n", P(task->stack));
 }
 
