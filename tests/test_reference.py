@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pytest_gdb_fixtures import KERNELS, Gdb, LabDump
+from pytest_gdb_fixtures import KERNELS, Gdb, LabDump, printed_trace
 
 Frame = dict[str, Any]
 
@@ -20,8 +20,7 @@ def dump(request: pytest.FixtureRequest, lab_dump: Callable[[str], LabDump]) -> 
 def printed_functions(call_trace: list[str]) -> list[str]:
     """The functions of the kernel's own Call Trace, innermost first, without the guesses that it marks with `?`."""
     rip = next(line for line in call_trace if line.startswith("RIP: 0010:"))
-    start, end = (call_trace.index(line) for line in (" <TASK>", " </TASK>"))
-    lines = [rip.split(":")[-1], *(line.strip() for line in call_trace[start + 1 : end])]
+    lines = [rip.split(":")[-1], *printed_trace(call_trace, call_trace.index("Call Trace:"))]
     return [found[1] for line in lines if (found := re.fullmatch(r"([\w.]+)\+0x[0-9a-f]+/0x[0-9a-f]+", line.strip()))]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
-from pytest_gdb_fixtures import KERNELS, Gdb, LabDump, dump_names
+from pytest_gdb_fixtures import KERNELS, Gdb, LabDump, dump_names, printed_trace
 
 CRASHES = (
     "null-module", "softirq-bug", "softlockup", "stack-overflow", "nmi", "bug-syscall", "warn-syscall", "divide",
@@ -39,8 +39,7 @@ def printed(lines: Iterable[str]) -> list[str]:
 def last_trace(call_trace: list[str]) -> list[str]:
     """The last trace in what the log says of a panic: a soft lockup prints those of other CPUs before it."""
     starts = [number for number, line in enumerate(call_trace) if line.strip() == "Call Trace:"]
-    end = next((n for n, line in enumerate(call_trace) if n > starts[-1] and line.strip() == "</TASK>"), None)
-    return call_trace[starts[-1] : end]
+    return printed_trace(call_trace, starts[-1])
 
 
 def in_thread(crash: LabDump) -> bool:

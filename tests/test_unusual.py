@@ -29,7 +29,8 @@ def test_the_dump_has_what_it_is_about(dump: LabDump) -> None:
     assert any(skb["gso_segs"] == 20 and skb["len"] == 20000 for skb in skbs_of(dump, "gso0.whole", "receive"))
     (large,) = skbs_of(dump, "netlink0.rx", "receive")
     assert large["len"] == 150000 and not large["data_len"]
-    assert skbs_of(dump, "mptcp0.server", "receive")
+    # Debian's 5.10 is built without it.
+    assert dump.name.startswith("5.10-") or skbs_of(dump, "mptcp0.server", "receive")
     assert skbs_of(dump, "stamps0.tx", "error")
     assert skbs_of(dump, "packet0", "receive")
 

@@ -39,6 +39,13 @@ class LabDump:
         return {skb["skb"]: skb for skb in self.truth["skbs"]}
 
 
+def printed_trace(call_trace: list[str], start: int) -> list[str]:
+    """The lines of the trace that begins there: up to </TASK>, or where kernels before 5.16 go on without that."""
+    ends = ("</TASK>", "RIP: 0033:", "Modules linked in:")
+    end = next((n for n, line in enumerate(call_trace) if n > start and line.strip().startswith(ends)), None)
+    return call_trace[start:end]
+
+
 def folder() -> Path:
     """Where the dumps are."""
     return Path(os.environ.get("GDB_KDUMP_LAB") or DEFAULT_FOLDER)
