@@ -35,6 +35,15 @@
 #define netif_napi_add(dev, napi, poll)	netif_napi_add(dev, napi, poll, NAPI_POLL_WEIGHT)
 #endif
 
+/* 291515c76409 (v6.15) net: gro: decouple GRO from the NAPI layer */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 15, 0)
+#define GRO_HASH(priv)		((priv)->napi.gro.hash)
+#define GRO_RX_LIST(priv)	(&(priv)->napi.gro.rx_list)
+#else
+#define GRO_HASH(priv)		((priv)->napi.gro_hash)
+#define GRO_RX_LIST(priv)	(&(priv)->napi.rx_list)
+#endif
+
 struct device_priv {
 	struct napi_struct napi;
 	bool stuck;
@@ -312,8 +321,8 @@ static void add_device_queues(struct net_device *dev)
 	for (i = 0; i < dev->num_tx_queues; i++)
 		add_qdisc(dev->name, rtnl_dereference(netdev_get_tx_queue(dev, i)->qdisc));
 	for (i = 0; i < GRO_HASH_BUCKETS; i++)
-		add_gro(dev->name, "gro_hash", &priv->napi.gro_hash[i].list, priv->napi.gro_hash[i].count);
-	add_gro(dev->name, "rx_list", &priv->napi.rx_list, -1);
+		add_gro(dev->name, "gro_hash", &GRO_HASH(priv)[i].list, GRO_HASH(priv)[i].count);
+	add_gro(dev->name, "rx_list", GRO_RX_LIST(priv), -1);
 	neighbour = neigh_lookup(&arp_tbl, &address, dev);
 	if (neighbour) {
 		add_list(dev->name, "arp_queue", &neighbour->arp_queue);

@@ -6,6 +6,7 @@
 #include <linux/smp.h>
 #include <linux/spinlock.h>
 #include <linux/timer.h>
+#include <linux/version.h>
 
 #include "module.h"
 
@@ -96,8 +97,12 @@ static lab_frame enum hrtimer_restart lab_hardirq_handler(struct hrtimer *timer)
 
 static void lab_hardirq_arm(void *unused)
 {
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 13, 0)
+	hrtimer_setup(&lab_hrtimer, lab_hardirq_handler, CLOCK_MONOTONIC, HRTIMER_MODE_REL_PINNED_HARD);
+#else
 	hrtimer_init(&lab_hrtimer, CLOCK_MONOTONIC, HRTIMER_MODE_REL_PINNED_HARD);
 	lab_hrtimer.function = lab_hardirq_handler;
+#endif
 	hrtimer_start(&lab_hrtimer, ms_to_ktime(5), HRTIMER_MODE_REL_PINNED_HARD);
 }
 

@@ -5,8 +5,10 @@
 #include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "load.h"
@@ -129,6 +131,20 @@ static void run_tcp_window(int argc, char **argv)
 	send_until_full(pair.client);
 }
 
+/*
+ * Whether tcp_recovery has no meaning for SACKs any more.
+ * 1c120191dcec (v6.17) tcp: remove obsolete and unused RFC3517/RFC6675 loss recovery code
+ */
+static int always_rack(void)
+{
+	int major, minor;
+	struct utsname name;
+
+	if (uname(&name) || sscanf(name.release, "%d.%d", &major, &minor) != 2)
+		die("uname");
+	return major > 6 || (major == 6 && minor >= 17);
+}
+
 static void run_tcp_ofo(int argc, char **argv)
 {
 	struct pair pair;
@@ -137,7 +153,10 @@ static void run_tcp_ofo(int argc, char **argv)
 	/* Or the sender would notice the first loss at once and send no more. */
 	write_file("/proc/sys/net/ipv4/tcp_recovery", "0");
 	write_file("/proc/sys/net/ipv4/tcp_reordering", "300");
+	if (always_rack())
+		write_file("/proc/sys/net/ipv4/tcp_sack", "0");
 	pair = tcp_pair(family_of(argv[2]), argv[1]);
+	write_file("/proc/sys/net/ipv4/tcp_sack", "1");
 	lose_marked(pair.server);
 	/* Each behind a lost one: neighbours on the queue would be merged. */
 	for (int i = number(argv[3]); i > 0; i--) {
