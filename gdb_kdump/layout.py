@@ -457,6 +457,22 @@ def orc_types_renumbered(layout: Layout) -> bool:
     return layout.member("orc_entry.type").bit_size > 2
 
 
+# arch/x86/include/asm/orc_types.h: ORC_REG_*, by GDB's names. "cfa" is ORC_REG_PREV_SP, "[rsp]" ORC_REG_SP_INDIRECT.
+_ORC_REGISTERS = ("", "cfa", "rdx", "rdi", "rbp", "rsp", "r10", "r13", "[rbp]", "[rsp]", "rax")
+_ORC_REORDERED = ("", "rax", "rdx", "rsp", "rbp", "rdi", "r10", "r13", "cfa", "[rsp]", "[rbp]")
+
+
+def orc_registers(bases: Mapping[int, int]) -> tuple[str, ...]:
+    """What the numbers of registers in struct orc_entry stand for, by how often each is the base of a frame.
+
+    96f3b16a9de5 (v7.1) objtool: Support Clang RAX DRAP sequence added one, and 1735858caa4b (v7.1) objtool/x86: Reorder
+    ORC register numbering all the others.  That left no trace in any type, but nearly all frames are based on rsp, of
+    which the number is now that of rdi, which is the base of next to none.
+    """
+    old, new = _ORC_REGISTERS.index("rsp"), _ORC_REORDERED.index("rsp")
+    return _ORC_REORDERED if bases.get(new, 0) > bases.get(old, 0) else _ORC_REGISTERS
+
+
 def qdisc_private(layout: Layout) -> int:
     """Where a qdisc's own data begin, as an offset from its struct Qdisc; include/net/pkt_sched.h: qdisc_priv.
 

@@ -29,6 +29,14 @@ class PatchedDump:
             at = self._page(file, addr) + addr % PAGE
             file[at : at + len(data)] = data
 
+    def write_image(self, addr: int, data: bytes) -> None:
+        """Replace bytes of the kernel's image, the pages of which follow each other in the file as well."""
+        before = self.read(addr, len(data))
+        with self._file() as file:
+            at = self._page(file, addr) + addr % PAGE
+            assert file[at : at + len(data)] == before, "pages of the image are not in the dump"
+            file[at : at + len(data)] = data
+
     def write_words(self, addr: int, *words: int) -> None:
         """Replace u64s at a virtual address, within one page."""
         self.write(addr, struct.pack(f"<{len(words)}Q", *words))

@@ -5,11 +5,12 @@ Read from the dump, not from the vmlinux file: the kernel sorted and relocated t
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
 
 from gdb_kdump.errors import MissingDebugInfo
-from gdb_kdump.layout import orc_types_renumbered
+from gdb_kdump.layout import orc_registers, orc_types_renumbered
 from gdb_kdump.session import Session
 
 
@@ -23,22 +24,21 @@ class FrameType(Enum):
     REGS_PARTIAL = "partial regs"
 
 
-# arch/x86/include/asm/orc_types.h: ORC_REG_*, the same numbers since v4.14.
-REG_UNDEFINED, REG_PREV_SP, REG_DX, REG_DI, REG_BP, REG_SP, REG_R10, REG_R13, REG_BP_INDIRECT, REG_SP_INDIRECT = range(
-    10
-)
-
+_PLACES, _AT_EACH = 8, 64  # how many entries are looked at to know what their numbers mean
 _OLD_TYPES = (FrameType.CALL, FrameType.REGS, FrameType.REGS_PARTIAL)
 _NEW_TYPES = tuple(FrameType)
 
 
 @dataclass(frozen=True)
 class OrcEntry:
-    """One struct orc_entry: the caller's sp is `sp_reg` + `sp_offset` (bytes), its bp likewise."""
+    """One struct orc_entry: the caller's sp is `sp_reg` + `sp_offset` (bytes), its bp likewise.
 
-    sp_reg: int
+    The names of registers are those of layout.orc_registers, "" where there is none.
+    """
+
+    sp_reg: str
     sp_offset: int
-    bp_reg: int
+    bp_reg: str
     bp_offset: int
     type: FrameType
 
@@ -70,6 +70,20 @@ class Orc:
         self._types = _NEW_TYPES if orc_types_renumbered(layout) else _OLD_TYPES
         start, stop = address("__start_orc_unwind_ip"), address("__stop_orc_unwind_ip")
         self.text = OrcTable(start, address("__start_orc_unwind"), (stop - start) // 4)
+        self._registers = orc_registers(self._bases())
+
+    def _bases(self) -> Counter[int]:
+        """How often each register is the base of a frame, in all those of some entries that the dump has."""
+        bases: Counter[int] = Counter()
+        size = self._unpacker.size
+        for place in range(_PLACES):
+            first = self.text.entries + place * self.text.count // _PLACES * size
+            data, _ = self._memory.read_prefix(first, _AT_EACH * size)
+            bases.update(self._unpacker.unpack_from(data, at)[0] for at in range(0, len(data) // size * size, size))
+        return bases
+
+    def _register(self, number: int) -> str:
+        return self._registers[number] if number < len(self._registers) else f"the ORC register {number}"
 
     def find(self, table: OrcTable, pc: int) -> OrcEntry | None:
         """The entry of a table that governs `pc`, or None; arch/x86/kernel/unwind_orc.c: orc_find.
@@ -93,6 +107,6 @@ class Orc:
         if self._types is _OLD_TYPES:
             if self._end is not None and block[at + self._end.offset] >> self._end.bit_offset & 1:
                 kind = FrameType.END_OF_STACK
-            elif sp_reg == REG_UNDEFINED:
+            elif not self._register(sp_reg):
                 kind = FrameType.UNDEFINED
-        return OrcEntry(sp_reg, sp_offset, bp_reg, bp_offset, kind)
+        return OrcEntry(self._register(sp_reg), sp_offset, self._register(bp_reg), bp_offset, kind)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 
 from gdb_kdump.cfi import CALLEE_SAVED, Row
 from gdb_kdump.errors import Unreadable
-from gdb_kdump.kernel import orc as o
 from gdb_kdump.kernel.framechain import FrameChain
 from gdb_kdump.kernel.modules import Module, Modules
 from gdb_kdump.kernel.orc import FrameType, Orc, OrcEntry, has_orc
@@ -26,8 +25,6 @@ from gdb_kdump.text import hex16
 MAX_FRAMES = 1000
 _U64 = (1 << 64) - 1
 _USER_MODE = 3  # the privilege level in cs; arch/x86/include/asm/ptrace.h: user_mode
-
-_OTHER_REGISTERS = {o.REG_DX: "rdx", o.REG_DI: "rdi", o.REG_R10: "r10", o.REG_R13: "r13"}
 
 
 @dataclass(frozen=True)
@@ -93,8 +90,7 @@ class Step:
             return self.cfi is not None
         if self.orc.type is FrameType.UNDEFINED:
             return True
-        base = {o.REG_SP: "rsp", o.REG_BP: "rbp"}.get(self.orc.sp_reg)
-        return self.orc.type is FrameType.CALL and (base, self.orc.sp_offset) == (
+        return self.orc.type is FrameType.CALL and (self.orc.sp_reg, self.orc.sp_offset) == (
             self.cfi.cfa_register,
             self.cfi.cfa_offset,
         )
@@ -231,7 +227,7 @@ class Stacks:
         orc = step.orc
         if orc is not None and orc.type is FrameType.END_OF_STACK:
             return None
-        if orc is None or orc.type is FrameType.UNDEFINED or orc.sp_reg == o.REG_UNDEFINED:
+        if orc is None or orc.type is FrameType.UNDEFINED or not orc.sp_reg:
             if step.cfi is None:
                 return self._by_frame_pointer(state)
             cfa = (self._known(state, step.cfi.cfa_register) + step.cfi.cfa_offset) & _U64
@@ -265,26 +261,19 @@ class Stacks:
                     registers[name] = state.registers[name]
         elif orc is not None:
             base = state.registers.get("rbp")
-            if orc.bp_reg == o.REG_PREV_SP:
+            if orc.bp_reg == "cfa":
                 registers["rbp"] = self._memory.u64((cfa + orc.bp_offset) & _U64)
-            elif orc.bp_reg == o.REG_BP and base is not None:
+            elif orc.bp_reg == "rbp" and base is not None:
                 registers["rbp"] = self._memory.u64((base + orc.bp_offset) & _U64)
             elif base is not None:
                 registers["rbp"] = base
         return State(registers, False)
 
     def _orc_cfa(self, state: State, orc: OrcEntry) -> int:
-        register = orc.sp_reg
-        if register == o.REG_SP:
-            return (state.sp + orc.sp_offset) & _U64
-        if register == o.REG_SP_INDIRECT:
+        if orc.sp_reg == "[rsp]":
             return orc_indirect(self._memory.u64, self._source.is_text, state.sp, orc.sp_offset)
-        if register in (o.REG_BP, o.REG_BP_INDIRECT):
-            at = (self._known(state, "rbp") + orc.sp_offset) & _U64
-            return self._memory.u64(at) if register == o.REG_BP_INDIRECT else at
-        if register not in _OTHER_REGISTERS:
-            raise Stop(f"the unwind information of pc {hex16(state.pc)} names an unknown register ({register})")
-        return (self._known(state, _OTHER_REGISTERS[register]) + orc.sp_offset) & _U64
+        at = (self._known(state, orc.sp_reg.strip("[]")) + orc.sp_offset) & _U64
+        return self._memory.u64(at) if orc.sp_reg == "[rbp]" else at
 
     def _known(self, state: State, name: str) -> int:
         value = state.registers.get(name)

@@ -12,7 +12,7 @@ from gdb_kdump import session
 from gdb_kdump.errors import KdumpError
 from gdb_kdump.kernel.stack import Stacks, State, Stop
 
-_READ = ("rip", "rsp", "rbp", "rbx", "r12", "r13", "r14", "r15", "rdi", "rdx", "r10")
+_READ = ("rip", "rsp", "rbp", "rbx", "r12", "r13", "r14", "r15", "rax", "rdi", "rdx", "r10")
 _NARROW = ("eflags", "cs", "ss", "ds", "es", "fs", "gs")
 _USER_LIMIT = 1 << 63
 
