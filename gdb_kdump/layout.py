@@ -130,8 +130,9 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "page.flags": ("flags.f", "flags"),
     # 0139aa7b7fa1 (v4.7) mm: rename _count, field of the struct page, to _refcount
     "page.refcount": ("_refcount.counter", "_count.counter"),
-    # 1d798ca3f164 (v4.4) mm: make compound_head() robust
-    "page.compound_head": ("compound_head", "first_page"),
+    # mm: rename the 'compound_head' field in the 'struct page' to 'compound_info' (v7.1); 1d798ca3f164 (v4.4) mm: make
+    # compound_head() robust
+    "page.compound_head": ("compound_info", "compound_head", "first_page"),
     "page.lru_prev": ("lru.prev",),
     # 6e292b9be7f4 (v4.18) mm: split page_type out from _mapcount
     "page.page_type": ("page_type", "_mapcount.counter"),
@@ -201,6 +202,7 @@ STRUCTS: dict[str, tuple[tuple[str, ...], str]] = {
 ELEMENTS = {"skb_frag": "skb_shared_info.frags"}
 
 _POINTER_SIZE = 8
+_LARGEST_FOLIO = 20  # order of pages: above include/linux/mmzone.h: MAX_FOLIO_ORDER
 
 
 class Layout:
@@ -583,8 +585,19 @@ def tail_page_flag(layout: Layout) -> int:
 
     0 where page.compound_head says it itself, by its bit 0: 1d798ca3f164 (v4.4) mm: make compound_head() robust.
     """
-    is_marked = layout.member("page.compound_head").path == "compound_head"
+    is_marked = layout.member("page.compound_head").path != "first_page"
     return 0 if is_marked else page_flags(layout).get("tail", 0)
+
+
+def head_page(page: int, size: int, info: int) -> int:
+    """The head of the compound page that a tail page (struct page *, of `size` bytes) is of, by its page.compound_head.
+
+    mm: rework compound_head() for power-of-2 sizeof(struct page) (v7.1): in some configurations it is a mask for the
+    tail's own address.  No type tells, but no pointer is one: a mask has all bits down to those of several pages.
+    """
+    covered = (1 << 64) - info
+    is_mask = covered & covered - 1 == 0 and 2 * size <= covered <= size << _LARGEST_FOLIO
+    return page & info if is_mask else info
 
 
 def page_types(layout: Layout) -> dict[str, tuple[int, int]]:
@@ -635,6 +648,20 @@ def slab_allocator(layout: Layout) -> str:
     if layout.find_member("kmem_cache.batchcount") is not None:
         return "SLAB"
     return "SLUB" if layout.find_member("kmem_cache.offset") is not None else "SLOB"
+
+
+def slab_nodes(layout: Layout, member: str) -> tuple[int, int] | None:
+    """Where a struct kmem_cache has each node's `node` or `barn`: the offset of the first pointer, and their distance.
+
+    slab: decouple pointer to barn from kmem_cache_node (v7.1) put both into one array.  None where it has no such one.
+    """
+    both = layout.find_member("kmem_cache.per_node")
+    if both is not None:
+        element = both.type.strip_typedefs().target()
+        found = find_path(element, member)
+        return None if found is None else (both.offset + found.offset, int(element.sizeof))
+    alone = layout.find_member(f"kmem_cache.{member}")
+    return None if alone is None else (alone.offset, _POINTER_SIZE)
 
 
 def freelist_index_size(layout: Layout) -> int:

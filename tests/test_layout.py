@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gdb_kdump.layout import orc_indirect
+from gdb_kdump.layout import head_page, orc_indirect
 
 Compile = Callable[..., Path]
 InGdb = Callable[..., Any]
@@ -232,6 +232,58 @@ def test_orc_types_were_renumbered_with_the_third_bit(
 ) -> None:
     program = compile_types(ORC[kernel] + " struct orc_entry orc;")
     assert in_gdb(meaning, "orc_types_renumbered", elf=program) is renumbered
+
+
+PAGE = 0xFFFFEA0000001FC0  # the last struct page, of 64 bytes each, of the 32 from 0xffffea0000001800 on
+
+
+@pytest.mark.parametrize(
+    ("info", "head"),
+    [
+        (0xFFFFEA0000001800, 0xFFFFEA0000001800),
+        ((1 << 64) - (32 << 6), 0xFFFFEA0000001800),
+        ((1 << 64) - (2 << 6), 0xFFFFEA0000001F80),
+        # Damage: bits that are no mask, a mask of less than two pages, all bits but the mark.
+        ((1 << 64) - (33 << 6), (1 << 64) - (33 << 6)),
+        ((1 << 64) - (1 << 6), (1 << 64) - (1 << 6)),
+        ((1 << 64) - 2, (1 << 64) - 2),
+    ],
+)
+def test_a_tail_page_has_its_heads_address_or_a_mask(info: int, head: int) -> None:
+    assert head_page(PAGE, 64, info) == head
+
+
+COMPOUND = {
+    "compound_info": "struct page { unsigned long flags, compound_info; } page;",
+    "compound_head": "struct page { unsigned long flags, compound_head; } page;",
+}
+
+
+@pytest.mark.parametrize("name", COMPOUND)
+def test_what_marks_a_tail_page_was_renamed(in_gdb: InGdb, compile_types: Compile, name: str) -> None:
+    program = compile_types(COMPOUND[name])
+    assert in_gdb(unpack, "page", ["compound_head"], struct.pack("<QQ", 3, 5).hex(), 0, elf=program) == [5]
+    assert in_gdb(meaning, "tail_page_flag", elf=program) == 0
+
+
+# mm/slab.h: what a cache has of each node, as of v6.18 and of v7.1.
+NODES = {
+    "v6.18": ("struct kmem_cache { long flags; struct kmem_cache_node *node[2]; } cache;", [8, 8], None),
+    "v7.1": (
+        """struct kmem_cache_per_node_ptrs { struct node_barn *barn; struct kmem_cache_node *node; };
+           struct kmem_cache { long flags; struct kmem_cache_per_node_ptrs per_node[2]; } cache;""",
+        [16, 16],
+        [8, 16],
+    ),
+}
+
+
+@pytest.mark.parametrize("kernel", NODES)
+def test_a_cache_has_had_its_nodes_in_two_ways(in_gdb: InGdb, compile_types: Compile, kernel: str) -> None:
+    declaration, node, barn = NODES[kernel]
+    program = compile_types(declaration)
+    assert in_gdb(meaning, "slab_nodes", "node", elf=program) == node
+    assert in_gdb(meaning, "slab_nodes", "barn", elf=program) == barn
 
 
 # As wide as a pointer is no pointer.

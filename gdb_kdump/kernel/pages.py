@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gdb_kdump.errors import MissingDebugInfo, Unreadable, Why
-from gdb_kdump.layout import compound_order, page_flags, page_types, tail_page_flag
+from gdb_kdump.layout import compound_order, head_page, page_flags, page_types, tail_page_flag
 from gdb_kdump.paging import IMAGE_MAP, IMAGE_SIZE
 from gdb_kdump.session import Session, direct_map
 from gdb_kdump.wire import MAX_READ, Hole
@@ -147,7 +147,7 @@ class Pages:
         if self._tail_flag:
             head = compound if flags & self._tail_flag else 0
         else:
-            head = compound - _TAIL if compound & _TAIL else 0
+            head = head_page(page, self._size, compound - _TAIL) if compound & _TAIL else 0
         return flags, page_type & 0xFFFFFFFF, head, refcount
 
     def _is_slab(self, flags: int, page_type: int) -> bool:

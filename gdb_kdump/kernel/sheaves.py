@@ -52,14 +52,11 @@ class Sheaves:
 
     def _of_nodes(self, cache: SlabCache) -> Iterator[int]:
         """The full sheaves of each node's barn: struct node_barn."""
-        member = self._layout.find_member("kmem_cache_node.barn")
-        if member is None or self._layout.find_struct("node_barn") is None:
+        if self._layout.find_struct("node_barn") is None:
             return
-        for _, node in self._session.once(SlabCaches).nodes(cache):
-            barn = self._memory.ptr(node + member.offset)
-            if barn:
-                for link in list_for_each(self._session, barn + self._layout.offset("node_barn.sheaves_full")):
-                    yield link - self._layout.offset("slab_sheaf.barn_list")
+        for barn in self._session.once(SlabCaches).barns(cache):
+            for link in list_for_each(self._session, barn + self._layout.offset("node_barn.sheaves_full")):
+                yield link - self._layout.offset("slab_sheaf.barn_list")
 
     def _objects(self, sheaf: int) -> tuple[int, ...]:
         size = self._session.number(sheaf, "slab_sheaf.size")

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gdb_kdump import limits
-from gdb_kdump.errors import Corrupt, OtherAllocator
+from gdb_kdump.errors import Corrupt, MissingDebugInfo, OtherAllocator
 from gdb_kdump.kernel.lists import list_for_each
 from gdb_kdump.kernel.percpu import PerCpu
 from gdb_kdump.kernel.slabaliases import SlabAliases
-from gdb_kdump.layout import slab_allocator, slab_flags
+from gdb_kdump.layout import slab_allocator, slab_flags, slab_nodes
 from gdb_kdump.rules.slabrecords import SlabCache
 from gdb_kdump.session import Session
 
@@ -130,10 +130,26 @@ class SlabCaches:
 
         Raises Unreadable, MissingDebugInfo.
         """
-        offset = self._layout.offset("kmem_cache.node")
+        place = slab_nodes(self._layout, "node")
+        if place is None:
+            raise MissingDebugInfo("member kmem_cache.node", ["kmem_cache.per_node", "kmem_cache.node"])
+        return self._of_nodes(cache, *place)
+
+    def barns(self, cache: SlabCache) -> Iterator[int]:
+        """The struct node_barn of each node that has one, which keeps sheaves for it; raises Unreadable."""
+        place, inside = slab_nodes(self._layout, "barn"), self._layout.find_member("kmem_cache_node.barn")
+        if place is not None:
+            yield from (barn for _, barn in self._of_nodes(cache, *place))
+        elif inside is not None:
+            for _, node in self.nodes(cache):
+                barn = self._memory.ptr(node + inside.offset)
+                if barn:
+                    yield barn
+
+    def _of_nodes(self, cache: SlabCache, offset: int, distance: int) -> Iterator[tuple[int, int]]:
         counted = self._session.debuginfo.find_address("nr_node_ids")
         count = self._memory.u32(counted) if counted is not None else 1
         for node in range(min(count, _MAX_NODES)):
-            addr = self._memory.ptr(cache.addr + offset + 8 * node)
+            addr = self._memory.ptr(cache.addr + offset + distance * node)
             if addr:
                 yield node, addr
