@@ -233,12 +233,12 @@ def guards_of(state: str, at: int, data: str) -> list[list[Any]]:
 
     session = sessions.current()
     flags = frozenset({"RED_ZONE", "POISON", "OBJECT_POISON", "STORE_USER"})
-    cache = SlabCache(1, "things", 256, 100, 104, 104, 16, None, flags, 0)
+    cache = SlabCache(1, "things", 640, 100, 104, 104, 16, None, flags, 0)
     red = b"\xcc" if state == "allocated" else b"\xbb"
     body = b"u" * 100 if state == "allocated" else b"\x6b" * 99 + b"\xa5"
     tracks = 2 * session.layout.size("track")
     filled = red * 16 + body + red * 4 + bytes(8 + tracks)
-    room = bytearray(filled.ljust(256, b"\x5a"))
+    room = bytearray(filled.ljust(640, b"\x5a"))
     room[16 + at : 16 + at + len(data) // 2] = bytes.fromhex(data)
     debug = SlubDebug(session)
     debug._memory = SimpleNamespace(read=lambda addr, size: bytes(room[addr : addr + size]))  # type: ignore[assignment]
@@ -257,7 +257,7 @@ def guards_of(state: str, at: int, data: str) -> list[list[Any]]:
         ("free", 10, "416b41", {"poison": (10, "416b41")}),
         ("free", 99, "00", {"end poison": (99, "00")}),
         ("free", 98, "000000", {"poison": (98, "00"), "end poison": (99, "00"), "right redzone": (100, "00")}),
-        ("allocated", 239, "ff", {"padding": (239, "ff")}),
+        ("allocated", 623, "ff", {"padding": (623, "ff")}),
     ],
 )
 def test_guards(

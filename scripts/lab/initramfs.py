@@ -14,8 +14,8 @@ APPLETS = ("sh", "mount", "insmod", "ip", "sleep", "cat", "tail", "sed", "tr", "
 FOLDERS = ("dev", "proc", "sys", "tmp")
 # The capture kernel's disk; a kernel that has one of them built in needs no module for it.
 CAPTURE_MODULES = ("virtio_pci", "virtio_blk")
-# What the word "insmod" can load into the kernel that will crash.
-GUEST_MODULES = ("sch_fq", "sch_tbf")
+# What the word "insmod" can load into the kernel that will crash, where it is not built in.
+GUEST_MODULES = ("sch_fq", "sch_tbf", "sch_fq_codel")
 
 
 class Archive:

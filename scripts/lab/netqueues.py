@@ -44,6 +44,7 @@ NET_QUEUES = (
     "cpu 1",
     "insmod sch_fq",
     "insmod sch_tbf",
+    "insmod sch_fq_codel",
     *(word for number, (qdisc, queues) in enumerate(_QDISCS) for word in _device(number, qdisc, queues)),
     "sysctl net/core/default_qdisc fq_codel",
     "do net-arp-device 1",
