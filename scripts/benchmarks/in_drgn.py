@@ -1,4 +1,4 @@
-"""Run by drgn's Python as in_drgn.py VMCORE traces, walk-objects SOCK or walk-offsets SOCK.
+"""Run by drgn's Python as in_drgn.py VMCORE VMLINUX traces, walk-objects SOCK or walk-offsets SOCK.
 
 Writes lines "NAME NUMBER" to $BENCH_RESULT, as in_gdb.py does.
 """
@@ -68,10 +68,10 @@ def measure(action: Callable[[], Figures]) -> None:
 
 def main() -> None:
     """Opens the dump and measures what the command line names."""
-    vmcore, what, *operands = sys.argv[1:]
+    vmcore, vmlinux, what, *operands = sys.argv[1:]
     program.set_core_dump(vmcore)
     try:
-        program.load_default_debug_info()
+        program.load_debug_info([vmlinux], default=True)
     except MissingDebugInfoError as error:  # modules without debug information; the kernel's own is loaded
         print(error, file=sys.stderr)
     if what == "traces":

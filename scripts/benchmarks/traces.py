@@ -45,8 +45,9 @@ def programs(dump: Dump, name: str) -> list[Program]:
         Program(f"gdb-kdump: {command}", gdb_version(), gdb_command(dump, f"measure_traces({command!r})"))
         for command in COMMANDS
     ]
-    found.append(Program("drgn: stack_trace", DRGN, (str(drgn_python()), str(IN_DRGN), str(dump.vmcore), "traces")))
-    note = "" if name.startswith("6.1-") else "crash 8.0.2 cannot open this kernel"
+    in_drgn = (str(drgn_python()), str(IN_DRGN), str(dump.vmcore), str(dump.vmlinux), "traces")
+    found.append(Program("drgn: stack_trace", DRGN, in_drgn))
+    note = "" if name.startswith(("5.10-", "6.1-")) else "crash 8.0.2 cannot open this kernel"
     command = ("crash", "-s", str(dump.vmlinux), str(dump.vmcore))
     return [*found, Program("crash: foreach bt", crash_version(), command, CRASH_BT, note)]
 

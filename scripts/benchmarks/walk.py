@@ -49,7 +49,7 @@ def programs(dump: Dump, sock: str) -> list[Program]:
     ]
     python = str(drgn_python())
     for way, name in DRGN_WAYS.items():
-        found.append(Program(name, DRGN, (python, str(IN_DRGN), str(dump.vmcore), way, sock)))
+        found.append(Program(name, DRGN, (python, str(IN_DRGN), str(dump.vmcore), str(dump.vmlinux), way, sock)))
     return [*found, Program("crash", crash_version(), note=TOO_SLOW)]
 
 
