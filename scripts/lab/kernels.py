@@ -47,6 +47,7 @@ LINES = {
     "6.1rt": Line("6.1", "rt-amd64", 31, usual=False),
     "6.1amd64": Line("6.1", "amd64", 31, usual=False),
     "5.10": Line("5.10", "cloud-amd64", 31, usual=False, suite="bullseye"),
+    "5.10rt": Line("5.10", "rt-amd64", 31, usual=False, suite="bullseye"),
 }
 
 
