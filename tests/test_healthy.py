@@ -95,7 +95,9 @@ def test_kbt_of_every_task_ends_where_it_should(gdb_run: Gdb, dump: LabDump) -> 
     assert [trace["task"] for trace in traces] == [task["task"] for task in tasks]
     for task, trace in zip(tasks, traces, strict=True):
         if task["exit_state"]:
-            assert "exited" in trace["ended"], trace
+            # PREEMPT_RT of 5.10 frees its stack later.
+            died = any(frame["function"] == "do_task_dead" for frame in trace["frames"])
+            assert died or "exited" in trace["ended"], trace
             continue
         assert trace["ended"] == ("kthread" if task["kernel"] else "user"), trace
         assert trace["frames"], trace

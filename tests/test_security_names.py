@@ -48,12 +48,13 @@ def hostile(
     numbers = [
         "&((struct task_struct *)0)->comm", "&((struct module *)0)->name", "&init_uts_ns.name.nodename",
         "&init_uts_ns.name.version", "&udp_prot.name", "saved_command_line", "&((struct unix_sock *)0)->addr",
+        "&((struct unix_address *)0)->name",
     ]  # fmt: skip
     run = Gdb(folder)(
         *(f"print/x (unsigned long){number}" for number in numbers),
         "kps --json", "kmod --json", "ksock UNIX --json", vmcore=dump.vmcore,
     ).succeeded()  # fmt: skip
-    comm, name, nodename, version, proto, room, addr = (
+    comm, name, nodename, version, proto, room, addr, sun = (
         int(n, 16) for n in re.findall(r"^\$\d+ = (0x\w+)", run.stdout, re.M)
     )
     tasks, modules, sockets = run.documents
@@ -70,7 +71,8 @@ def hostile(
     socks = [sock["sock"] for sock in sockets["socks"][:2]]
     for number, (sock, path) in enumerate(zip(socks, (b"/tmp/" + LONG + b"\0", b"\0@" + LONG + b"\0\x1b[32m"))):
         place = room + 64 * number
-        patched.write(place, bytes(4) + (2 + len(path)).to_bytes(4, "little") + b"\1\0" + path)
+        patched.write(place, bytes(4) + (2 + len(path)).to_bytes(4, "little"))
+        patched.write(place + sun, b"\1\0" + path)
         patched.write_words(int(sock, 16) + addr, place)
     log = b"[hostile] " + LONG
     data = bytearray(patched.path.read_bytes())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from gdb_kdump.errors import Corrupt, Unreadable
@@ -48,18 +48,29 @@ class Printk:
 
     def panic_message(self) -> str | None:
         """The line that says best why the machine went down, or None; raises MissingDebugInfo."""
-        oops = panic = None
+        return find_reason(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        """The first line of every message that can be read."""
         try:
             for record in self.for_each():
-                line = record.text.decode("utf-8", "backslashreplace").split("\n", 1)[0]
-                if line.startswith(_PANIC):
-                    panic = line
-                elif oops is None and _OOPS.search(line):
-                    oops = line
+                yield record.text.decode("utf-8", "backslashreplace").split("\n", 1)[0]
         except (Unreadable, Corrupt):
             pass  # what was found until there still holds
-        # "Fatal exception" only repeats that there was an oops.
-        return oops if oops is not None and (panic is None or "Fatal exception" in panic) else panic or oops
+
+
+def find_reason(lines: Iterable[str]) -> str | None:
+    """The line of a log that says best why the machine went down, or None; kernel/panic.c: panic."""
+    oops = panic = None
+    for line in lines:
+        if panic == _PANIC:
+            panic += line  # PREEMPT_RT of 5.10 prints what panic() was told as a message of its own
+        elif line.startswith(_PANIC.rstrip()):
+            panic = line if line.startswith(_PANIC) else _PANIC
+        elif oops is None and _OOPS.search(line):
+            oops = line
+    # "Fatal exception" only repeats that there was an oops.
+    return oops if oops is not None and (panic is None or "Fatal exception" in panic) else panic or oops
 
 
 class _Ring:

@@ -189,12 +189,12 @@ SCENARIOS = (
         "with PREEMPT_RT in a thread",
         words=("cpu 1", "task lab-spin 0 spin", "settle 100", "publish", "do softirq-bug 0"),
         expect=r"kernel BUG at .*RIP: 0010:lab_softirq_check\+.*"
-        r"(<IRQ>.*lab_softirq_bug_handler\+.*</IRQ>.*lab_spin\+|lab_softirq_bug_handler\+.*run_timersd\+)",
+        r"(<IRQ>.*lab_softirq_bug_handler\+.*</IRQ>.*lab_spin\+|lab_softirq_bug_handler\+.*run_(timersd|ksoftirqd)\+)",
     ),
     Scenario(
         name="rtlock",
         summary="a task sleeps in spin_lock(), as only PREEMPT_RT has it; sysrq-c",
-        lines=("6.12rt", "6.1rt"),
+        lines=("6.12rt", "6.1rt", "5.10rt"),
         words=(
             "cpu 1",
             "task lab-lock-hold 0 lock-hold",

@@ -146,7 +146,12 @@ def _panic_lines(lines: list[str]) -> list[str]:
     result: list[str] = []
     for line in lines:
         stamp = re.match(r"\[ *\d+\.\d+\] (.*)", line)
-        if stamp and (result or PANIC.search(line)):
+        if not stamp or not (result or PANIC.search(line)):
+            continue
+        # The PREEMPT_RT of 5.10 has what it panics about in a message of its own.
+        if result and result[-1] == "Kernel panic - not syncing:":
+            result[-1] += f" {stamp[1]}"
+        else:
             result.append(stamp[1])
     if not result:
         raise LabError("truth", "the log shows no panic")
