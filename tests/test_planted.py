@@ -54,6 +54,13 @@ CASES = (
 # What else follows from these: sums that the wrong truesize is in, and the members that nobody gives back now.
 CONSEQUENCES = {("sock.accounting", label) for label in ("udp1.rx", "packet0", "tcp4.server")}
 
+# What TCP itself makes of an sk_buff that it copied without headers (tcp_collapse) and to which it then appended others
+# (tcp_ooo_try_coalesce): two segments of no size.  Members, their sizes, and values.
+COLLAPSED = (
+    ("{}->mac_header", 2, 0xFFFF), ("{}->network_header", 2, 0), ("{}->transport_header", 2, 0xFFFF),
+    ("$skb_shinfo({})->gso_size", 2, 0), ("$skb_shinfo({})->gso_segs", 2, 2), ("$skb_shinfo({})->gso_type", 4, 0),
+)  # fmt: skip
+
 
 @pytest.fixture(params=KERNELS)
 def dump(request: pytest.FixtureRequest, lab_dump: Callable[[str], LabDump]) -> LabDump:
@@ -95,3 +102,17 @@ def test_each_is_told_by_its_rule_and_nothing_else_is_accused(gdb_run: Gdb, dump
     objects = {skb for _, skb, _ in wanted}
     away = [f for f in checked["findings"] if f["object"] not in objects]
     assert [f for f in away if (f["rule"], f["object"]) not in consequences] == []
+
+
+def test_segments_of_no_size_are_sound_where_the_socket_is_tcps(gdb_run: Gdb, dump: LabDump, tmp_path: Path) -> None:
+    patched = PatchedDump(dump.vmcore, tmp_path / "patched.vmcore")
+    of_tcp, of_udp = skb_of(dump, "tcp3.server", "ofo", 1), skb_of(dump, "udp0.rx", "receive", 0)
+    for skb in (of_tcp, of_udp):
+        pointer = f"((struct sk_buff *){skb})"
+        words = [f"print/x (unsigned long)&{member.format(pointer)}" for member, _, _ in COLLAPSED]
+        printed = gdb_run(*words, vmcore=dump.vmcore).succeeded().stdout
+        addresses = re.findall(r"^\$\d+ = (0x[0-9a-f]+)", printed, re.MULTILINE)
+        for at, (_, size, value) in zip(addresses, COLLAPSED, strict=True):
+            patched.write(int(at, 16), value.to_bytes(size, "little"))
+    checked = gdb_run(f"skbcheck --json {of_tcp} {of_udp}", vmcore=patched.path).succeeded().json()
+    assert [(f["rule"], f["object"], f["member"]) for f in checked["findings"]] == [("shinfo.gso", of_udp, "gso_size")]

@@ -10,6 +10,7 @@ from gdb_kdump import limits
 from gdb_kdump.errors import MissingDebugInfo, Unreadable, Why
 from gdb_kdump.kernel.pages import PAGE_SIZE, Pages
 from gdb_kdump.kernel.places import Places
+from gdb_kdump.kernel.sock import Socks
 from gdb_kdump.kernel.source import Source
 from gdb_kdump.layout import max_skb_frags, skb_counts_from_head, skb_inner_headers, skb_zerocopy
 from gdb_kdump.rules.records import Frag, FragList, Hole, Place, References, SharedInfo, Skb
@@ -128,18 +129,29 @@ class Skbs:
             skb, next_, prev, sk, len_, data_len, head, data, tail, end, truesize, users, cloned, nohdr, headers,
             self._skb.size, self._shinfo.size, shinfo, hole, place_of(skb), place_of(head), b"",
             destructor, place_of(sk) if sk and destructor else _UNKNOWN, self._unset[-1] or 0,
-            shinfo is not None and bool(shinfo.gso_size or shinfo.gso_segs) and self._is_tcp(head, offsets[1], shinfo),
+            shinfo is not None
+            and bool(shinfo.gso_size or shinfo.gso_segs)
+            and self._is_tcp(head, offsets[1], shinfo, sk),
             not self._skb.size <= truesize < _LARGEST_TRUESIZE and self._is_fragment(head, offsets[1]),
             _NO_REFERENCES if place_of is _nowhere else self._references(skb, sk, destructor),
         )  # fmt: skip
 
-    def _is_tcp(self, head: int, network_header: int, shinfo: SharedInfo) -> bool:
-        """Whether gso_type or the header of an IP packet says that it is a TCP segment."""
+    def _is_tcp(self, head: int, network_header: int, shinfo: SharedInfo, sk: int) -> bool:
+        """Whether gso_type, the header of an IP packet or the socket says that it is a TCP segment.
+
+        Only the socket says it of those that were copied together without headers; net/ipv4/tcp_input.c: tcp_collapse.
+        """
         if shinfo.gso_type & self._tcp_types:
             return True
         header = self._ip_header(head, network_header)
         protocol = {4: header[9], 6: header[6]}.get(header[0] >> 4)
-        return protocol == _IPPROTO_TCP
+        return protocol == _IPPROTO_TCP or self._is_of_tcp(sk)
+
+    def _is_of_tcp(self, sk: int) -> bool:
+        try:
+            return sk != 0 and self._session.once(Socks).read(sk).is_tcp
+        except (Unreadable, MissingDebugInfo):
+            return False
 
     def _is_fragment(self, head: int, network_header: int) -> bool:
         """Whether the header of an IP packet says that it is a fragment of one."""

@@ -118,7 +118,8 @@ def gso(skb: Skb) -> Iterator[Finding]:
     Mirrors include/linux/skbuff.h: skb_is_gso, enum SKB_GSO_*, and net/ipv4/tcp_offload.c: tcp_gso_segment.  Traps:
     gso_segs may be 0 where a guest or the device left the counting to us, and gso_size 0xffff where the segments are
     those of frag_list (GSO_BY_FRAGS).  TCP's are as they were when it was last sent, though part of it was acknowledged
-    since (tcp_trim_head), or added up over what it coalesced, pure ACKs of no size included (tcp_add_backlog).
+    since (tcp_trim_head), or added up over what it coalesced, pure ACKs of no size included (tcp_add_backlog,
+    tcp_ooo_try_coalesce, which counts segments where there is no size at all).
     """
     shinfo = skb.shinfo
     if shinfo is None or not (shinfo.gso_size or shinfo.gso_segs or shinfo.gso_type):
