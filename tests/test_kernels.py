@@ -9,9 +9,11 @@ from typing import Any
 import kernel_expectations as expected
 import pytest
 from fixtures.kernels import KERNELS
+from fixtures.kernels.memory import Cache
 from fixtures.kernels.slab import AGES, ArrayCache, make_slab
 from fixtures.kernels.system import make_system
-from fixtures.kernels.variants import make_pointers, make_vanilla, make_variant
+from fixtures.kernels.variants import make_pointers, make_sheaves, make_vanilla, make_variant
+from pytest_gdb_fixtures import Gdb
 
 
 @pytest.fixture(scope="module", params=KERNELS)
@@ -76,6 +78,44 @@ def test_slab_instead_of_slub(age: str, in_gdb: Callable[..., Any], tmp_path: Pa
     assert free == {"freed", "sheaved", "bad.freed.skb0"}
     assert all(cache in ("skbuff_head_cache", "skbuff_fclone_cache", "kmalloc-2048") for cache, _ in found.values())
     assert {state for _, state in found.values()} == {"free", "allocated"}
+
+
+def test_sheaves_instead_of_the_cpus_slabs(tmp_path: Path) -> None:
+    """7.1: free objects in a sheaf of a barn, which stands beside the node, and tail pages with masks."""
+    kernel, source = make_sheaves(KERNELS["6.18"], tmp_path)
+    shown = expected.ask(make_system(kernel, tmp_path, source), tmp_path)
+    for check in expected.CHECKS:
+        check(shown)
+
+
+class FreedTwice(Cache):
+    """What is given back to a sheaf is in it twice."""
+
+    def free_into_sheaf(self, addr: int) -> int:
+        self._sheaf.append(addr)
+        return super().free_into_sheaf(addr)
+
+
+class FreedIntoBoth(Cache):
+    """What is given back to a sheaf is on the freelist of its slab, too."""
+
+    def free_into_sheaf(self, addr: int) -> int:
+        return self.free(super().free_into_sheaf(addr))
+
+
+@pytest.mark.parametrize("kind", [FreedTwice, FreedIntoBoth])
+def test_an_object_that_was_freed_twice_into_a_sheaf(gdb_run: Gdb, kind: type[Cache], tmp_path: Path) -> None:
+    kernel, source = make_sheaves(KERNELS["6.18"], tmp_path)
+    system = make_system(kernel, tmp_path, source, kind)
+    twice, other = system.at["sheaved"], system.at["partial slab object"]
+    asked = [f"kslab {addr:#x} --json" for addr in (twice, other, system.at["CPU slab object"])]
+    for command in asked:
+        run = gdb_run(command, vmcore=system.vmcore, vmlinux=system.vmlinux).succeeded()
+        document = run.json()
+        assert document["state"] == ("free" if command is asked[0] else "allocated")
+        found = [(finding["rule"], int(finding["object"], 16)) for finding in document["findings"]]
+        slab = int(document["page"]["start"], 16)
+        assert found == [("slab.freelist", twice)] * (slab <= twice < slab + (4096 << document["page"]["order"]))
 
 
 # What the kernels call some members, as `kinfo layout` shows it.

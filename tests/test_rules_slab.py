@@ -17,6 +17,7 @@ from gdb_kdump.rules.slabrecords import (
     FREE,
     MISALIGNED,
     OUTSIDE,
+    SHEAVED,
     TWICE,
     UNKNOWN,
     FreelistProblem,
@@ -89,6 +90,7 @@ def test_healthy_objects_have_no_findings(found: SlabObject) -> None:
         # Where the links meet again stands the object that was freed twice.
         (with_problem(CYCLE, THIRD), "slab.freelist", "freelist", THIRD),
         (with_problem(TWICE, THIRD), "slab.freelist", "freelist", THIRD),
+        (with_problem(SHEAVED, THIRD), "slab.freelist", "freelist", THIRD),
     ],
 )
 def test_damage_is_found(found: SlabObject, rule: str, member: str, blamed: int) -> None:

@@ -26,16 +26,29 @@ class Sheaves:
         self._layout = layout = session.layout
         exists = layout.find_struct("slab_sheaf") is not None and layout.find_struct("slub_percpu_sheaves") is not None
         self._percpu = layout.find_member("kmem_cache.cpu_sheaves") if exists else None
-        self._free: dict[int, frozenset[int]] = {}
+        self._free: dict[int, dict[int, int]] = {}
+        self._twice: dict[int, dict[int, int]] = {}
 
-    def free(self, cache: SlabCache) -> frozenset[int]:
-        """The free objects of a cache that sheaves hold; raises Unreadable, Corrupt, MissingDebugInfo."""
+    def free(self, cache: SlabCache) -> dict[int, int]:
+        """The free objects of a cache that sheaves hold, each with the address of the word that names it.
+
+        Raises Unreadable, Corrupt, MissingDebugInfo.
+        """
         if self._percpu is None:
-            return frozenset()
+            return {}
         if cache.addr not in self._free:
-            sheaves = {*self._of_cpus(cache), *self._of_nodes(cache)} - {0}
-            self._free[cache.addr] = frozenset(found for sheaf in sheaves for found in self._objects(sheaf))
+            free, twice = dict[int, int](), dict[int, int]()
+            for sheaf in sorted({*self._of_cpus(cache), *self._of_nodes(cache)} - {0}):
+                at = sheaf + self._layout.offset("slab_sheaf.objects")
+                for number, found in enumerate(self._objects(sheaf)):
+                    (twice if found in free else free)[found] = at + 8 * number
+            self._free[cache.addr], self._twice[cache.addr] = free, twice
         return self._free[cache.addr]
+
+    def twice(self, cache: SlabCache) -> dict[int, int]:
+        """Those of them that sheaves hold more than once, each with the address of the last such word; see free."""
+        self.free(cache)
+        return self._twice.get(cache.addr, {})
 
     def _of_cpus(self, cache: SlabCache) -> Iterator[int]:
         assert self._percpu is not None

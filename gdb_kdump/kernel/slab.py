@@ -18,6 +18,7 @@ from gdb_kdump.rules.slabrecords import (
     ALLOCATED,
     COUNT,
     FREE,
+    SHEAVED,
     UNKNOWN,
     FreelistProblem,
     Slab,
@@ -226,9 +227,22 @@ class Slabs:
             walks.append(self._freelists.walk(room, f"CPU {active.cpu}", active.freelist_at, active.freelist, others))
             problems += [walks[1].problem] if walks[1].problem else []
         free = frozenset(found for walk in walks for found in walk.objects)
+        problems += self._sheaved(room, free)
         hole = next((walk.hole for walk in walks if walk.hole is not None), None)
         cpu = None if active is None else active.cpu
         return Slab(page, start, cache, objects, inuse, cpu, free, tuple(problems), hole)
+
+    def _sheaved(self, room: Room, free: frozenset[int]) -> Iterator[FreelistProblem]:
+        """The objects of a slab that wait in a sheaf and in another one, or on a freelist, too."""
+        try:
+            sheaved, twice = self._sheaves.free(room.cache), self._sheaves.twice(room.cache)
+        except (Unreadable, Corrupt):
+            return  # who asks whether an object is free is told
+        for start in sorted(free.intersection(sheaved)):
+            yield FreelistProblem("a freelist", SHEAVED, sheaved[start], 0, start, start)
+        for start, at in sorted(twice.items()):
+            if not room.fault(start):
+                yield FreelistProblem("a sheaf before it", SHEAVED, at, 0, start, start)
 
     def _samples(self) -> Iterator[tuple[Room, int]]:
         """Slabs with an object on a freelist: those of the CPUs, and the first partial ones of the nodes."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
-from gdb_kdump.rules.slabrecords import COUNT, CYCLE, TWICE, Guard, SlabObject
+from gdb_kdump.rules.slabrecords import COUNT, CYCLE, SHEAVED, TWICE, Guard, SlabObject
 from gdb_kdump.text import hex16
 
 _SHOWN = 16  # bytes
 
 
 def freelist(found: SlabObject) -> Iterator[Finding]:
-    """Every link of a freelist is NULL or another object of the slab, and no object is on the lists twice.
+    """Every link of a freelist is NULL or another object of the slab, and no object is on lists or in sheaves twice.
 
     Mirrors mm/slub.c: on_freelist, check_valid_pointer, check_slab (objects - inuse are free), set_freepointer's BUG_ON
     for double frees.  The finding's object is the free one that holds the bad link or, where links meet again, the one
@@ -31,7 +31,7 @@ def freelist(found: SlabObject) -> Iterator[Finding]:
             expected, counted = f"{problem.expected} free objects", str(problem.found)
             yield Finding("slab.freelist", found.slab.addr, "freelist", SUSPECT, expected, counted, message)
             continue
-        again = problem.kind in (CYCLE, TWICE)
+        again = problem.kind in (CYCLE, TWICE, SHEAVED)
         blamed = problem.found if again else problem.object or found.slab.addr
         message = f"{problem.sentence} ({cache})" + (": it was freed twice" if again else "")
         expected = "NULL or another object of the slab"

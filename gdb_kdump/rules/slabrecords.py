@@ -17,6 +17,7 @@ MISALIGNED = "misaligned"
 CYCLE = "cycle"
 TWICE = "twice"
 COUNT = "count"
+SHEAVED = "sheaved"
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class FreelistProblem:
 
     `pointer` is the address that holds the bad link, in the free object `object` or, where that is 0, at the list's
     head; `stored` is what stands there and `found` what it means.  For COUNT there is no such link: `found` objects
-    are on the list, where `expected` ought to be.
+    are on the list, where `expected` ought to be.  For SHEAVED it is a sheaf whose word at `pointer` does not hold.
     """
 
     where: str
@@ -62,6 +63,8 @@ class FreelistProblem:
         place = f"the freelist of {self.where}"
         if self.kind == COUNT:
             return f"{place} has {self.found} objects, the counters say {self.expected}"
+        if self.kind == SHEAVED:
+            return f"a sheaf holds {hex16(self.found)} at {hex16(self.pointer)}, which {self.where} has too"
         link = f"{place} leads from {hex16(self.object or self.pointer)} to {hex16(self.found)}"
         return f"{link}, {_KINDS[self.kind]}"
 
@@ -79,7 +82,7 @@ class Slab:
     """A struct slab (or the struct page that it was before) at `addr`, with the memory from `start` on.
 
     `cpu` is the CPU that allocates from it, None where none does.  `free` are the free objects that were found; they
-    are all of them unless there are `problems`, or a `hole` that a freelist runs into.
+    are all of them unless a freelist has one of the `problems`, or runs into a `hole`.
     """
 
     addr: int
@@ -107,8 +110,9 @@ class Slab:
             return FREE, ""
         if self.hole is not None:
             return UNKNOWN, f"a freelist of its slab runs into {hex16(self.hole.addr)}: {self.hole.why.sentence}"
-        if self.problems:
-            return UNKNOWN, self.problems[0].sentence
+        problem = next((problem for problem in self.problems if problem.kind != SHEAVED), None)
+        if problem is not None:
+            return UNKNOWN, problem.sentence
         return ALLOCATED, ""
 
 
