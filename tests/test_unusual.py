@@ -27,7 +27,7 @@ def skbs_of(dump: LabDump, label: str, name: str) -> list[dict[str, Any]]:
 def test_the_dump_has_what_it_is_about(dump: LabDump) -> None:
     assert sock_of(dump, "zerocopy0.client")["rmem_alloc"] == 0 < len(skbs_of(dump, "zerocopy0.client", "error"))
     # Debian's 5.10 is built without MPTCP, and its loopback wants UDP cut.
-    if not dump.name.startswith("5.10-"):
+    if not dump.name.startswith("5.10"):
         assert any(skb["gso_segs"] == 20 and skb["len"] == 20000 for skb in skbs_of(dump, "gso0.whole", "receive"))
         assert skbs_of(dump, "mptcp0.server", "receive")
     (large,) = skbs_of(dump, "netlink0.rx", "receive")
