@@ -410,8 +410,8 @@ def _interpreters() -> Iterator[str]:
 
 def _listen() -> tuple[socket.socket, int]:
     """A listening Unix socket without a file, and an O_PATH descriptor by which this process can connect to it."""
+    directory = _private_folder()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    directory = tempfile.mkdtemp(prefix="gdb-kdump-")  # mode 0700: nobody else gets in before the file is gone
     path = os.path.join(directory, "rsp")
     try:
         listener.bind(path)
@@ -427,6 +427,14 @@ def _listen() -> tuple[socket.socket, int]:
     finally:
         os.rmdir(directory)
     return listener, descriptor
+
+
+def _private_folder() -> str:
+    """A new folder of mode 0700, so that nobody else gets at the socket before its file is gone; raises DumpError."""
+    for parent in (None, "/dev/shm"):  # where the disk is full there is still memory
+        with suppress(OSError):
+            return tempfile.mkdtemp(prefix="gdb-kdump-", dir=parent)
+    raise DumpError("no folder can be made for a socket: make room in /tmp, or set TMPDIR to a folder that has some")
 
 
 def _memory_file() -> BinaryIO:

@@ -49,6 +49,13 @@ def leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     assert list(private.iterdir()) == []
 
 
+def test_a_full_disk_leaves_memory_for_the_socket(dump: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/proc/nowhere")  # where no folder can be made
+    before = set(Path("/dev/shm").iterdir())
+    with Server.start(str(dump)) as server:
+        assert server.info()["format"] and set(Path("/dev/shm").iterdir()) == before
+
+
 def pid_of(server: Server) -> int:
     return server._process.pid
 

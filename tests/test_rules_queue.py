@@ -192,6 +192,18 @@ def test_a_cpu_that_held_the_lock_may_have_been_in_the_middle() -> None:
     assert finding.severity == CORRUPT
 
 
+def test_a_tree_may_have_been_in_the_middle_of_a_rotation() -> None:
+    for queue in (with_node(5, is_black=True), with_node(5, parent=address(4)), with_node(3, seq=50)):
+        (finding,) = judge_queue(replace(queue, is_busy=True))
+        assert finding.severity == SUSPECT and "may have been in the middle" in finding.message
+        (finding,) = judge_queue(queue)
+        assert finding.severity == CORRUPT
+    wild = tree(*SHAPE[:4], *SHAPE[5:], dead_ends=(DeadEnd(address(6), "rb_left", WILD, Why.UNMAPPED),), is_busy=True)
+    assert {finding.severity for finding in judge_queue(wild)} == {CORRUPT}
+    nodes = tuple(replace(node, parent=WILD) for node in TREE.tree)
+    assert {finding.severity for finding in judge_queue(replace(TREE, tree=nodes, is_busy=True))} == {CORRUPT}
+
+
 def test_what_a_qdisc_counts_on_other_queues() -> None:
     queue = Queue(
         "qdisc pfifo of eth0", HEAD, len(NODES) + 2, NODES, kind="chain", elsewhere=2, tail=("tail", NODES[-1])

@@ -9,6 +9,7 @@ from gdb_kdump import limits
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.hashlists import chained
 from gdb_kdump.kernel.lists import list_for_each
+from gdb_kdump.kernel.midway import Midway
 from gdb_kdump.kernel.modsyms import ModuleSymbols
 from gdb_kdump.kernel.modules import Modules
 from gdb_kdump.kernel.netdevices import NetDevice, NetDevices
@@ -66,9 +67,10 @@ class Qdiscs:
         """
         for device in self._devices.all(problems):
             found = self._of(device, problems)
+            is_busy = self._are_busy(found)
             for qdisc in found:
                 try:
-                    walked = list(self._walk(qdisc))
+                    walked = [replace(queue, is_busy=is_busy or queue.is_busy) for queue in self._walk(qdisc)]
                 except (Unreadable, Corrupt, MissingDebugInfo) as error:
                     problems.append(f"qdisc {qdisc.name}: {error}")
                     continue
@@ -154,11 +156,19 @@ class Qdiscs:
             queue = self._queues.linked(name, at).queue
             return self._chains.recounted(queue, count)
         first, last = (self._session.pointer(at, f"qdisc_skb_head.{end}") for end in ("head", "tail"))
-        queue = self._chains.chain(name, at, first, ("tail", last), count)
-        if queue.qlen == len(queue.nodes) + queue.elsewhere:
-            return queue
-        lock = at + self._layout.offset("qdisc_skb_head.lock")
-        return replace(queue, is_busy=self._session.once(Spinlocks).is_held(lock))
+        return self._chains.chain(name, at, first, ("tail", last), count)
+
+    def _are_busy(self, qdiscs: list[Qdisc]) -> bool:
+        """Whether somebody may have been in the middle of a device's qdiscs: the root's lock guards those below it.
+
+        include/net/sch_generic.h: qdisc_root_lock.
+        """
+        name = "sk_buff_head" if self._layout.find_struct("qdisc_skb_head") is None else "qdisc_skb_head"
+        lock = self._layout.find_member(f"{name}.lock")
+        if lock is None:
+            return False
+        offset, spinlocks = self._layout.offset("Qdisc.q") + lock.offset, self._session.once(Spinlocks)
+        return any(spinlocks.is_held(q.addr + offset) for q in qdiscs) and self._session.once(Midway).could_be()
 
     def _put_back(self, qdisc: Qdisc) -> Iterator[Queue]:
         """What the device did not take; net/sched/sch_generic.c: dev_requeue_skb, qdisc_enqueue_skb_bad_txq."""

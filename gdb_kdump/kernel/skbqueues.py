@@ -15,6 +15,7 @@ from operator import add, or_
 
 from gdb_kdump import limits
 from gdb_kdump.errors import MissingDebugInfo, Unreadable, Why
+from gdb_kdump.kernel.midway import Midway
 from gdb_kdump.kernel.places import Places
 from gdb_kdump.kernel.rbtree import RbTrees
 from gdb_kdump.kernel.skbfigures import Figures
@@ -90,7 +91,7 @@ class SkbQueues:
         if cycle is None and hole is None and last != end:
             bad_links.append(BadLink(head, end, last))
         if not bad_links and cycle is None and hole is None:
-            is_busy = qlen != len(nodes) and self._is_locked(head)
+            is_busy = qlen != len(nodes) and self._is_busy(head)
             return replace(_walked(figures, name, head, qlen, sock=sock, is_busy=is_busy), nr_frags=gather)
         try:
             return self._from_both_ends(name, head, last, qlen, sock, (figures, bad_links, cycle, hole, stopped))
@@ -115,12 +116,14 @@ class SkbQueues:
             self._add(figures, node)
         return _walked(
             figures, name, head, qlen, nodes, bad_links=tuple(bad_links), cycle=cycle, hole=hole, from_tail=from_tail,
-            astray=cut.found if cut else None, sock=sock, is_busy=self._is_locked(head),
+            astray=cut.found if cut else None, sock=sock, is_busy=self._is_busy(head),
         )  # fmt: skip
 
-    def _is_locked(self, head: int) -> bool:
-        """Whether the lock of a `struct sk_buff_head *` was held; False where it has none."""
-        return self._lock is not None and self._spinlocks.is_held(head + self._lock.offset)
+    def _is_busy(self, head: int) -> bool:
+        """Whether the lock of a `struct sk_buff_head *` was held, and its holder may have been in the middle."""
+        if self._lock is None or not self._spinlocks.is_held(head + self._lock.offset):
+            return False
+        return self._session.once(Midway).could_be()
 
     def backlog(self, name: str, sock: int) -> Walked:
         """The sk_backlog of a `struct sock *`; include/net/sock.h: __sk_add_backlog.  Raises Unreadable."""

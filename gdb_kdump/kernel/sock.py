@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from gdb_kdump.errors import MissingDebugInfo, Unreadable
+from gdb_kdump.kernel.midway import Midway
 from gdb_kdump.kernel.skbqueues import SkbQueues, Walked
 from gdb_kdump.kernel.spinlocks import Spinlocks
 from gdb_kdump.layout import skb_queue_is_tree
@@ -169,9 +170,15 @@ class Socks:
         """
         queues = self._queues
         try:
-            return self._walked(queues, sock, name, nr_frags)
+            found = self._walked(queues, sock, name, nr_frags)
         except MissingDebugInfo as error:
             return queues.unknown(name, sock, error)
+        queue = found.queue
+        if queue.kind not in ("list", "rbtree") or queue.is_busy or not (queue.nodes or queue.qlen or queue.bad_links):
+            return found
+        # TCP's own queues have no lock but the socket's; net/ipv4/tcp.c.
+        is_busy = self.is_locked(sock) and self._session.once(Midway).could_be()
+        return replace(found, queue=replace(queue, is_busy=True)) if is_busy else found
 
     def _walked(self, queues: SkbQueues, sock: int, name: str, nr_frags: bool) -> Walked:
         if name == "backlog":

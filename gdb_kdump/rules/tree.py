@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from gdb_kdump.errors import Why
-from gdb_kdump.rules.findings import CORRUPT, Finding
+from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
 from gdb_kdump.rules.records import Queue, TreeNode
 from gdb_kdump.text import hex16
 
 _COLOUR = "rbnode.__rb_parent_color"
 # Trying every node takes the square of their number.
 _MAX_TRIED = 400
+_ROTATED = 3  # nodes whose pointers a rotation changes
 
 
 def broken_tree(queue: Queue) -> Iterator[Finding]:
     """Pointers lead to nodes and back, colours balance, and TCP's sequence numbers ascend: each only if the last holds.
 
     Traps: where a page is missing from the dump, colours cannot be counted.  The panic may have struck in the middle
-    of a rotation on another CPU; it then shows, and rightly so.
+    of lib/rbtree.c: __rb_insert or ____rb_erase_color on another CPU, which holds the lock: few nodes are wrong then,
+    and no pointer leads out of memory.
     """
     found = list(_pointers(queue))
     if not found and not queue.dead_ends:
         found = list(_colours(queue)) or list(_order(queue))
+    is_wild = any(dead.why is Why.UNMAPPED for dead in queue.dead_ends)
+    if queue.is_busy and len(found) <= _ROTATED and not is_wild:
+        message = "; a CPU held its lock, and may have been in the middle"
+        found = [replace(finding, severity=SUSPECT, message=finding.message + message) for finding in found]
     yield from found
 
 
