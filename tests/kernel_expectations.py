@@ -28,13 +28,16 @@ FREE_PAGES = ("free block", "free block, second page")
 _ASK = """
 import json
 from gdb_kdump import session
+from gdb_kdump.kernel.modsyms import ModuleSymbols
 from gdb_kdump.kernel.modules import Modules
 from gdb_kdump.kernel.skbdata import SkbData
 here = session.current()
 modules = here.once(Modules)
 found = [modules.find_symbol(modules.find(addr), addr) for addr in (0xffffffffa0000480, 0xffffffffa0100011)]
+symbols, module = here.once(ModuleSymbols), modules.find(0xffffffffa0100011)
+placed = [symbols.build_id(module), symbols.sections(module)]
 packet = here.once(SkbData).read({skb:#x})
-print(json.dumps({{"symbols": found, "packet": packet.data.decode(), "problems": packet.problems}}))
+print(json.dumps({{"symbols": found, "placed": placed, "packet": packet.data.decode(), "problems": packet.problems}}))
 """
 
 
@@ -94,6 +97,8 @@ def check_machine(shown: Shown) -> None:
     modules = [(module["name"], module["base"], module["size"]) for module in shown["kmod"]["modules"]]
     assert modules == [("second", "0xffffffffa0000000", 0x3000), ("first", "0xffffffffa0100000", 0x3000)]
     assert shown["ask"]["symbols"] == [["second_work", 0x80], ["first_init", 1]]
+    sections = {".text": 0xFFFFFFFFA0100000, ".data": 0xFFFFFFFFA0101000}
+    assert shown["ask"]["placed"] == [b"firs".hex(), sections]
 
 
 def check_sockets(shown: Shown) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from gdb_kdump.vmlinux import in_paths, search_path
 
 _SUFFIXES = (".ko.debug", ".ko")
 _NT_GNU_BUILD_ID = 3
+_MOST = 1024  # sections of a module
 
 
 @dataclass(frozen=True)
@@ -120,11 +122,7 @@ class ModuleSymbols:
         notes = self._session.pointer(module.addr, "module.notes_attrs")
         if not notes:
             return None
-        count = self._session.number(notes, "module_notes_attrs.notes")
-        first = notes + self._layout.offset("module_notes_attrs.attrs")
-        size = self._layout.size("bin_attribute")
-        for number in range(min(count, 64)):
-            attribute = first + number * size
+        for attribute in self._elements(notes, "module_notes_attrs", "notes", self._layout.size("bin_attribute")):
             start = self._session.pointer(attribute, "bin_attribute.private")
             length = self._session.number(attribute, "bin_attribute.size")
             found = _build_id(self._memory.read(start, min(length, 4096)))
@@ -138,15 +136,29 @@ class ModuleSymbols:
         Raises Unreadable, MissingDebugInfo.
         """
         attrs = self._session.pointer(module.addr, "module.sect_attrs")
-        count = self._session.number(attrs, "module_sect_attrs.nsections")
         size, name_offset, address_offset = module_section(self._layout)
-        first = attrs + self._layout.offset("module_sect_attrs.attrs")
         sections = {}
-        for number in range(min(count, 1024)):
-            at = first + number * size
+        for at in self._elements(attrs, "module_sect_attrs", "nsections", size):
             name = self._memory.cstring(self._memory.ptr(at + name_offset), 128).decode("ascii", "replace")
             sections[name] = self._memory.ptr(at + address_offset)
         return sections
+
+    def _elements(self, attrs: int, tag: str, counter: str, size: int) -> Iterator[int]:
+        """The addresses of the elements of `attrs` in a struct of that tag; raises Unreadable, MissingDebugInfo.
+
+        d8959b947a8d (v6.14) module: sysfs: Drop member 'module_sect_attrs::nsections', and that of notes: what is left
+        is a list of pointers to them that ends in NULL.
+        """
+        if self._layout.find_member(f"{tag}.{counter}") is not None:
+            first = attrs + self._layout.offset(f"{tag}.attrs")
+            yield from (first + size * n for n in range(min(self._session.number(attrs, f"{tag}.{counter}"), _MOST)))
+            return
+        pointers = self._session.pointer(attrs, f"{tag}.grp.bin_attrs")
+        for number in range(_MOST if pointers else 0):
+            element = self._memory.ptr(pointers + 8 * number)
+            if not element:
+                return
+            yield element
 
     def _candidates(self, module: Module) -> list[Path]:
         if self._files is None:
