@@ -80,12 +80,26 @@ def test_slab_instead_of_slub(age: str, in_gdb: Callable[..., Any], tmp_path: Pa
     assert {state for _, state in found.values()} == {"free", "allocated"}
 
 
-def test_sheaves_instead_of_the_cpus_slabs(tmp_path: Path) -> None:
-    """7.1: free objects in a sheaf of a barn, which stands beside the node, and tail pages with masks."""
+def deferred() -> dict[str, list[int]]:
+    from gdb_kdump import session
+    from gdb_kdump.kernel.backlogs import Backlogs
+
+    queues = session.current().once(Backlogs).of_cpus()
+    return {queue.name: list(queue.nodes) for queue in queues if "defer" in queue.name}
+
+
+def test_sheaves_instead_of_the_cpus_slabs(in_gdb: Callable[..., Any], tmp_path: Path) -> None:
+    """7.1: free objects in a sheaf of a barn, which stands beside the node; tail pages with masks; deferred frees."""
     kernel, source = make_sheaves(KERNELS["6.18"], tmp_path)
-    shown = expected.ask(make_system(kernel, tmp_path, source), tmp_path)
+    system = make_system(kernel, tmp_path, source)
+    asked = tmp_path / "asked"
+    asked.mkdir()
+    shown = expected.ask(system, asked)
     for check in expected.CHECKS:
         check(shown)
+    lists = in_gdb(deferred, vmcore=system.vmcore, vmlinux=system.vmlinux)
+    assert lists.pop("defer_list of CPU 1 for node 0") == [system.at["deferred.first"], system.at["deferred.last"]]
+    assert all(skbs == [] for skbs in lists.values())
 
 
 class FreedTwice(Cache):

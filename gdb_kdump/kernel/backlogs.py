@@ -17,6 +17,7 @@ from gdb_kdump.session import Session
 _LISTS = ("input_pkt_queue", "process_queue", "xfrm_backlog")
 GRO = "GRO of "
 FREED = ("completion_queue", "defer_list")
+_MAX_NODES = 1024  # include/linux/numa.h: NODES_SHIFT is at most 10
 
 
 class Backlogs:
@@ -46,7 +47,23 @@ class Backlogs:
                 if member is not None and member.size == 8:
                     at = data + member.offset
                     yield self._chains.chain(f"{name} of CPU {cpu}", at, self._memory.ptr(at))
+            yield from self._deferred(cpu)
             yield from self._gro(data + self._layout.offset("softnet_data.backlog"), f"CPU {cpu}'s backlog")
+
+    def _deferred(self, cpu: int) -> Iterator[Queue]:
+        """What a CPU is to free for others, a list for each node; net/core/skbuff.c: skb_attempt_defer_free.
+
+        5628f3fe3b16 (v6.19) net: add NUMA awareness to skb_attempt_defer_free(); before, softnet_data had one list.
+        """
+        hot = self._session.debuginfo.find_address("net_hotdata")
+        if hot is None or self._layout.find_struct("skb_defer_node") is None:
+            return
+        nodes = self._memory.ptr(hot + self._layout.offset("net_hotdata.skb_defer_nodes"))
+        counted = self._session.debuginfo.find_address("nr_node_ids")
+        first = self._session.once(PerCpu).pointer(nodes, cpu) if nodes else 0
+        for node in range(min(self._memory.u32(counted) if counted else 1, _MAX_NODES) if first else 0):
+            at = first + node * self._layout.size("skb_defer_node") + self._layout.offset("skb_defer_node.defer_list")
+            yield self._chains.chain(f"defer_list of CPU {cpu} for node {node}", at, self._memory.ptr(at))
 
     def of_devices(self, problems: list[str]) -> Iterator[Queue]:
         """What GRO holds in the NAPI contexts of the devices; raises MissingDebugInfo."""

@@ -171,7 +171,10 @@ class Qdiscs:
         return any(spinlocks.is_held(q.addr + offset) for q in qdiscs) and self._session.once(Midway).could_be()
 
     def _put_back(self, qdisc: Qdisc) -> Iterator[Queue]:
-        """What the device did not take; net/sched/sch_generic.c: dev_requeue_skb, qdisc_enqueue_skb_bad_txq."""
+        """What the device or, yet, the qdisc did not take.
+
+        net/sched/sch_generic.c: dev_requeue_skb, qdisc_enqueue_skb_bad_txq; net/core/dev.c: __dev_xmit_skb.
+        """
         for name in ("gso_skb", "skb_bad_txq"):
             member = self._layout.find_member(f"Qdisc.{name}")
             if member is None:
@@ -183,6 +186,11 @@ class Qdiscs:
                 yield self._chains.pointers(text, at, (skb,) if skb else ())
             else:
                 yield self._queues.linked(text, at).queue
+        # 100dfa74cad9 (v6.19) net: dev_queue_xmit() llist adoption: what CPUs have for the qdisc's owner, newest first.
+        adopted = self._layout.find_member("Qdisc.defer_list")
+        if adopted is not None:
+            at = qdisc.addr + adopted.offset
+            yield self._chains.chain(f"qdisc {qdisc.name}, defer_list", at, self._memory.ptr(at))
 
     def _own(self, qdisc: Qdisc) -> Iterator[Queue]:
         """What a qdisc keeps in data of its own."""
