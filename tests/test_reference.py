@@ -43,6 +43,24 @@ def test_kinfo_names_the_panic(gdb_run: Gdb, dump: LabDump) -> None:
     assert info["panic"]["task"] == running[truth["panic_task"]["cpu"]]
 
 
+def test_registers_need_no_types(in_gdb: Callable[..., Any], dump: LabDump) -> None:
+    """A kernel without ptrace has no struct user_regs_struct in its debug information."""
+
+    def registers(hidden: list[str]) -> list[Any]:
+        from gdb_kdump import session
+        from gdb_kdump.kernel.registers import Registers
+
+        layout = session.current().layout
+        find = layout.find_struct
+        layout.find_struct = lambda tag: None if tag in hidden else find(tag)
+        made = Registers(session.current())
+        return [[made.origin(cpu), made.of_cpu(cpu), made._from_dump(cpu)] for cpu in (0, 1)]
+
+    for origin, noted, of_dump in in_gdb(registers, ["user_regs_struct", "elf_prstatus"], vmcore=dump.vmcore):
+        assert origin == "crash_notes"
+        assert noted == of_dump and len(noted) == 27 and noted["rsp"] >> 47 == 0x1FFFF
+
+
 def panic_trace(gdb: Gdb, dump: LabDump) -> tuple[dict[str, Any], list[Frame], list[Frame]]:
     """The panic task's trace: as a whole, the frames of the dying kernel, and those from the fault on."""
     (task,) = gdb("kbt --json", vmcore=dump.vmcore).succeeded().json()["tasks"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 
 from gdb_kdump.cfi import CALLEE_SAVED
@@ -12,15 +11,18 @@ from gdb_kdump.kernel.percpu import PerCpu
 from gdb_kdump.kernel.running import Running
 from gdb_kdump.kernel.switchframe import SwitchFrame
 from gdb_kdump.kernel.tasks import Task
+from gdb_kdump.notes import cpu_registers
 from gdb_kdump.session import Session
 from gdb_kdump.unpacker import Unpacker
 
 _MEMBERS = (
     "r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx", "si", "di", "orig_ax", "ip",
-    "cs", "flags", "sp", "ss", "fs_base", "gs_base", "ds", "es", "fs", "gs", "ret_addr",
+    "cs", "flags", "sp", "ss", "ret_addr",
 )  # fmt: skip
 
-# GDB's names for the members of struct user_regs_struct and struct pt_regs, in the kernel's words.
+_NOTE_SIZE = 512  # bytes, and more than NT_PRSTATUS takes
+
+# GDB's names for the members of struct pt_regs and struct inactive_task_frame, in the kernel's words.
 _GDB_NAMES = {"ip": "rip", "ret_addr": "rip", "sp": "rsp", "flags": "eflags", "orig_ax": "orig_rax"} | {
     name: f"r{name}" for name in ("ax", "bx", "cx", "dx", "si", "di", "bp")
 }
@@ -61,17 +63,15 @@ class Registers:
     def _from_crash_note(self, cpu: int) -> dict[str, int]:
         session = self._session
         symbol = session.debuginfo.find_address("crash_notes")
-        if symbol is None or session.layout.find_struct("elf_prstatus") is None:
+        if symbol is None:
             return {}
         try:
             note = session.once(PerCpu).pointer(session.memory.ptr(symbol), cpu)
-            name_size, _, kind = struct.unpack("<III", session.memory.read(note, 12))
-            if kind != 1 or name_size > 8:  # NT_PRSTATUS of "CORE"; all zero where the CPU wrote none
-                return {}
-            descriptor = note + 12 + (name_size + 3 & ~3)
-            return self._read("user_regs_struct", descriptor + session.layout.offset("elf_prstatus.pr_reg"))
+            data, _ = session.memory.read_prefix(note, _NOTE_SIZE)
         except Unreadable:
             return {}
+        # Not by types: a kernel without ptrace has no struct user_regs_struct.  All zero where the CPU wrote none.
+        return next((registers for _, registers in cpu_registers(data)), {})
 
     def _from_dump(self, cpu: int) -> dict[str, int]:
         number = self._session.once(Running).note_of(cpu)
