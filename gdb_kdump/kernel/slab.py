@@ -238,7 +238,7 @@ class Slabs:
             sheaved, twice = self._sheaves.free(room.cache), self._sheaves.twice(room.cache)
         except (Unreadable, Corrupt):
             return  # who asks whether an object is free is told
-        for start in sorted(free.intersection(sheaved)):
+        for start in sorted(start for start in free if start in sheaved):
             yield FreelistProblem("a freelist", SHEAVED, sheaved[start], 0, start, start)
         for start, at in sorted(twice.items()):
             if not room.fault(start):
