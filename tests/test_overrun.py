@@ -96,6 +96,20 @@ def test_the_longest_copy_wins() -> None:
     assert find_copy(b"\0" * 100, b"\0" * 100) is None
 
 
+def test_what_was_left_there_is_no_copy() -> None:
+    """Without init_on_alloc, what the buffer held before is behind the last fragment, too."""
+    text = random.Random(1).randbytes(200)
+    sound = b"\0\0\3\0" + b"\0" * 28 + b"\1\0\0\0" + b"\0" * 60
+    left = skb(b"before" + text, sound + text[100:180])
+    assert left.shinfo is not None
+    for written, at in ((len(sound), None), (len(sound) + 11, None), (len(sound) + 12, len(sound)), (None, len(sound))):
+        found = attribute(replace(left, shinfo=replace(left.shinfo, written=written)))
+        if at is None:
+            assert found is None
+        else:
+            assert found is not None and (found.kind, found.first, found.length) == ("copy", left.end + at, 80)
+
+
 def test_an_ip_header_in_the_buffer() -> None:
     header = bytes.fromhex("4500003c1c4640004006b1e6ac100a63ac100a0c")
     assert ip_header(b"\0" * 14 + header + b"\0" * 60, 0).startswith("an IPv4 header at offset 14 (172.16.10.99 to")

@@ -63,6 +63,10 @@ class Skbs:
         self._shinfo = layout.unpacker("skb_shared_info", (*_SHINFO_MEMBERS, zerocopy_member), _SHINFO_INSTEAD)
         self._frag = layout.unpacker("skb_frag", _FRAG_MEMBERS)
         self._frags_offset = layout.offset("skb_shared_info.frags")
+        # Where dataref is the last member that a new one gets: behind it, and not only behind frags, is what was left.
+        dataref, arg = (layout.find_member(f"skb_shared_info.{name}") for name in ("dataref", "destructor_arg"))
+        is_last = dataref is not None and arg is not None and dataref.offset < arg.offset < self._frags_offset
+        self._cleared = dataref.offset + dataref.size if dataref is not None and is_last else 0
         self._counted = [name in absent or skb_counts_from_head(layout, name) for name in _HEADERS]
         # A header that was never set has all bits set; a pointer to it is NULL.
         sizes = [0 if name in absent else layout.member(f"sk_buff.{name}").size for name in _HEADERS]
@@ -278,6 +282,7 @@ class Skbs:
             bool(zerocopy & self._zerocopy_bit), self.max_frags, self._gso_types, frags,
             self._chain(frag_list) if frag_list else _NO_CHAIN, zerocopy if self._flags else 0, self._flags,
             self._gso_protocols,
+            None if nr_frags > self.max_frags else self._cleared or self._frags_offset + len(frags) * self._frag.size,
         )  # fmt: skip
 
     def _frags(self, addr: int, count: int) -> tuple[Frag, ...]:

@@ -101,14 +101,15 @@ def _is_regular(before: bytes, period: int, records: int) -> bool:
     return len(set(last)) > 1 and same * 2 > period
 
 
-def find_copy(text: bytes, source: bytes, least: int = _MIN_COPY) -> Copy | None:
+def find_copy(text: bytes, source: bytes, within: int | None = None, least: int = _MIN_COPY) -> Copy | None:
     """The longest run of `text` that stands in `source`, too, or None when none is longer than chance would make it.
 
-    Runs of one repeated byte do not count.
+    Its first bytes must be among the first `within` of the text, where that is given.  Runs of one repeated byte do not
+    count.
     """
     best: Copy | None = None
     at = 0
-    while at + least <= len(text):
+    while at + least <= (len(text) if within is None else within):
         length = best.length + 1 if best is not None else least
         piece = text[at : at + length]
         found = source.find(piece) if len(piece) == length and len(set(piece)) > 2 else -1

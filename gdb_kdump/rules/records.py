@@ -85,7 +85,9 @@ class SharedInfo:
 
     `known_gso_types` are the bits of gso_type that this kernel defines, 0 when its debug information does not say, and
     `known_flags` those of flags, which older kernels do not have; `gso_protocols` those of which only one can be set;
-    `is_zerocopy` that destructor_arg is a struct ubuf_info *.
+    `is_zerocopy` that destructor_arg is a struct ubuf_info *; `written` how many bytes from its start are
+    sure to have been written since it was allocated: behind them any may be left from before (net/core/skbuff.c:
+    __alloc_skb).  None where nr_frags makes no sense, and so has been overwritten itself.
     """
 
     addr: int
@@ -105,6 +107,7 @@ class SharedInfo:
     flags: int = 0
     known_flags: int = 0
     gso_protocols: int = 0
+    written: int | None = None
 
 
 @_record
