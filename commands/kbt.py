@@ -16,6 +16,7 @@ from gdb_kdump.commands.kps import display_name, task_json
 from gdb_kdump.commands.variables import variables_of
 from gdb_kdump.errors import UsageError
 from gdb_kdump.kernel.crashpath import backtrace
+from gdb_kdump.kernel.oncpu import task_on
 from gdb_kdump.kernel.panic import Panic
 from gdb_kdump.kernel.running import Running
 from gdb_kdump.kernel.stack import Frame, Trace
@@ -140,7 +141,7 @@ def _chosen(session: Session, arguments: Arguments) -> Iterator[Task]:
     chosen: Iterable[Task]
     if arguments.has("-c"):
         running = session.once(Running).tasks()
-        chosen = [tasks.read(running[cpu]) for cpu in _cpus(arguments.options["-c"], list(running))]
+        chosen = [task_on(session, cpu) for cpu in _cpus(arguments.options["-c"], list(running))]
     elif arguments.operands:
         chosen = [_named(tasks, word) for word in arguments.operands]
     elif any(arguments.has(name) for name in ("-a", "--state", "--grep", "--group")):
@@ -148,7 +149,7 @@ def _chosen(session: Session, arguments: Arguments) -> Iterator[Task]:
     elif session.once(Panic).happened():
         chosen = [session.once(Panic).task()]
     else:
-        chosen = map(tasks.read, session.once(Running).tasks().values())
+        chosen = (task_on(session, cpu) for cpu in session.once(Running).tasks())
     letters = arguments.options.get("--state")
     return (task for task in chosen if letters is None or task.state in letters)
 

@@ -165,6 +165,9 @@ CURRENT_TASK: tuple[tuple[str, str], ...] = (("current_task", ""), ("pcpu_hot", 
 # The int that names the CPU that panicked, best first: panic() sets panic_cpu, an oops alone only crashing_cpu.
 PANIC_CPU = ("crashing_cpu", "panic_cpu")
 
+# What the linker script puts around the first task's stack, newest names first.
+INIT_STACK = (("__start_init_stack", "__end_init_stack"), ("__start_init_task", "__end_init_task"))
+
 # The two kmem_caches that sk_buffs are allocated from: each a pointer variable, or one in a struct (member path),
 # newest first.
 # aa70d2d16f28 (v6.9) net: move skbuff_cache(s) to net_hotdata; 025a785ff083 (v6.3) renamed skbuff_head_cache.
@@ -376,12 +379,20 @@ def task_cpu(layout: Layout) -> tuple[Member | None, Member | None]:
     return (own, None) if own is not None else (None, layout.member("thread_info.cpu"))
 
 
-def thread_size(layout: Layout) -> int:
-    """THREAD_SIZE: the bytes of a task's stack; include/linux/sched.h: union thread_union."""
+def thread_size(layout: Layout, find_address: Callable[[str], int | None]) -> int:
+    """THREAD_SIZE: the bytes of a task's stack; include/linux/sched.h: union thread_union.
+
+    Where nobody uses the type any more, what the linker left for the first task's; include/asm-generic/vmlinux.lds.h:
+    INIT_TASK_DATA.  `find_address` gives the address of a symbol.
+    """
     found = layout._find_type("union thread_union")
-    if found is None:
-        raise MissingDebugInfo("union thread_union")
-    return int(found.sizeof)
+    if found is not None:
+        return int(found.sizeof)
+    for start, end in INIT_STACK:
+        low, high = find_address(start), find_address(end)
+        if low is not None and high is not None:
+            return high - low
+    raise MissingDebugInfo("union thread_union", [end for _, end in INIT_STACK])
 
 
 def thread_list(layout: Layout) -> tuple[Member | None, Member]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from patched_dump import PatchedDump
-from pytest_gdb_fixtures import Gdb, LabDump
+from pytest_gdb_fixtures import KERNELS, Gdb, LabDump
 
 WILD = 0x4002030400585A08
 
@@ -103,3 +103,22 @@ def test_a_task_list_that_leads_nowhere(gdb_run: Gdb, dump: LabDump, patched: Pa
     assert {entry["task"] for entry in run.json()["tasks"]} == set(before)
     assert any(f"{WILD:#018x}" in problem for problem in run.json()["problems"])
     assert "there may be more tasks" in run.output
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_panic_task_that_is_not_in_the_dump(
+    gdb_run: Gdb, lab_dump: Callable[[str], LabDump], tmp_path: Path, kernel: str
+) -> None:
+    dump = lab_dump(f"{kernel}-reference")
+    words = ("kbt --json", "ktriage --json")
+    traced, told = gdb_run(*words, vmcore=dump.vmcore).succeeded().documents
+    patched = PatchedDump(dump.vmcore, tmp_path / "patched.vmcore")
+    (task,) = traced["tasks"]
+    patched.lose(int(task["task"], 16))
+    run = gdb_run(*words, "bt 3", vmcore=patched.path).succeeded()
+    again, told_again = run.documents
+    (found,) = again["tasks"]
+    assert (found["task"], found["cpu"], found["pid"], found["comm"]) == (task["task"], task["cpu"], -1, "?")
+    assert (found["frames"], found["ended"]) == (task["frames"], task["ended"])
+    assert told_again["skb"] == told["skb"] and told_again["verdict"] == told["verdict"] == "corrupt"
+    assert "there may be more tasks" in run.output and "#0  " in run.stdout

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
+from gdb_kdump.kernel.oncpu import task_on
 from gdb_kdump.kernel.panic import Panic
 from gdb_kdump.kernel.running import Running
 from gdb_kdump.kernel.stack import Frame, Stacks, Trace
@@ -39,8 +40,8 @@ class Midway:
         """What each CPU did, and the number of the frame that was stopped there, None where it stopped by itself."""
         session, panic = self._session, self._session.once(Panic)
         crashed = panic.task().task if panic.happened() else None
-        for task in session.once(Running).tasks().values():
-            trace = session.once(Stacks).trace(session.once(Tasks).read(task))
+        for cpu, task in session.once(Running).tasks().items():
+            trace = session.once(Stacks).trace(task_on(session, cpu))
             yield trace, None if task == crashed else 0
 
     def _is_preempted(self) -> bool:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import struct
 
 from gdb_kdump.errors import MissingDebugInfo, Unreadable
+from gdb_kdump.kernel.oncpu import task_on
 from gdb_kdump.kernel.printk import Printk
 from gdb_kdump.kernel.registers import Registers
 from gdb_kdump.kernel.running import Running
-from gdb_kdump.kernel.tasks import Task, Tasks
+from gdb_kdump.kernel.tasks import Task
 from gdb_kdump.layout import PANIC_CPU, thread_size
 from gdb_kdump.session import Session
 
@@ -52,7 +53,7 @@ class Panic:
         functions = [(start, size(name)) for name in _CRASHING if (start := find(name)) is not None]
         for cpu in cpus:
             sp = registers.of_cpu(cpu).get("rsp", 0)
-            low = sp & -thread_size(session.layout)
+            low = sp & -thread_size(session.layout, session.debuginfo.find_address)
             # What a dying kernel still did stands below the stack pointer of the fault.
             words = struct.iter_unpack("<Q", session.memory.read_prefix(low, sp - low & -8)[0])
             if any(0 < word - start <= length for (word,) in words for start, length in functions):
@@ -64,7 +65,7 @@ class Panic:
     def task(self) -> Task:
         """The task that was running on that CPU; raises Unreadable, MissingDebugInfo."""
         if self._task is None:
-            self._task = self._session.once(Tasks).read(self._session.once(Running).tasks()[self.cpu()])
+            self._task = task_on(self._session, self.cpu())
         return self._task
 
     def message(self) -> str | None:

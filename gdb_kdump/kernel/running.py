@@ -83,7 +83,7 @@ class Running:
     def _on_stack(self, sp: int) -> int | None:
         """The task that the struct thread_info at the end of a stack names; before c65eacbe290b (v4.9)."""
         try:
-            base = sp & -thread_size(self._session.layout)
+            base = sp & -thread_size(self._session.layout, self._session.debuginfo.find_address)
             task = self._session.pointer(base, "thread_info.task")
             return task if self._session.pointer(task, "task_struct.stack") == base else None
         except (MissingDebugInfo, Unreadable):
@@ -93,7 +93,8 @@ class Running:
         """The task of the list whose stack that is, else the one with that PID."""
         session, same_pid = self._session, None
         try:
-            node, size = session.layout.offset("task_struct.tasks"), thread_size(session.layout)
+            node = session.layout.offset("task_struct.tasks")
+            size = thread_size(session.layout, session.debuginfo.find_address)
             init_task = session.debuginfo.address("init_task")
             for task in (init_task, *(at - node for at in list_for_each(session, init_task + node))):
                 if 0 <= sp - session.pointer(task, "task_struct.stack") < size:

@@ -34,7 +34,8 @@ class SwitchFrame:
 
         arch/x86/kernel/process_64.c: copy_thread: its sp is that of its struct pt_regs, and ret_from_fork comes next.
         """
-        return bool(sp == stack + thread_size(self._session.layout) - self._session.layout.size("pt_regs"))
+        size = thread_size(self._session.layout, self._session.debuginfo.find_address)
+        return bool(sp == stack + size - self._session.layout.size("pt_regs"))
 
     def _return_address(self) -> int:
         """Where switch_to() goes on: behind its call of __switch_to."""

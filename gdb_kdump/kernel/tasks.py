@@ -22,7 +22,8 @@ T = TypeVar("T")
 class Task:
     """One struct task_struct: `comm` as the kernel has it up to its NUL, `state` as ps shows it, `cpu` its number.
 
-    `cpu` is NO_CPU for a task of a kernel before v4.9 whose stack, which has the number, is not in the dump.
+    `cpu` is NO_CPU for a task of a kernel before v4.9 whose stack, which has the number, is not in the dump; `pid` is
+    NO_PID for a running task that is not.
     """
 
     task: int
@@ -45,12 +46,12 @@ class TaskList:
     problems: tuple[str, ...]
 
 
-NO_CPU = -1
+NO_CPU = NO_PID = -1
+UNKNOWN = "?"
 _MEMBERS = ("pid", "tgid", "flags", "sp", "stack")
 _STATE_MEMBERS = ("state", "exit_state")
 # Without these a task is shown as one of user space that leads its own group and has not slept.
 _INSTEAD = {"tgid": 0, "flags": 0, "sp": 0}
-_UNKNOWN = "?"
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h, the same bit since v2.6.27
 # include/linux/sched.h; none of these bits ever had another meaning
 _TASK_UNINTERRUPTIBLE = 0x2
@@ -90,7 +91,7 @@ class Tasks:
         pid, tgid, flags, sp, stack, *own_cpu = self._unpacker.unpack_from(*memory.block(addr, self._unpacker.span))
         tgid = tgid or pid
         cpu = own_cpu[0] if own_cpu else self._cpu_of(stack)
-        comm, letter = _UNKNOWN.encode(), _UNKNOWN
+        comm, letter = UNKNOWN.encode(), UNKNOWN
         if self._comm is not None:
             comm = memory.cstring(addr + self._comm.offset, self._comm.size)
         if self._state is not None:

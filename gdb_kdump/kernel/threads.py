@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gdb_kdump.channel import Thread
+from gdb_kdump.kernel.oncpu import task_on
 from gdb_kdump.kernel.registers import Registers
 from gdb_kdump.kernel.running import Running
 from gdb_kdump.kernel.tasks import Task, Tasks
@@ -26,7 +27,7 @@ def all_threads(session: Session, sleeping: bool = True) -> list[Thread]:
     running = {task: cpu for cpu, task in session.once(Running).tasks().items()}
     threads: dict[int, Thread] = {}
     # The running tasks first: they are to be had even where the task list is not.
-    for task in (*map(tasks.read, running), *tasks.all().tasks):
+    for task in (*(task_on(session, cpu) for cpu in running.values()), *tasks.all().tasks):
         name = task.comm.decode("utf-8", "backslashreplace")
         cpu = running.get(task.task)
         known = (
