@@ -120,8 +120,6 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     # 2456e8553544 (v4.10) ktime: Get rid of the union
     "timekeeper.offs_real": ("offs_real.tv64", "offs_real"),
     "timekeeper.monotonic_sec": ("wall_to_monotonic.tv_sec",),
-    # f2485a2dc9f0 (v5.12) elf_prstatus: collect the common part (everything before pr_reg) into a struct
-    "elf_prstatus.pid": ("common.pr_pid", "pr_pid"),
     "uts_namespace.release": ("name.release",),
     "uts_namespace.nodename": ("name.nodename",),
     "uts_namespace.version": ("name.version",),
