@@ -110,6 +110,26 @@ def test_what_was_left_there_is_no_copy() -> None:
             assert found is not None and (found.kind, found.first, found.length) == ("copy", left.end + at, 80)
 
 
+@pytest.mark.parametrize("period", [150, 250, 300])  # 1500 bytes end with one
+def test_what_was_left_there_goes_on_with_no_records(period: int) -> None:
+    """An earlier buffer's records may lie behind what a new shared info gets: they say nothing of its beginning."""
+    source = random.Random(period)
+    constant = source.randbytes(period - 60)
+    text = b"".join(source.randbytes(60) + constant for _ in range(2000 // period))
+    start = b"\0\0\3\0" + b"\0" * 28 + b"\1\0\0\0"
+    left = skb(text[:1500], start + text[1500 + len(start) : 1800])
+    assert left.shinfo is not None and attribute(left) is not None
+    assert attribute(replace(left, shinfo=replace(left.shinfo, written=len(start)))) is None
+
+
+def test_records_that_run_on_begin_at_the_end_of_the_buffer() -> None:
+    text = records(32, 80)
+    over = skb(text[:1500], text[1500:1580])
+    assert over.shinfo is not None
+    found = attribute(replace(over, shinfo=replace(over.shinfo, written=36)))
+    assert found is not None and (found.kind, found.first, found.length) == ("payload", HEAD + SIZE, 80)
+
+
 def test_an_ip_header_in_the_buffer() -> None:
     header = bytes.fromhex("4500003c1c4640004006b1e6ac100a63ac100a0c")
     assert ip_header(b"\0" * 14 + header + b"\0" * 60, 0).startswith("an IPv4 header at offset 14 (172.16.10.99 to")

@@ -282,7 +282,7 @@ class Skbs:
             bool(zerocopy & self._zerocopy_bit), self.max_frags, self._gso_types, frags,
             self._chain(frag_list) if frag_list else _NO_CHAIN, zerocopy if self._flags else 0, self._flags,
             self._gso_protocols,
-            None if nr_frags > self.max_frags else self._cleared or self._frags_offset + len(frags) * self._frag.size,
+            self._cleared or self._frags_offset + (len(frags) if nr_frags <= self.max_frags else 0) * self._frag.size,
         )  # fmt: skip
 
     def _frags(self, addr: int, count: int) -> tuple[Frag, ...]:

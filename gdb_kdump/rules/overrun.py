@@ -36,14 +36,15 @@ def attribute(skb: Skb) -> Attribution | None:
     payload = skb.buffer[: skb.end - skb.head]
     if not damaged or not payload:
         return None
-    found = find_continuation(payload, damaged)
+    written = skb.shinfo.written if skb.shinfo is not None else None
+    found = find_continuation(payload, damaged, written)
     if found is not None:
         return _from_payload(skb, payload, damaged, found)
     poison = _POISONS.get(damaged[0])
     if poison and damaged[:16] == bytes([damaged[0]]) * 16:
         length = len(damaged) - len(damaged.lstrip(damaged[:1]))
         return Attribution("poison", skb.end, length, 1, f"the bytes of {poison}", f"{length} bytes of one value")
-    copy = find_copy(damaged, payload, skb.shinfo.written if skb.shinfo is not None else None)
+    copy = find_copy(damaged, payload, written)
     if copy is not None:
         source = f"a copy of {copy.length} bytes of the buffer at {hex16(skb.head + copy.source)}"
         return Attribution("copy", skb.end + copy.at, copy.length, 0, source, f"{copy.length} bytes in a row are equal")

@@ -37,8 +37,10 @@ class Copy:
     length: int
 
 
-def find_continuation(before: bytes, after: bytes) -> Continuation | None:
+def find_continuation(before: bytes, after: bytes, within: int | None = None) -> Continuation | None:
     """Whether `after` goes on with records that end `before`, or None.
+
+    Its first `within` bytes, where that is given, must say so already.
 
     A column of a record is compared when it was constant, or grew by the same step, over the last records; others say
     nothing.  Columns of zeros, and a pattern of one repeated byte, are what untouched memory looks like: no evidence.
@@ -48,7 +50,7 @@ def find_continuation(before: bytes, after: bytes) -> Continuation | None:
         # The last record must resemble the one before: most periods end here.
         if period > 1 and before[-1] != before[-1 - period] and before[-2] != before[-2 - period]:
             continue
-        found = _measure(before, after, period)
+        found = _measure(before, after, period, within)
         if found is not None:
             candidates.append(found)
     if not candidates:
@@ -60,7 +62,7 @@ def find_continuation(before: bytes, after: bytes) -> Continuation | None:
     )
 
 
-def _measure(before: bytes, after: bytes, period: int) -> Continuation | None:
+def _measure(before: bytes, after: bytes, period: int, within: int | None) -> Continuation | None:
     records = min(_RECORDS, len(before) // period)
     if records < 2:
         return None
@@ -68,6 +70,8 @@ def _measure(before: bytes, after: bytes, period: int) -> Continuation | None:
     base = records * period
     score = evidence = length = 0
     for index in range(len(after)):
+        if index == within and score <= 0 and evidence < _MIN_EVIDENCE:
+            return None
         expected = _expected(text, base + index, period, records)
         if expected is None:
             continue

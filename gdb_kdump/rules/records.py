@@ -87,7 +87,7 @@ class SharedInfo:
     `known_flags` those of flags, which older kernels do not have; `gso_protocols` those of which only one can be set;
     `is_zerocopy` that destructor_arg is a struct ubuf_info *; `written` how many bytes from its start are
     sure to have been written since it was allocated: behind them any may be left from before (net/core/skbuff.c:
-    __alloc_skb).  None where nr_frags makes no sense, and so has been overwritten itself.
+    __alloc_skb); None where that is not known.
     """
 
     addr: int
