@@ -23,8 +23,8 @@ from gdb_kdump.commands.shinfo import Shinfo
 from gdb_kdump.commands.skbcheck import Skbcheck
 from gdb_kdump.commands.skbwalk import Skbwalk
 from gdb_kdump.commands.target import TargetKdump
-from gdb_kdump.kernel.framefilter import ModuleFrameFilter
-from gdb_kdump.kernel.unwinder import KernelUnwinder
+from gdb_kdump.target.frame_filter import ModuleFrameFilter
+from gdb_kdump.target.unwinder import KernelUnwinder
 
 COMMANDS = (TargetKdump, Kinfo, Kps, Kbt, Kstruct, Shinfo, Skbwalk, Skbcheck, Klog, Ktriage, Kmod, Kslab, Ksock)
 

@@ -7,11 +7,11 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import gdb
 
-from gdb_kdump import limits, session
+from gdb_kdump import session, walks
 from gdb_kdump.commands.arguments import Arguments, Option, parse
-from gdb_kdump.commands.jsontext import json_pieces
+from gdb_kdump.commands.show.jsontext import json_pieces
 from gdb_kdump.errors import Interrupted, KdumpError
-from gdb_kdump.kernel.modsyms import ModuleSymbols
+from gdb_kdump.kernel.module.symbols import ModuleSymbols
 from gdb_kdump.session import Session
 from gdb_kdump.text import escape
 
@@ -24,7 +24,7 @@ class Command(gdb.Command, Generic[R]):
     """A command that reads a result from the open dump and shows it.
 
     A subclass says `name`, `operands` (for the Usage line), `summary`, `options`; `read` computes the result,
-    `text` yields its lines, `json` gives its JSON document, what there can be much of through limits.shown(): after
+    `text` yields its lines, `json` gives its JSON document, what there can be much of through walks.shown(): after
     Ctrl-C there is little time for it.  Only this class prints.
     """
 
@@ -49,31 +49,31 @@ class Command(gdb.Command, Generic[R]):
 
     def invoke(self, argument: str, from_tty: bool) -> None:
         """Run the command as GDB asks for it; raises gdb.GdbError with one sentence, also after a partial result."""
-        limits.begin()
+        walks.begin()
         try:
             arguments = parse(argument, self._all_options)
             result = self._result(arguments)
             self.note(result)
             for piece in self._json(result) if arguments.has(JSON.name) else self._text(result):
                 _write(piece)
-            if limits.is_interrupted():
+            if walks.is_interrupted():
                 raise Interrupted
         except KdumpError as error:
             raise gdb.GdbError(escape(f"{self.name}: {error}")) from None
         except KeyboardInterrupt:
-            limits.interrupt()
+            walks.interrupt()
             raise
         finally:
-            if limits.is_interrupted():
+            if walks.is_interrupted():
                 _forget_parts()
-            limits.end()
+            walks.end()
             show_notices()
 
     def _result(self, arguments: Arguments) -> R:
         try:
             return self.read(session.current(), arguments)
         except KeyboardInterrupt:  # where there is no part to show
-            limits.interrupt()
+            walks.interrupt()
             raise Interrupted(nothing=True) from None
 
     def _text(self, result: R) -> Iterator[str]:
@@ -82,20 +82,20 @@ class Command(gdb.Command, Generic[R]):
                 # The last line of defence: what comes from a dump must not rule a terminal.
                 yield escape(line) + "\n"
         except KeyboardInterrupt:
-            limits.interrupt()
+            walks.interrupt()
 
     def _json(self, result: R) -> Iterator[str]:
         try:
             document = self.json(result)
         except KeyboardInterrupt:
-            limits.interrupt()
+            walks.interrupt()
             document = self.json(result)  # again, now as much as there is time for
-        limits.restart_the_clock()
+        walks.restart_the_clock()
         piece = ""
         for following in json_pieces(document):
             yield piece
             piece = following
-        if limits.is_interrupted() and isinstance(document, dict):
+        if walks.is_interrupted() and isinstance(document, dict):
             yield ', "interrupted": true'
         yield f"{piece}\n"
 
@@ -135,7 +135,7 @@ def _write(text: str) -> None:
     except KeyboardInterrupt:
         if gdb.parameter("height"):  # it was perhaps q at GDB's pager
             raise
-        limits.interrupt()
+        walks.interrupt()
 
 
 def _forget_parts() -> None:

@@ -8,10 +8,10 @@ import gdb
 
 from gdb_kdump import session
 from gdb_kdump.errors import KdumpError, UsageError
-from gdb_kdump.kernel.percpu import PerCpu
-from gdb_kdump.kernel.skbuff import Skbs
-from gdb_kdump.kernel.tasks import Tasks
-from gdb_kdump.members import find_path
+from gdb_kdump.kernel.lib.percpu import PerCpu
+from gdb_kdump.kernel.net.skbuff import Skbs
+from gdb_kdump.kernel.sched.tasks import Tasks
+from gdb_kdump.layout.members import find_path
 from gdb_kdump.session import Session
 from gdb_kdump.text import escape
 

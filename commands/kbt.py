@@ -9,18 +9,18 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from gdb_kdump import limits
+from gdb_kdump import walks
 from gdb_kdump.commands.arguments import Arguments, Option, address
 from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.kps import display_name, task_json
-from gdb_kdump.commands.variables import variables_of
+from gdb_kdump.commands.show.variables import variables_of
 from gdb_kdump.errors import UsageError
-from gdb_kdump.kernel.crashpath import backtrace
-from gdb_kdump.kernel.oncpu import task_on
 from gdb_kdump.kernel.panic import Panic
-from gdb_kdump.kernel.running import Running
-from gdb_kdump.kernel.stack import Frame, Trace
-from gdb_kdump.kernel.tasks import Task, Tasks
+from gdb_kdump.kernel.sched.cpus import Running
+from gdb_kdump.kernel.sched.oncpu import task_on
+from gdb_kdump.kernel.sched.tasks import Task, Tasks
+from gdb_kdump.kernel.stack.crash_path import backtrace
+from gdb_kdump.kernel.stack.unwind import Frame, Trace
 from gdb_kdump.session import Session
 from gdb_kdump.text import escape, hex16
 
@@ -83,7 +83,7 @@ An entry frame shows the registers of what it interrupted."""
             traces = (trace for trace in traces if _has_function(trace, pattern))
         words = lambda low, high: session.memory.read_prefix(low, high - low)[0]  # noqa: E731
         groups = _Groups(arguments.has("--group"))
-        ended = limits.gather(traces, groups.add, "the traces", lambda trace: trace.task.task)
+        ended = walks.gather(traces, groups.add, "the traces", lambda trace: trace.task.task)
         # Only who asked for all tasks wants to know that there may be more.
         problems = () if arguments.operands or arguments.has("-c") else session.once(Tasks).all().problems
         problems += (ended,) if ended else ()
@@ -93,7 +93,7 @@ An entry frame shows the registers of what it interrupted."""
         if not result.crashed and not result.options.operands and not result.options.options:
             yield f"{NOTHING_CRASHED}; these are the running tasks of its CPUs:"
             yield ""
-        for number, group in enumerate(limits.shown(result.groups)):
+        for number, group in enumerate(walks.shown(result.groups)):
             if number:
                 yield ""
             if len(group.tasks) > 1:
@@ -107,11 +107,11 @@ An entry frame shows the registers of what it interrupted."""
 
     def json(self, result: Backtraces) -> Any:
         if not result.is_grouped:
-            tasks = [_trace_json(group.trace, result) for group in limits.shown(result.groups)]
+            tasks = [_trace_json(group.trace, result) for group in walks.shown(result.groups)]
             return {"tasks": tasks, "problems": list(result.problems), "crashed": result.crashed}
         groups = [
-            {**_trace_json(group.trace, result), "tasks": [task_json(task) for task in limits.shown(group.tasks)]}
-            for group in limits.shown(result.groups)
+            {**_trace_json(group.trace, result), "tasks": [task_json(task) for task in walks.shown(group.tasks)]}
+            for group in walks.shown(result.groups)
         ]
         return {"tasks": [], "groups": groups, "problems": list(result.problems), "crashed": result.crashed}
 

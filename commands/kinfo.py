@@ -10,7 +10,7 @@ from typing import Any
 from gdb_kdump.commands.arguments import Arguments
 from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.kps import display_name
-from gdb_kdump.commands.tables import pairs, table
+from gdb_kdump.commands.show.tables import pairs, table
 from gdb_kdump.errors import UsageError
 from gdb_kdump.kernel.system import System, read_system
 from gdb_kdump.session import Session

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from gdb_kdump import limits
+from gdb_kdump import walks
 from gdb_kdump.commands.arguments import Arguments, Option
 from gdb_kdump.commands.base import Command
 from gdb_kdump.errors import UsageError
@@ -37,14 +37,14 @@ Control characters are escaped."""
         if arguments.operands:
             raise UsageError("klog takes no operands")
         records: list[Record] = []
-        cut_short = limits.gather(session.once(Printk).for_each(), records.append, "the messages")
+        cut_short = walks.gather(session.once(Printk).for_each(), records.append, "the messages")
         offset, wall_clock = wall_clock_offset(session), arguments.has("-T")
         if wall_clock and offset is None:
             raise UsageError("the dump's timekeeper cannot be read, so there are no wall-clock times; leave -T out")
         return Log(tuple(records), cut_short, offset, wall_clock)
 
     def text(self, result: Log) -> Iterator[str]:
-        for record in limits.shown(result.records):
+        for record in walks.shown(result.records):
             stamp = f"[{_stamp(record, result)}] "
             first, *rest = record.text.decode("utf-8", "backslashreplace").split("\n")
             yield stamp + escape(first.replace("\t", " "))
@@ -62,7 +62,7 @@ Control characters are escaped."""
                     "level": record.level,
                     "text": record.text.decode("utf-8", "backslashreplace"),
                 }
-                for record in limits.shown(result.records)
+                for record in walks.shown(result.records)
             ],
             "cut_short": result.cut_short or None,
         }

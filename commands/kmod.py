@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gdb_kdump import limits
+from gdb_kdump import walks
 from gdb_kdump.commands.arguments import Arguments, Option
 from gdb_kdump.commands.base import Command
-from gdb_kdump.commands.tables import table
+from gdb_kdump.commands.show.tables import table
 from gdb_kdump.errors import KdumpError, UsageError
-from gdb_kdump.kernel.modsyms import ModuleSymbols, Symbols
-from gdb_kdump.kernel.modules import Module, Modules
+from gdb_kdump.kernel.module.modules import Module, Modules
+from gdb_kdump.kernel.module.symbols import ModuleSymbols, Symbols
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
 
@@ -85,7 +85,7 @@ release for a name; without a file, function names come from the dump itself.  F
                     "file": str(row.symbols.file) if row.symbols and row.symbols.file else None,
                     "why_not": row.symbols.why_not if row.symbols else None,
                 }
-                for row in limits.shown(result.rows)
+                for row in walks.shown(result.rows)
             ],
             "cut_short": result.cut_short,
         }

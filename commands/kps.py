@@ -6,12 +6,12 @@ import fnmatch
 from collections.abc import Iterator
 from typing import Any
 
-from gdb_kdump import limits
+from gdb_kdump import walks
 from gdb_kdump.commands.arguments import Arguments
 from gdb_kdump.commands.base import Command
-from gdb_kdump.commands.tables import table
+from gdb_kdump.commands.show.tables import table
 from gdb_kdump.errors import UsageError
-from gdb_kdump.kernel.tasks import Task, TaskList, Tasks
+from gdb_kdump.kernel.sched.tasks import Task, TaskList, Tasks
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
 
@@ -39,7 +39,7 @@ State letters are those of ps; a command in [brackets] is a kernel thread."""
         yield from (f"there may be more tasks: {problem}" for problem in result.problems)
 
     def json(self, result: TaskList) -> Any:
-        tasks = [task_json(task) for task in limits.shown(result.tasks)]
+        tasks = [task_json(task) for task in walks.shown(result.tasks)]
         return {"tasks": tasks, "problems": list(result.problems)}
 
 

@@ -7,20 +7,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from gdb_kdump import limits
+from gdb_kdump import walks
 from gdb_kdump.commands.arguments import Arguments, Option, address
 from gdb_kdump.commands.base import Command
-from gdb_kdump.commands.findings import finding_json, findings_text, note_findings
-from gdb_kdump.commands.slabjson import cache_json, guard_json, object_json, page_json, slab_json, track_json
-from gdb_kdump.commands.tables import pairs, table
+from gdb_kdump.commands.show.findings import finding_json, findings_text, note_findings
+from gdb_kdump.commands.show.slabjson import cache_json, guard_json, object_json, page_json, slab_json, track_json
+from gdb_kdump.commands.show.tables import pairs, table
 from gdb_kdump.errors import UsageError
-from gdb_kdump.kernel.pages import Page, Pages
-from gdb_kdump.kernel.slab import Slabs
-from gdb_kdump.kernel.slabcaches import SlabCaches
-from gdb_kdump.kernel.source import Source
+from gdb_kdump.kernel.mm.pages import Page, Pages
+from gdb_kdump.kernel.mm.slub import Slabs
+from gdb_kdump.kernel.mm.slub_caches import SlabCaches
+from gdb_kdump.kernel.module.source import Source
+from gdb_kdump.records.slab import FREE, UNKNOWN, Slab, SlabCache, SlabObject, Track
 from gdb_kdump.rules.findings import Finding
 from gdb_kdump.rules.slab import judge_slab
-from gdb_kdump.rules.slabrecords import FREE, UNKNOWN, Slab, SlabCache, SlabObject, Track
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
 
@@ -194,7 +194,7 @@ def _list(session: Session, pattern: str) -> Listed:
     ]
     if not chosen and pattern != "*":
         raise UsageError(f"no cache matches {pattern}; kslab -l lists them")
-    rows, ended = limits.collect(chosen, lambda cache: _count(slabs, cache), "the caches", lambda cache: cache.addr)
+    rows, ended = walks.collect(chosen, lambda cache: _count(slabs, cache), "the caches", lambda cache: cache.addr)
     cut_short = (f"the list of caches ends early: {caches.cut_short}",) if caches.cut_short else ()
     return Listed(tuple(rows), cut_short + slabs.missing() + ((ended,) if ended else ()))
 
@@ -209,7 +209,7 @@ def _count(slabs: Slabs, cache: SlabCache) -> CacheRow:
 def _listed_text(result: Listed) -> Iterator[str]:
     headers = ("CACHE", "OBJSIZE", "SIZE", "ALLOCATED", "TOTAL", "SLABS", "NAME")
     rows = []
-    for row in limits.shown(sorted(result.rows, key=lambda row: row.cache.name)):
+    for row in walks.shown(sorted(result.rows, key=lambda row: row.cache.name)):
         allocated = row.objects - row.free - row.unknown
         # What is unknown may be either.
         counted = f"{allocated}..{allocated + row.unknown}" if row.unknown else str(allocated)

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from gdb_kdump import limits
+from gdb_kdump import walks
 from gdb_kdump.commands.arguments import Arguments, Option
 from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.kps import display_name
-from gdb_kdump.commands.tables import table
+from gdb_kdump.commands.show.tables import table
 from gdb_kdump.errors import MissingDebugInfo, Unreadable, UsageError
-from gdb_kdump.kernel.allsocks import AllSocks, SockInfo
-from gdb_kdump.kernel.sock import AF_NETLINK, Socks
-from gdb_kdump.rules.records import Queue
+from gdb_kdump.kernel.net.all_socks import AllSocks, SockInfo
+from gdb_kdump.kernel.net.sock import AF_NETLINK, Socks
+from gdb_kdump.records.skb import Queue
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
 
@@ -56,7 +56,7 @@ acknowledged, OTHER what else there is.  An owner is the first process that has 
         found, problems = session.once(AllSocks).all()
         socks = session.once(Socks)
         chosen = (info for info in found if _matches(info, pattern))
-        rows, ended = limits.collect(chosen, lambda info: _row(socks, info), "the sockets", lambda info: info.sock.sock)
+        rows, ended = walks.collect(chosen, lambda info: _row(socks, info), "the sockets", lambda info: info.sock.sock)
         if ended:
             problems = [*problems, ended]
         if arguments.has("-n"):
@@ -79,7 +79,7 @@ acknowledged, OTHER what else there is.  An owner is the first process that has 
         yield from (f"queues shown as ? cannot be read: {why}" for why in unreadable)
 
     def json(self, result: Listing) -> Any:
-        return {"socks": [_json(row) for row in limits.shown(result.rows)], "problems": list(result.problems)}
+        return {"socks": [_json(row) for row in walks.shown(result.rows)], "problems": list(result.problems)}
 
 
 def _row(socks: Socks, info: SockInfo) -> Row:

@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 
 import gdb
 
-from gdb_kdump import limits
+from gdb_kdump import walks
 from gdb_kdump.commands.arguments import Arguments, Option, address, number
 from gdb_kdump.commands.base import Command
-from gdb_kdump.commands.objects import member_text, object_text
+from gdb_kdump.commands.show.objects import member_text, object_text
+from gdb_kdump.debuginfo.objects import Object, fields, read_object, to_json
 from gdb_kdump.errors import MissingDebugInfo, Unreadable, UsageError
-from gdb_kdump.members import Member, find_path
+from gdb_kdump.layout.members import Member, find_path
 from gdb_kdump.memory import Memory
-from gdb_kdump.objects import Object, fields, read_object, to_json
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
 
@@ -44,7 +44,7 @@ class Shown:
         if self.first is None or self.memory is None:
             return
         yield self.first
-        for index in range(1, min(self.count, limits.max_elements())):
+        for index in range(1, min(self.count, walks.max_elements())):
             addr = self.first.addr + index * self.type.sizeof
             yield read_object(self.memory, self.type, addr & (1 << 64) - 1)
 
@@ -139,14 +139,14 @@ def _each(shown: Shown, make: Callable[[Object], T]) -> Iterator[T | Cut]:
         for thing in shown.objects():
             yield make(thing)
             last, addr = thing.addr, thing.addr + shown.type.sizeof
-            if limits.is_interrupted():  # while that was written
+            if walks.is_interrupted():  # while that was written
                 raise KeyboardInterrupt
-        if shown.count > limits.max_elements():
-            reason = limits.too_many("the objects")
+        if shown.count > walks.max_elements():
+            reason = walks.too_many("the objects")
     except Unreadable as error:
         reason, why = f"the objects: {error}", error.why
     except KeyboardInterrupt:
-        reason = f"the objects: {limits.interrupt()}"
+        reason = f"the objects: {walks.interrupt()}"
     if reason:
         reason += f" (last good: {hex16(last)})" if last is not None else ""
         yield Cut(addr & (1 << 64) - 1, reason, {"unreadable": why.name} if why else {"stopped": reason})

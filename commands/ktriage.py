@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from gdb_kdump import limits
+from gdb_kdump import walks
 from gdb_kdump.commands.arguments import Arguments
 from gdb_kdump.commands.base import Command
-from gdb_kdump.commands.findings import finding_json, findings_text, note_findings
-from gdb_kdump.commands.hexdump import buffer_text
 from gdb_kdump.commands.kbt import NOTHING_CRASHED
 from gdb_kdump.commands.kps import display_name
-from gdb_kdump.commands.tables import pairs
+from gdb_kdump.commands.show.findings import finding_json, findings_text, note_findings
+from gdb_kdump.commands.show.hexdump import buffer_text
+from gdb_kdump.commands.show.tables import pairs
+from gdb_kdump.diagnosis.triage import Triage, triage
 from gdb_kdump.errors import UsageError
-from gdb_kdump.kernel.triage import Triage, triage
 from gdb_kdump.rules.findings import CORRUPT, verdict
 from gdb_kdump.session import Session
 from gdb_kdump.text import escape, hex16
@@ -82,7 +82,7 @@ Where no sk_buff is involved, or nothing crashed, it says so, and judges all of 
                 for q in result.queues
             ],
             "overrun": _overrun_json(result),
-            "findings": [finding_json(finding) for finding in limits.shown(result.findings)],
+            "findings": [finding_json(finding) for finding in walks.shown(result.findings)],
             "verdict": verdict(result.findings),
             "problems": list(result.problems),
             "summary": " ".join(summary(result)),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gdb
 
-from gdb_kdump import limits, session
-from gdb_kdump.kernel.modsyms import ModuleSymbols
+from gdb_kdump import session, walks
+from gdb_kdump.kernel.module.symbols import ModuleSymbols
 
 
 class SetKdump(gdb.Command):
@@ -32,14 +32,14 @@ class MaxElements(gdb.Parameter):
 
     def __init__(self) -> None:
         super().__init__("kdump max-elements", gdb.COMMAND_DATA, gdb.PARAM_ZINTEGER)
-        self.value: int = limits.DEFAULT_MAX_ELEMENTS
+        self.value: int = walks.DEFAULT_MAX_ELEMENTS
 
     def get_set_string(self) -> str:
         """Take the new value over; raises gdb.GdbError for one that is no limit."""
         if self.value < 1:
-            wrong, self.value = self.value, limits.max_elements()
+            wrong, self.value = self.value, walks.max_elements()
             raise gdb.GdbError(f"kdump max-elements must be at least 1, not {wrong}")
-        limits.set_max_elements(self.value)
+        walks.set_max_elements(self.value)
         opened = session.find_current()
         if opened is not None:
             opened.forget_walks(ModuleSymbols)

@@ -8,14 +8,14 @@ from typing import Any
 
 from gdb_kdump.commands.arguments import Arguments, address
 from gdb_kdump.commands.base import Command
-from gdb_kdump.commands.findings import finding_json, findings_text, note_findings
-from gdb_kdump.commands.objects import object_text
+from gdb_kdump.commands.show.findings import finding_json, findings_text, note_findings
+from gdb_kdump.commands.show.objects import object_text
+from gdb_kdump.debuginfo.objects import Object, read_object, to_json
 from gdb_kdump.errors import Unreadable, UsageError
-from gdb_kdump.kernel.skbuff import Skbs
-from gdb_kdump.objects import Object, read_object, to_json
+from gdb_kdump.kernel.net.skbuff import Skbs
+from gdb_kdump.records.skb import Skb
 from gdb_kdump.rules import judge_shinfo
 from gdb_kdump.rules.findings import Finding
-from gdb_kdump.rules.records import Skb
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
 

@@ -11,19 +11,19 @@ from typing import Any
 
 import gdb
 
-from gdb_kdump import limits
+from gdb_kdump import walks
 from gdb_kdump.commands.arguments import Arguments, Option, address
 from gdb_kdump.commands.base import Command
-from gdb_kdump.commands.findings import finding_json, findings_text, note_findings
-from gdb_kdump.commands.hexdump import buffer_text
-from gdb_kdump.commands.tables import table
+from gdb_kdump.commands.show.findings import finding_json, findings_text, note_findings
+from gdb_kdump.commands.show.hexdump import buffer_text
+from gdb_kdump.commands.show.tables import table
+from gdb_kdump.diagnosis.checks import Checked, Checks
+from gdb_kdump.diagnosis.sweep import check_everything
 from gdb_kdump.errors import UsageError
-from gdb_kdump.kernel.checks import Checked, Checks
-from gdb_kdump.kernel.everything import check_everything
-from gdb_kdump.kernel.places import Places
-from gdb_kdump.kernel.skbuff import Skbs
+from gdb_kdump.kernel.mm.allocations import Places
+from gdb_kdump.kernel.net.skbuff import Skbs
+from gdb_kdump.records.skb import Skb
 from gdb_kdump.rules.overrun import attribute
-from gdb_kdump.rules.records import Skb
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
 
@@ -67,7 +67,7 @@ is neither, and is listed apart.  $_kfindings is set to the number of corrupt fi
             checked = checked + checks.sock(address(sock))
         why_unknown = session.once(Places).why_unknown
         problems = (*session.once(Skbs).missing, *([why_unknown] if why_unknown else []))
-        return Judged(checked, () if limits.is_interrupted() else _drawn(session, checked), problems, False)
+        return Judged(checked, () if walks.is_interrupted() else _drawn(session, checked), problems, False)
 
     def note(self, result: Judged) -> None:
         note_findings(result.checked.findings)
@@ -93,8 +93,8 @@ is neither, and is listed apart.  $_kfindings is set to the number of corrupt fi
         checked = result.checked
         return {
             "checked": {"skbs": checked.skbs, "queues": checked.queues},
-            "findings": [finding_json(finding) for finding in limits.shown(checked.findings)],
-            "unreadable": [{"address": hex16(hole.addr), "why": hole.why.name} for hole in limits.shown(checked.holes)],
+            "findings": [finding_json(finding) for finding in walks.shown(checked.findings)],
+            "unreadable": [{"address": hex16(hole.addr), "why": hole.why.name} for hole in walks.shown(checked.holes)],
             "problems": [*checked.missing, *result.problems],
             "verdict": checked.verdict,
         }

@@ -6,18 +6,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gdb_kdump import limits
+from gdb_kdump import walks
 from gdb_kdump.commands.arguments import Arguments, Option, address
 from gdb_kdump.commands.base import Command
-from gdb_kdump.commands.findings import finding_json, findings_text, note_findings
-from gdb_kdump.commands.pcap import Written, write_pcap
+from gdb_kdump.commands.export.pcap import Written, write_pcap
+from gdb_kdump.commands.show.findings import finding_json, findings_text, note_findings
 from gdb_kdump.errors import Unreadable, UsageError, Why
-from gdb_kdump.kernel.skbfigures import Figures
-from gdb_kdump.kernel.skbqueues import SkbQueues
-from gdb_kdump.kernel.sock import QUEUES, Sock, Socks
+from gdb_kdump.kernel.net.skb_columns import Figures
+from gdb_kdump.kernel.net.skb_queues import SkbQueues
+from gdb_kdump.kernel.net.sock import QUEUES, Sock, Socks
+from gdb_kdump.records.skb import Hole, Queue
 from gdb_kdump.rules import judge_queue
 from gdb_kdump.rules.findings import Finding
-from gdb_kdump.rules.records import Hole, Queue
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
 
@@ -77,7 +77,7 @@ trees rtx and ofo the kernel has none, and the number that was walked is shown."
         file = arguments.options.get("--pcap")
         if file is None:
             return walk
-        if limits.is_interrupted():
+        if walks.is_interrupted():
             return replace(walk, problems=(*walk.problems, "no capture was written, as the walk was stopped"))
         queues = [walked.queue for walked in walk.queues]
         for child in (child for walked in walk.queues for child in walked.children if isinstance(child, Walk)):
@@ -114,14 +114,14 @@ def walk_sock(session: Session, sock: int, wanted: str | None = None, children: 
         found[name] = replace(found[name], findings=tuple(judge_queue(walked.queue)))
         if children and walked.queue.kind == "accept":
             waiting = socks.children(walked.queue)
-            below, ended = limits.collect(
+            below, ended = walks.collect(
                 waiting, lambda child: _walk_child(session, child), "the sockets that wait to be accepted"
             )
             if ended:
                 problems.append(ended)
             found[name] = replace(found[name], children=tuple(below))
 
-    if ended := limits.gather([name for name in names if wanted in (None, name)], walk, "the queues"):
+    if ended := walks.gather([name for name in names if wanted in (None, name)], walk, "the queues"):
         problems.append(ended)
     return Walk(read, tuple(found.values()), (*socks.missing, *problems))
 
@@ -142,7 +142,7 @@ def _walk_text(walk: Walk) -> Iterator[str]:
     for walked in walk.queues:
         yield ""
         yield from _queue_text(walked)
-        for child in limits.shown(walked.children):
+        for child in walks.shown(walked.children):
             lines = _walk_text(child) if isinstance(child, Walk) else [f"unreadable: {hex16(child.addr)}"]
             yield ""
             yield from (f"    {line}".rstrip() for line in lines)
@@ -178,7 +178,7 @@ def _skbs_text(walked: WalkedQueue) -> Iterator[str]:
     ]
     line = "  ".join(f"{{:>{max(len(header), len(cell))}}}" for header, cell in zip(_HEADERS, widest))
     yield line.format(*_HEADERS)
-    for number, (skb, length, data_len, truesize, shinfo) in enumerate(limits.shown(figures)):
+    for number, (skb, length, data_len, truesize, shinfo) in enumerate(walks.shown(figures)):
         text = line.format(number, hex16(skb), length, data_len, _cell(nr_frags.get(shinfo)), truesize)
         yield text + ("  from the tail" if skb in from_tail else "")
 
@@ -242,13 +242,13 @@ def _queue_json(walked: WalkedQueue) -> dict[str, Any]:
                 "nr_frags": holes.get(shinfo) or nr_frags.get(shinfo),
                 "truesize": truesize,
             }
-            for skb, length, data_len, truesize, shinfo in limits.shown(walked.figures)
+            for skb, length, data_len, truesize, shinfo in walks.shown(walked.figures)
         ],
         "findings": [finding_json(finding) for finding in walked.findings],
     }
     if queue.kind == "accept":
         document["children"] = [
             _walk_json(child) if isinstance(child, Walk) else {"unreadable": child.why.name}
-            for child in limits.shown(walked.children)
+            for child in walks.shown(walked.children)
         ]
     return document

@@ -8,18 +8,19 @@ from pathlib import Path
 
 import gdb
 
-from gdb_kdump import indexcache, session
-from gdb_kdump.channel import SavedFrame, Thread
+from gdb_kdump import session
+from gdb_kdump.channel.client import SavedFrame, Thread
 from gdb_kdump.commands.base import show_notices
 from gdb_kdump.commands.kinfo import partial_summary, summary
+from gdb_kdump.debuginfo import index_cache
+from gdb_kdump.dump.preflight import looks_like_dump
 from gdb_kdump.errors import DumpError, KdumpError, MissingDebugInfo, Unreadable, UsageError
-from gdb_kdump.kernel.registers import Registers
-from gdb_kdump.kernel.running import Running
-from gdb_kdump.kernel.source import Source
+from gdb_kdump.kernel.module.source import Source
+from gdb_kdump.kernel.sched.cpus import Running
+from gdb_kdump.kernel.sched.registers import Registers
+from gdb_kdump.kernel.sched.tasks import Tasks
 from gdb_kdump.kernel.system import read_system
-from gdb_kdump.kernel.tasks import Tasks
-from gdb_kdump.kernel.threads import all_threads, thread_id
-from gdb_kdump.preflight import looks_like_dump
+from gdb_kdump.target.threads import all_threads, thread_id
 from gdb_kdump.text import escape
 
 _USAGE = "target kdump [--kaslr OFFSET] [--vmcoreinfo FILE] VMCORE... [VMLINUX]"
@@ -194,7 +195,7 @@ class _Progress:
         if seconds is None:
             gdb.write(
                 f"Reading {vmlinux}: 10 to 20 s, because no index of it can be kept: it has no build-id, or "
-                f"{indexcache.folder()} is not a folder of your own\n"
+                f"{index_cache.folder()} is not a folder of your own\n"
             )
             gdb.flush()
         elif not self._told:

@@ -10,16 +10,17 @@ from typing import Any, TypeVar
 
 import gdb
 
-from gdb_kdump import banner, endframe, indexcache, permissions
-from gdb_kdump.channel import SavedFrame, Server, Thread
-from gdb_kdump.debuginfo import DebugInfo
-from gdb_kdump.elf import ElfFile
+from gdb_kdump.channel.client import SavedFrame, Server, Thread
+from gdb_kdump.debuginfo import banner, index_cache
+from gdb_kdump.debuginfo.debuginfo import DebugInfo
+from gdb_kdump.debuginfo.elf import ElfFile
+from gdb_kdump.debuginfo.vmlinux import find_vmlinux
 from gdb_kdump.errors import DumpError, Unreadable, UsageError, Why
-from gdb_kdump.members import Member
+from gdb_kdump.formats.vmcoreinfo import KNOWN_SYMBOLS, TOP_TABLES, offset_of, parse_vmcoreinfo
+from gdb_kdump.layout.members import Member
+from gdb_kdump.layout.unpacker import Unpacker
 from gdb_kdump.memory import Memory
-from gdb_kdump.unpacker import Unpacker
-from gdb_kdump.vmcoreinfo import KNOWN_SYMBOLS, TOP_TABLES, offset_of, parse_vmcoreinfo
-from gdb_kdump.vmlinux import find_vmlinux
+from gdb_kdump.target import end_of_stack, permissions
 
 T = TypeVar("T")
 
@@ -207,7 +208,7 @@ def connect(session: Session, threads: list[Thread], selected: int, frame: Saved
         server.close()
         raise
     server.drop_socket()
-    endframe.load()
+    end_of_stack.load()
     _change_settings()
     _current, _connection = session, gdb.selected_inferior().connection
 
@@ -294,9 +295,9 @@ def _loaded_file() -> Path | None:
 
 
 def _load_symbols(elf: ElfFile, kaslr_offset: int, progress: Progress) -> None:
-    if endframe.dismiss_modules() and _loaded_at(elf) == kaslr_offset:
+    if end_of_stack.dismiss_modules() and _loaded_at(elf) == kaslr_offset:
         return
-    cache = indexcache.prepare(elf.path, elf.build_id, lambda seconds: progress(elf.path, seconds))
+    cache = index_cache.prepare(elf.path, elf.build_id, lambda seconds: progress(elf.path, seconds))
     gdb.execute("set architecture i386:x86-64", to_string=True)
     command = f"symbol-file -o {kaslr_offset:#x} {quoted(elf.path)}"
     with gdb.with_parameter("confirm", False):

@@ -28,9 +28,9 @@ FREE_PAGES = ("free block", "free block, second page")
 _ASK = """
 import json
 from gdb_kdump import session
-from gdb_kdump.kernel.modsyms import ModuleSymbols
-from gdb_kdump.kernel.modules import Modules
-from gdb_kdump.kernel.skbdata import SkbData
+from gdb_kdump.kernel.module.symbols import ModuleSymbols
+from gdb_kdump.kernel.module.modules import Modules
+from gdb_kdump.kernel.net.packet import SkbData
 here = session.current()
 modules = here.once(Modules)
 found = [modules.find_symbol(modules.find(addr), addr) for addr in (0xffffffffa0000480, 0xffffffffa0100011)]

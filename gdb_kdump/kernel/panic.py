@@ -5,12 +5,12 @@ from __future__ import annotations
 import struct
 
 from gdb_kdump.errors import MissingDebugInfo, Unreadable
-from gdb_kdump.kernel.oncpu import task_on
 from gdb_kdump.kernel.printk import Printk
-from gdb_kdump.kernel.registers import Registers
-from gdb_kdump.kernel.running import Running
-from gdb_kdump.kernel.tasks import Task
-from gdb_kdump.layout import PANIC_CPU, thread_size
+from gdb_kdump.kernel.sched.cpus import Running
+from gdb_kdump.kernel.sched.oncpu import task_on
+from gdb_kdump.kernel.sched.registers import Registers
+from gdb_kdump.kernel.sched.tasks import Task
+from gdb_kdump.layout.layout import PANIC_CPU, thread_size
 from gdb_kdump.session import Session
 
 # Where a kernel that crashes passes: kernel/panic.c, kernel/kexec_core.c.

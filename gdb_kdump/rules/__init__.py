@@ -2,14 +2,14 @@
 
 A rule takes one record and yields what is wrong with it.  Its docstring names the kernel invariant that it mirrors
 and the traps that would make it cry wolf.  To add one: write the function in the file of its subject, append it to
-the tuple there, and give it a healthy and a damaged record in tests/test_rules.py.
+the tuple there, and give it a healthy and a damaged record in tests/rules/test_rules_skb.py.
 """
 
 from __future__ import annotations
 
+from gdb_kdump.records.skb import Queue, Skb
 from gdb_kdump.rules import overrun, queue, references, shinfo, skb, sock
 from gdb_kdump.rules.findings import CORRUPT, Finding
-from gdb_kdump.rules.records import Queue, Skb
 from gdb_kdump.rules.sock import SockRecord
 
 

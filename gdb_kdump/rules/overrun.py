@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from gdb_kdump.records.skb import Skb
 from gdb_kdump.rules.findings import CORRUPT, Finding
 from gdb_kdump.rules.patterns import Continuation, find_continuation, find_copy
-from gdb_kdump.rules.records import Skb
 from gdb_kdump.text import hex16
 
 _POISONS = {0x6B: "freed slab memory (POISON_FREE)", 0x5A: "slab memory never written (POISON_INUSE)",

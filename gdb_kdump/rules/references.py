@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gdb_kdump.records.skb import Place, References, Skb
 from gdb_kdump.rules.findings import CORRUPT, Finding
-from gdb_kdump.rules.records import Place, References, Skb
 from gdb_kdump.text import hex16, is_kernel_address
 
 _DST_FLAGS, _NFCT_FLAGS = 3, 7  # include/linux/skbuff.h: SKB_DST_NOREF, BPF's of _sk_redir; NFCT_INFOMASK

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gdb_kdump.errors import Why
+from gdb_kdump.records.skb import DATAREF_SHIFT, GSO_BY_FRAGS, Skb
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
-from gdb_kdump.rules.records import DATAREF_SHIFT, GSO_BY_FRAGS, Skb
 from gdb_kdump.text import hex16, is_kernel_address
 
 _MANY_ACKS = 1000  # that TCP's backlog put together

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from gdb_kdump.errors import Why
+from gdb_kdump.records.skb import DATAREF_SHIFT, GSO_BY_FRAGS, Skb
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
-from gdb_kdump.rules.records import DATAREF_SHIFT, GSO_BY_FRAGS, Skb
 from gdb_kdump.rules.references import udp_truesize
 from gdb_kdump.text import hex16, is_kernel_address
 

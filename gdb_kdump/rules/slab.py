@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gdb_kdump.records.slab import COUNT, CYCLE, SHEAVED, TWICE, Guard, SlabObject
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
-from gdb_kdump.rules.slabrecords import COUNT, CYCLE, SHEAVED, TWICE, Guard, SlabObject
 from gdb_kdump.text import hex16
 
 _SHOWN = 16  # bytes

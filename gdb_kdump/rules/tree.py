@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from gdb_kdump.errors import Why
+from gdb_kdump.records.skb import Queue, TreeNode
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
-from gdb_kdump.rules.records import Queue, TreeNode
 from gdb_kdump.text import hex16
 
 _COLOUR = "rbnode.__rb_parent_color"

@@ -8,8 +8,8 @@ from typing import Any
 
 import gdb
 
-from gdb_kdump.kernel.skbqueues import SkbQueues
-from gdb_kdump.kernel.sock import Socks
+from gdb_kdump.kernel.net.skb_queues import SkbQueues
+from gdb_kdump.kernel.net.sock import Socks
 from gdb_kdump.session import current
 
 

@@ -27,8 +27,8 @@ from benchmarks.tools import ROOT, Dump
 
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from gdb_kdump import server  # noqa: E402
-from gdb_kdump.wire import HELLO, MAX_MESSAGE, READ, REPLY, REQUEST, Op, Status  # noqa: E402
+from gdb_kdump.channel.wire import HELLO, MAX_MESSAGE, READ, REPLY, REQUEST, Op, Status  # noqa: E402
+from gdb_kdump.dump import server  # noqa: E402
 
 writer: Any = importlib.import_module("kdumpfile_writer")  # of tests/
 

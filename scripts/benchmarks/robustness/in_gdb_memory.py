@@ -11,14 +11,14 @@ from pathlib import Path
 import gdb
 
 from gdb_kdump.errors import KdumpError
-from gdb_kdump.kernel.allsocks import AllSocks
-from gdb_kdump.kernel.modules import Modules
-from gdb_kdump.kernel.pages import Pages
-from gdb_kdump.kernel.percpu import PerCpu
-from gdb_kdump.kernel.skbobjects import SkbObjects
-from gdb_kdump.kernel.skbuff import Skbs
-from gdb_kdump.kernel.slab import Slabs
-from gdb_kdump.kernel.tasks import Tasks
+from gdb_kdump.kernel.lib.percpu import PerCpu
+from gdb_kdump.kernel.mm.pages import Pages
+from gdb_kdump.kernel.mm.slub import Slabs
+from gdb_kdump.kernel.module.modules import Modules
+from gdb_kdump.kernel.net.all_socks import AllSocks
+from gdb_kdump.kernel.net.skb_caches import SkbObjects
+from gdb_kdump.kernel.net.skbuff import Skbs
+from gdb_kdump.kernel.sched.tasks import Tasks
 from gdb_kdump.session import Session, current
 
 PAGE = 4096

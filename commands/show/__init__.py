@@ -1,0 +1,1 @@
+"""How records look on the screen and in JSON."""

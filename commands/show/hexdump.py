@@ -1,0 +1,36 @@
+"""A bad sk_buff's buffer, drawn: its marks, and the bytes around end with the damaged span marked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import gdb
+
+from gdb_kdump.records.skb import Skb
+from gdb_kdump.rules.overrun import Attribution
+from gdb_kdump.text import hex16
+
+_BEFORE, _BEHIND = 64, 112  # bytes shown on either side of end
+
+
+def buffer_text(skb: Skb, damage: Attribution | None) -> Iterator[str]:
+    """The lines of the drawing; the payload's bytes are shown only around the damage."""
+    marks = (("head", skb.head), ("data", skb.data), ("tail", skb.tail), ("end, shared info", skb.end))
+    yield "  ".join(f"{name} {hex16(addr)} (+{addr - skb.head})" for name, addr in marks)
+    if not skb.buffer:
+        return
+    if not gdb.parameter("kdump payload"):
+        yield "the bytes around end are not shown: set kdump payload on"
+        return
+    low = max(0, (skb.end - skb.head - _BEFORE) & ~15)
+    high = min(len(skb.buffer), skb.end - skb.head + _BEHIND)
+    first, last = (damage.first - skb.head, damage.first - skb.head + damage.length) if damage else (0, 0)
+    for start in range(low, high, 16):
+        row = skb.buffer[start : min(start + 16, high)]
+        cells = "".join(
+            ("[" if at == first and damage else "]" if at == last and damage else " ") + f"{byte:02x}"
+            for at, byte in enumerate(row, start)
+        )
+        printable = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
+        mark = " <- end" if start <= skb.end - skb.head < start + 16 else ""
+        yield f"{hex16(skb.head + start)}: {cells:49} {printable:16}{mark}"

@@ -1,0 +1,1 @@
+"""All that a machine decides: registers, page tables, unwinding rows, entry frames."""

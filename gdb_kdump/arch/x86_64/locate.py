@@ -1,0 +1,91 @@
+"""Finds the kernel's image, its page tables and its KASLR offset in a dump that does not say where they are.
+
+The vmlinux has the text of linux_banner and its distance from the image's start; the image lies at a multiple of
+2 MiB in physical memory, so one page in 512 can hold the banner. The kernel's own page tables are in the image, and
+say where it is mapped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gdb_kdump.arch.x86_64.paging import IMAGE_MAP, IMAGE_SIZE, PageTables
+from gdb_kdump.errors import Why
+
+_PAGE = 4096
+_ALIGNMENT = 1 << 21  # arch/x86/Kconfig: the least CONFIG_PHYSICAL_ALIGN of a 64-bit kernel
+_TOP = 1 << 64
+
+ReadMemory = Callable[[int, int], bytes | Why]
+
+
+@dataclass(frozen=True)
+class Vmlinux:
+    """What is needed of a vmlinux: link-time addresses, and the text of linux_banner."""
+
+    banner: bytes
+    banner_at: int
+    top_table: int
+    """init_top_pgt, or what older kernels call it."""
+    encryption_at: int | None = None
+    """sme_me_mask, a u64, where the kernel has it."""
+
+
+@dataclass(frozen=True)
+class Located:
+    """Where the kernel is: what to add to a link-time address for the physical one (less the image's map) and for the
+    virtual one, and the tables."""
+
+    phys_base: int
+    """As VMCOREINFO has it: virtual address - __START_KERNEL_map + phys_base is the physical address."""
+    kaslr_offset: int
+    tables: PageTables
+
+
+def locate(vmlinux: Vmlinux, read: ReadMemory, max_pfn: int) -> list[Located]:
+    """The kernels of this vmlinux in physical memory: one, or none, or several when it has been loaded twice.
+
+    `read` gives the bytes at a physical address, at most a page's.
+    """
+    found = []
+    distance = vmlinux.banner_at - IMAGE_MAP
+    for load in range(-(distance // _ALIGNMENT) * _ALIGNMENT, max_pfn * _PAGE - distance, _ALIGNMENT):
+        at = load + distance
+        if at < 0 or not _matches(read, at, vmlinux.banner):
+            continue
+        for levels in (4, 5):
+            tables = _tables(vmlinux, read, load, levels)
+            offset = _virtual_offset(tables, vmlinux.banner_at, at)
+            if offset is not None:
+                phys_base = load - offset
+                tables.linear.append((IMAGE_MAP, IMAGE_SIZE, phys_base))
+                found.append(Located(phys_base, offset, tables))
+                break
+    return found
+
+
+def _matches(read: ReadMemory, physical: int, text: bytes) -> bool:
+    """Whether the text is there; it may run on into the next page."""
+    first = min(len(text), _PAGE - physical % _PAGE)
+    if read(physical, first) != text[:first]:
+        return False
+    return first == len(text) or read(physical + first, len(text) - first) == text[first:]
+
+
+def _tables(vmlinux: Vmlinux, read: ReadMemory, load: int, levels: int) -> PageTables:
+    encryption = 0
+    if vmlinux.encryption_at is not None:
+        mask = read(vmlinux.encryption_at - IMAGE_MAP + load, 8)
+        if isinstance(mask, bytes):
+            encryption = int.from_bytes(mask, "little")
+    root = vmlinux.top_table - IMAGE_MAP + load
+    return PageTables(root, levels, lambda physical: read(physical, _PAGE), encryption)
+
+
+def _virtual_offset(tables: PageTables, linked: int, physical: int) -> int | None:
+    """How far from its link-time address the tables map what is at a physical address, or None."""
+    for offset in range(0, IMAGE_SIZE, _ALIGNMENT):
+        if linked + offset < IMAGE_MAP + IMAGE_SIZE and tables.physical(linked + offset) == physical:
+            return offset
+    return None

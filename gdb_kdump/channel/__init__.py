@@ -1,0 +1,1 @@
+"""What is said between GDB and the dump server."""

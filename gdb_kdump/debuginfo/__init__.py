@@ -1,0 +1,1 @@
+"""The vmlinux, and GDB's view of it."""

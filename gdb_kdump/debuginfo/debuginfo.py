@@ -1,0 +1,117 @@
+"""What the debug information says about one kernel: types from GDB's DWARF, addresses from the vmlinux file."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import gdb
+
+from gdb_kdump.debuginfo.elf import ElfFile
+from gdb_kdump.errors import MissingDebugInfo
+from gdb_kdump.formats.cfi import CallFrames, Row
+from gdb_kdump.layout.layout import Layout
+
+_U64 = (1 << 64) - 1
+
+
+class DebugInfo:
+    """Types and symbol addresses of the vmlinux that GDB has loaded at `kaslr_offset` (bytes)."""
+
+    def __init__(self, elf: ElfFile, kaslr_offset: int) -> None:
+        self._elf = elf
+        self._kaslr_offset = kaslr_offset
+        self._types: dict[str, gdb.Type | None] = {}
+        self._addresses: dict[str, int | None] = {}
+        self.layout = Layout(self.find_type)
+
+    def close(self) -> None:
+        """Let go of the file and of what was read of it."""
+        self._elf.close()
+        self.__dict__.pop("_call_frames", None)
+        self._types.clear()
+        self._addresses.clear()
+
+    def find_type(self, name: str) -> gdb.Type | None:
+        """The type of that C name ("struct sk_buff", "unsigned long"), or None."""
+        if name not in self._types:
+            try:
+                self._types[name] = gdb.lookup_type(name)
+            except gdb.error:
+                self._types[name] = None
+        return self._types[name]
+
+    def type(self, name: str) -> gdb.Type:
+        """The type of that C name; raises MissingDebugInfo."""
+        found = self.find_type(name)
+        if found is None:
+            raise MissingDebugInfo(name)
+        return found
+
+    def find_address(self, symbol: str) -> int | None:
+        """The address of a symbol as the dump has it, or None; a per-CPU symbol gives its offset."""
+        if symbol not in self._addresses:
+            found = self._elf.find_symbol(symbol)
+            moved = self._kaslr_offset if found is not None and found.relocated else 0
+            self._addresses[symbol] = (found.value + moved) & _U64 if found is not None else None
+        return self._addresses[symbol]
+
+    def address(self, symbol: str) -> int:
+        """The address of a symbol as the dump has it; raises MissingDebugInfo."""
+        found = self.find_address(symbol)
+        if found is None:
+            raise MissingDebugInfo(f"symbol {symbol}")
+        return found
+
+    def size(self, symbol: str) -> int:
+        """The size of a symbol's object in bytes, as the symbol table has it; raises MissingDebugInfo."""
+        found = self._elf.find_symbol(symbol)
+        if found is None:
+            raise MissingDebugInfo(f"symbol {symbol}")
+        return found.size
+
+    def image(self) -> tuple[int, int]:
+        """Where the kernel's image begins, with its code, and ends; arch/x86/kernel/vmlinux.lds.S: _stext, _end.
+
+        Without these symbols the file's sections tell.
+        """
+        start, end = self.find_address("_stext"), self.find_address("_end")
+        low, high = self._elf.image()
+        return (
+            start if start is not None else low + self._kaslr_offset,
+            end if end is not None else high + self._kaslr_offset,
+        )
+
+    def symbol_before(self, addr: int) -> tuple[str, int] | None:
+        """The symbol of code at or below an address of the kernel's image, and where it is; None without one."""
+        found = self._elf.symbol_before((addr - self._kaslr_offset) & _U64)
+        return None if found is None else (found[0], found[1] + self._kaslr_offset)
+
+    def enum_bits(self, enumerator: str) -> int:
+        """All bits that the enum with that enumerator defines, or 0 where there is none."""
+        symbol = gdb.lookup_static_symbol(enumerator)
+        if symbol is None or symbol.type is None:
+            return 0
+        bits = 0
+        for field in symbol.type.strip_typedefs().fields():
+            bits |= int(field.enumval)
+        return bits
+
+    def enum_with(self, enumerator: str) -> dict[str, int]:
+        """The enumerators of the enum, named or not, that has that one; none where the types have no such enum."""
+        symbol = gdb.lookup_static_symbol(enumerator)
+        if symbol is None or symbol.type is None:
+            return {}
+        return {str(field.name): int(field.enumval) for field in symbol.type.strip_typedefs().fields()}
+
+    def percpu_address(self, addr: int) -> int:
+        """The per-CPU address of a variable that GDB has at `addr`: without KASLR where the section is linked at 0."""
+        start = self._elf.find_symbol("__per_cpu_start")
+        return addr if start is None or start.relocated else (addr - self._kaslr_offset) & _U64
+
+    @cached_property
+    def _call_frames(self) -> CallFrames:
+        return CallFrames(self._elf.section(".debug_frame"))
+
+    def find_cfi(self, pc: int) -> Row | None:
+        """DWARF's row for the code at `pc`, or None where it has none (assembly, modules)."""
+        return self._call_frames.find((pc - self._kaslr_offset) & _U64)

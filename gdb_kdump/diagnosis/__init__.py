@@ -1,0 +1,1 @@
+"""Reads and judges: the only layer that may do both."""

@@ -1,0 +1,131 @@
+"""Every sk_buff of the system: those on queues, and all that the skb caches have allocated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import chain
+
+from gdb_kdump import walks
+from gdb_kdump.diagnosis.checks import Checked, Checks
+from gdb_kdump.errors import MissingDebugInfo, Unreadable
+from gdb_kdump.kernel.mm.allocations import Places
+from gdb_kdump.kernel.net.all_socks import AllSocks, SockInfo
+from gdb_kdump.kernel.net.backlogs import FREED, GRO
+from gdb_kdump.kernel.net.net_queues import net_queues
+from gdb_kdump.kernel.net.skb_caches import SkbObjects
+from gdb_kdump.kernel.net.skbuff import Skbs
+from gdb_kdump.records.skb import Hole, Queue
+from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
+from gdb_kdump.rules.skb import sharing
+from gdb_kdump.session import Session
+from gdb_kdump.text import hex16, some
+
+
+def check_everything(session: Session, progress: Callable[[int], None]) -> tuple[Checked, tuple[str, ...]]:
+    """Judge every sk_buff once; returns what was found and why there may be more.
+
+    `progress` is called with the number judged so far.
+    """
+    checks, skbs = session.once(Checks), session.once(Skbs)
+    try:
+        checked, reached, problems = _of_socks(session)
+    except MissingDebugInfo as error:
+        checked, reached, problems = Checked(0, 0, (), ()), [], [f"the sockets: {error}"]
+    places: dict[int, Queue] = {}
+    queues: list[Queue] = []
+    if ended := walks.gather(net_queues(session, problems), queues.append, "the other queues"):
+        problems.append(ended)
+    checked = checked + checks.queues(queues)
+    findings: list[Finding] = []
+    for queue in queues:
+        findings += [_twice(skb, places[skb].name, queue) for skb in queue.skbs if skb in places]
+        places.update(dict.fromkeys(queue.skbs, queue))
+    holes: list[Hole] = []
+    seen: set[int] = set()
+
+    def judge(one: tuple[int, bool]) -> None:
+        addr, is_reached = one
+        if addr in seen:
+            if is_reached and addr in places:
+                findings.append(_twice(addr, "a socket's queue", places[addr]))
+            return
+        seen.add(addr)
+        if not is_reached and not skbs.looks_alive(addr):
+            return
+        found, hole = checks.skb(addr)
+        found = _placed(found, places[addr]) if found and addr in places else found
+        findings.extend(found if is_reached else [_doubted(f) for f in found if not _half_made(f)])
+        if hole is not None and not found:
+            holes.append(hole)
+        progress(len(seen))
+
+    try:
+        # What stands on no queue is in somebody's hands, or was left half made: the kernel promises little of it.
+        allocated = ((addr, False) for addr in session.once(SkbObjects).all())
+        everybody = chain(((addr, True) for addr in chain(reached, places)), allocated)
+        if ended := walks.gather(everybody, judge, "the sk_buffs", lambda one: one[0]):
+            problems.append(f"the skb caches: {ended}")
+    except MissingDebugInfo as error:
+        problems.append(f"the skb caches: {error}")
+    reached += places
+    findings += [finding for group in skbs.sharing(reached) for finding in sharing(group)]
+    problems += session.once(SkbObjects).missing()
+    problems += [*skbs.missing, *filter(None, [session.once(Places).why_unknown])]
+    return checked + Checked(len(seen), 0, tuple(findings), tuple(holes)), tuple(problems)
+
+
+def _half_made(finding: Finding) -> bool:
+    """Whether that is how an sk_buff looks whose fragments are there and not counted yet.
+
+    net/core/sock.c: sock_alloc_send_pskb leaves len and data_len to its caller.
+    """
+    return (finding.rule, finding.member, finding.found) == ("skb.len", "data_len", "0")
+
+
+def _doubted(finding: Finding) -> Finding:
+    return replace(finding, severity=SUSPECT, message=f"{finding.message} (it is on no queue)")
+
+
+def _twice(skb: int, other: str, queue: Queue) -> Finding:
+    """An sk_buff has one pointer to the next, so it cannot be on two queues; include/linux/skbuff.h: __skb_insert."""
+    message = f"it is on {other} and on {queue.name}: whoever frees it first leaves the other a dangling pointer"
+    return Finding("queue.link", skb, "next", CORRUPT, "one queue", "two queues", message)
+
+
+def _placed(findings: Sequence[Finding], queue: Queue) -> list[Finding]:
+    """The same with the queue that the sk_buff was found on, which no command walks, and without what is right there.
+
+    Nobody uses what waits to be freed (net/core/dev.c: dev_kfree_skb_irq_reason); GRO has the size of segments, but
+    their type only when it has put them together (net/core/gro.c: dev_gro_receive).
+    """
+    right: tuple[str, str | None] = ("", None)
+    if queue.name.startswith(FREED):
+        right = "skb.users", None
+    elif queue.name.startswith(GRO):
+        right = "shinfo.gso", SUSPECT
+    judged = (f for f in findings if f.rule != right[0] or right[1] not in (None, f.severity))
+    return [replace(finding, message=f"{finding.message} (on {queue.name})") for finding in judged]
+
+
+def _of_socks(session: Session) -> tuple[Checked, list[int], list[str]]:
+    """The linkage of every queue of every socket, the sk_buffs on them, and what could not be followed."""
+    checks = session.once(Checks)
+    skbs: list[int] = []
+    socks, found_problems = session.once(AllSocks).all()
+    problems = list(found_problems)
+    judged: list[Checked] = []
+    wrong: list[str] = []
+
+    def judge(info: SockInfo) -> None:
+        try:
+            checked, on_queues = checks.queues_of(info.sock.sock)
+        except (Unreadable, MissingDebugInfo) as error:
+            wrong.append(f"sock {hex16(info.sock.sock)}: {error}")
+            return
+        judged.append(checked)
+        skbs.extend(on_queues)
+
+    ended = walks.gather(socks, judge, "the sockets", lambda info: info.sock.sock)
+    problems += [*some(wrong), *([ended] if ended else [])]
+    return sum(judged, Checked(0, 0, (), ())), skbs, problems

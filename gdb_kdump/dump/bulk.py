@@ -1,0 +1,99 @@
+"""Many small reads answered as one: the nodes of a linked list, and the same few bytes of many objects.
+
+The dump server runs this beside the dump, because the pages around such bytes need not travel then.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+from gdb_kdump.channel.wire import ADDRESS, MAX_BODY, Hole, Piece, Run
+from gdb_kdump.errors import Why
+
+_PAGE = 4096
+_WORD = 8
+_CODES: dict[int, Literal["B", "H", "I", "Q"]] = {1: "B", 2: "H", 4: "I", 8: "Q"}
+_WINDOW_PAGES = 16  # one read of neighbouring pages costs a tenth less than one of each
+
+Reader = Callable[[int, int], list[Run]]
+"""What is at an address (u64), for a number of bytes: bytes and holes, in order."""
+
+
+def follow(read: Reader, first: int, stop: int, pieces: Sequence[Piece], limit: int) -> Iterator[bytes]:
+    """The nodes of a list one behind the other, in blocks: of many nodes the first of `pieces`, then the second, ….
+
+    The first piece is the pointer to the next node. The list ends before the node at `stop`, before one that cannot be
+    read, and after `limit` nodes.
+    """
+    size = max(offset + length for offset, length in pieces) + _WORD - 1 & -_WORD
+    count = MAX_BODY // sum(length for _, length in pieces)
+    next_offset, _ = pieces[0]
+    block: list[bytes] = []
+    data, base, room, pages = b"", 0, 0, 1
+    node = first
+    for _ in range(limit):
+        if node == stop:
+            break
+        at = node - base
+        if not 0 <= at < room:
+            # Nodes of a slab follow one another: who came to the next page will come to the one after that, too.
+            pages = min(2 * pages, _WINDOW_PAGES) if 0 <= at - len(data) < _PAGE else 1
+            base = node & -_PAGE
+            data = _start(read(base, max(pages * _PAGE, (node + size - base + _PAGE - 1) & -_PAGE)))
+            at, room = node - base, len(data) - size + 1
+            if at >= room:
+                break
+        block.append(data[at : at + size])
+        (node,) = ADDRESS.unpack_from(data, at + next_offset)
+        if len(block) == count:
+            yield by_piece(b"".join(block), size, pieces)
+            block = []
+    if block:
+        yield by_piece(b"".join(block), size, pieces)
+
+
+def by_piece(nodes: bytes, size: int, pieces: Sequence[Piece]) -> bytes:
+    """Of nodes that stand one behind the other, `size` bytes of each, the first piece of all, the second of all, …."""
+    return b"".join(_piece(nodes, size, offset, length) for offset, length in pieces)
+
+
+def _piece(nodes: bytes, size: int, offset: int, length: int) -> bytes:
+    code = _CODES.get(length)
+    if code and not offset % length and not size % length:
+        return memoryview(nodes).cast(code)[offset // length :: size // length].tobytes()
+    return b"".join(nodes[at : at + length] for at in range(offset, len(nodes), size))
+
+
+def gather(read: Reader, objects: Sequence[int], offset: int, size: int) -> tuple[bytes, list[tuple[int, Why]]]:
+    """The `size` bytes at `offset` of each object (address), one behind the other; the objects must be in order.
+
+    Those that cannot be read are zeros, and listed: (index, why).
+    """
+    parts: list[bytes] = []
+    holes: list[tuple[int, Why]] = []
+    count, index = len(objects), 0
+    while index < count:
+        base = objects[index] + offset & -_PAGE
+        end, most = base + _PAGE, base + _WINDOW_PAGES * _PAGE
+        after = bisect_left(objects, end - offset, index)
+        while after < count and end < most and objects[after] + offset < end + _PAGE:
+            end += _PAGE
+            after = bisect_left(objects, end - offset, after)
+        runs = read(base, (max(end, objects[after - 1] + offset + size) - base + _PAGE - 1) & -_PAGE)
+        data = _start(runs)
+        shift = base - offset
+        room = bisect_left(objects, shift + len(data) - size + 1, index, after)
+        parts += [data[addr - shift : addr - shift + size] for addr in objects[index:room]]
+        if room < after:
+            parts.append(bytes(size))
+            holes.append((room, next(run.why for run in runs if isinstance(run, Hole))))
+            room += 1
+        index = room
+    return b"".join(parts), holes
+
+
+def _start(runs: list[Run]) -> bytes:
+    """The bytes before the first hole."""
+    return runs[0] if isinstance(runs[0], bytes) else b""

@@ -1,0 +1,421 @@
+"""The dump through libkdumpfile: the only file that imports kdumpfile, and that knows its releases and their habits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import kdumpfile  # type: ignore[import-untyped]
+
+from gdb_kdump.arch.x86_64.direct_map import find_direct_map
+from gdb_kdump.arch.x86_64.locate import Vmlinux, locate
+from gdb_kdump.arch.x86_64.paging import IMAGE_MAP, IMAGE_SIZE, PageTables
+from gdb_kdump.channel.wire import Hole, Run
+from gdb_kdump.dump.preflight import Examined
+from gdb_kdump.dump.window import Window
+from gdb_kdump.errors import DumpError, Why
+from gdb_kdump.formats.flattened import DumpFile
+from gdb_kdump.formats.kdump import Kdump, other_machine
+from gdb_kdump.formats.notes import cpu_registers
+from gdb_kdump.formats.vmcoreinfo import TOP_TABLES, number, parse_vmcoreinfo, symbol
+
+_PAGE = 4096
+_MOST_FOUND = 1 << 16
+_MOST_TRIED = 1 << 16
+_TOP = 1 << 64
+_CACHED_PAGES = 64  # libkdumpfile looks through all of them for every page: its own 1024 make a page cost 5 µs, not 2
+
+if hasattr(kdumpfile, "Context"):  # pykdumpfile, the bindings since libkdumpfile 0.5.4
+    _KVADDR, _MACHPHYSADDR = kdumpfile.KVADDR, kdumpfile.MACHPHYSADDR
+    _KdumpfileError = kdumpfile.KdumpfileError
+    _NoData = kdumpfile.NoDataError
+    _NotTranslated = kdumpfile.AddressTranslationError
+    _EndOfFile = kdumpfile.EOFError
+    _Damaged = kdumpfile.CorruptError
+    _NotImplemented = kdumpfile.NotImplementedError
+
+    def _open(descriptor: int) -> Any:
+        file = kdumpfile.Context()
+        # With mmap a file that is too short means SIGBUS; without, an error.
+        file.attr["file.mmap_policy"] = 0
+        file.open_fd(descriptor)
+        return file
+
+else:  # the bindings in libkdumpfile's own tree: Debian 12's python3-libkdumpfile
+    from kdumpfile import exceptions
+
+    _KVADDR, _MACHPHYSADDR = kdumpfile.KDUMP_KVADDR, kdumpfile.KDUMP_MACHPHYSADDR
+    _KdumpfileError = exceptions.KDumpBaseException
+    _NoData = exceptions.NoDataException
+    _NotTranslated = exceptions.AddressTranslationException
+    _EndOfFile = exceptions.EOFException
+    _Damaged = exceptions.CorruptException
+    _NotImplemented = exceptions.NotImplementedException
+
+    def _open(descriptor: int) -> Any:
+        file = kdumpfile.kdumpfile(file=f"/proc/self/fd/{descriptor}")  # it takes no path that is not UTF-8
+        file.attr["file.mmap_policy"] = 0  # here it can be said only when the headers were mapped already
+        return file
+
+
+class _File:
+    """One file of a dump in libkdumpfile's hands; raises what libkdumpfile and the system raise."""
+
+    def __init__(self, source: DumpFile, kdump: Kdump | None, heads: Sequence[tuple[int, int]]) -> None:
+        """`heads` are what libkdumpfile reads on opening it: offsets and sizes."""
+        self._kdump = kdump
+        hidden = kdump.hidden_blobs if kdump else []
+        self._window = Window(source, heads, hidden) if source.form or hidden else None
+        self._descriptor = self._window.descriptor if self._window else os.open(source.path, os.O_RDONLY)
+        self._path = source.path
+        self._source = source
+        self.library = _open(self._descriptor)
+        self.library.attr["cache.size"] = _CACHED_PAGES
+        self.end = kdump.end * kdump.block if kdump else _TOP
+        """The end of the physical memory that this file is for."""
+
+    def absent(self, physical: int) -> Why | None:
+        """Why the file has no data for a physical address, or None when it has.
+
+        libkdumpfile up to 0.5.4 must never be asked for a page that was not dumped: a failed read puts a hole into its
+        page cache, and the server dies of it once the cache is full (e63dab40c8ce, "Get data buffer before adjusting
+        ghost partition size").
+        """
+        return self._kdump.absent(physical) if self._kdump else None
+
+    def surely_has(self, physical: int, size: int) -> int:
+        """How many bytes from a physical address on the file has, or 0: then `absent` must say it."""
+        return self._kdump.surely_has(physical, size) if self._kdump else 0
+
+    def read_physical(self, runs: list[Run], physical: int, size: int) -> None:
+        """Append what is at a physical address that the file should have."""
+        if self._window and self._kdump:
+            pages = [self._kdump.places(page) for page in range(physical & -_PAGE, physical + size, _PAGE)]
+            self._window.show(place for places in pages if isinstance(places, tuple) for place in places)
+        try:
+            data = bytes(self.library.read(_MACHPHYSADDR, physical, size))
+            self._source.check()
+            _append(runs, data)
+            return
+        except _KdumpfileError:
+            self._source.check()
+        # One of its pages is damaged.
+        at, end = physical, physical + size
+        while at < end:
+            length = min(_PAGE - at % _PAGE, end - at)
+            _append(runs, self.read(_MACHPHYSADDR, at, length))
+            at += length
+
+    def read(self, space: int, addr: int, size: int) -> Run:
+        """What libkdumpfile has at an address of a space, within one page, or why it has nothing."""
+        try:
+            return bytes(self.library.read(space, addr, size))  # 0.5.1 gives a bytearray
+        except _NoData:  # which the bitmap tells before: here 0.5.1 only misunderstands a header, one of version 0
+            why = Why.UNKNOWN if self._kdump else Why.FILTERED
+        except _NotTranslated:
+            why = Why.UNMAPPED
+        except _EndOfFile:
+            why = Why.TRUNCATED
+        except _Damaged:
+            why = Why.CORRUPT
+        except _NotImplemented as error:
+            raise DumpError(
+                f"{self._path} need not be damaged, but has what this libkdumpfile was built without: {error}; "
+                "install one that has it"
+            ) from None
+        except _KdumpfileError:
+            why = Why.UNKNOWN
+        self._renew_cache()
+        return Hole(size, why)
+
+    def _renew_cache(self) -> None:
+        """Have libkdumpfile begin with an empty cache: a failed read has left it a hole to fall into; see absent()."""
+        try:
+            size = self.library.attr["cache.size"]
+        except KeyError:
+            return
+        self.library.attr["cache.size"] = size ^ 1  # it does nothing about the number that it has already
+
+
+class Dump:
+    """An open dump of an x86_64 Linux kernel."""
+
+    def __init__(self, examined: Examined) -> None:
+        """Open it; raises DumpError when libkdumpfile cannot."""
+        self._path = examined.path
+        self._examined = examined
+        self._elf = examined.elf if examined.elf and examined.elf.by_address else None
+        self._found: dict[int, int | Why] = {}  # by page: what _present() said of it
+        self._is_plain = len(examined.kdumps) == 1 and not examined.gaps
+        # ELF segments without physical addresses, /proc/kcore's, libkdumpfile reads by virtual ones; others it need not
+        # see: it dies of damaged headers.
+        self._by_library = examined.elf is not None and self._elf is None
+        try:
+            self._files = [] if self._elf else _open_files(examined)
+        except (_KdumpfileError, OSError) as error:
+            raise self._cannot("opened", error) from None
+        # QEMU's kdump files name a machine, but no kernel, and libkdumpfile takes neither then.
+        arch = self._text("arch.name") or next((kdump.machine for kdump in examined.kdumps), None)
+        if not examined.elf and arch != "x86_64":
+            raise other_machine(examined.files[0], arch or "an unknown machine")
+        raw = examined.vmcoreinfo
+        self._vmcoreinfo = None if raw is None else raw.decode(errors="backslashreplace")
+        self._tables: PageTables | None = None
+        if not self._by_library:
+            self._tables = self._known_tables(parse_vmcoreinfo(self._vmcoreinfo or ""))
+            return  # and libkdumpfile's translation never begins: it would hold pages of a cache that we renew
+        try:
+            self._files[0].library.attr["addrxlat.ostype"] = "linux"
+        except _KdumpfileError as error:
+            raise self._cannot("read through the kernel's page tables", error) from None
+
+    def info(self) -> dict[str, Any]:
+        """What the dump is, ready for JSON.
+
+        format, release, max_pfn, cpus (how many), registers (by CPU: those known, by GDB's names), pids (by CPU),
+        vmcoreinfo (its raw text, or None), translates (whether virtual addresses can be read: otherwise
+        `use_vmcoreinfo` or `find_kernel` comes first), files [{path, size}], preflight (a Report).
+        """
+        cpus = cpu_registers(self._examined.notes)
+        release = self._text("linux.uts.release") or parse_vmcoreinfo(self._vmcoreinfo or "").get("OSRELEASE")
+        return {
+            "format": self._format(),
+            "release": release,
+            "max_pfn": self._max_pfn(),
+            "cpus": len(cpus),
+            "registers": [registers for _, registers in cpus],
+            "pids": [pid for pid, _ in cpus],
+            "vmcoreinfo": self._vmcoreinfo,
+            "translates": self._by_library or self._tables is not None,
+            "files": [{"path": file.path, "size": file.file_size} for file in self._examined.files],
+            "preflight": asdict(self._examined.report),
+        }
+
+    def read(self, addr: int, size: int) -> list[Run]:
+        """The bytes and holes at kernel virtual address `addr`, in order, `size` bytes in all."""
+        runs: list[Run] = []
+        at, end = addr, addr + size
+        while at < end:
+            length = min(_PAGE - at % _PAGE, end - at)
+            if at >= _TOP:
+                _append(runs, Hole(length, Why.UNMAPPED))
+            elif self._by_library:
+                _append(runs, self._files[0].read(_KVADDR, at, length))
+            else:
+                physical, length = self._extent(at, end - at)
+                if isinstance(physical, Why):
+                    _append(runs, Hole(length, physical))
+                else:
+                    self._read_present(runs, physical, length)
+            at += length
+        return runs
+
+    def overwritten(self) -> str | None:
+        """What is to be said when a file has been written to since it was opened, as far as reading has shown it."""
+        for file in self._examined.files:
+            if file.overwritten:
+                return (
+                    f"{file.path} has been written to since it was opened, and what is shown may be its old bytes or "
+                    "its new ones: run `target kdump` again, after whatever copies it has ended"
+                )
+        return None
+
+    def set_direct_map(self, base: int) -> None:
+        """Say where the kernel maps all physical memory: page_offset_base, a u64 in the kernel's image.
+
+        Where a truncated dump has lost page tables, this still finds the pages that it has.
+        """
+        if self._tables is not None:
+            self._tables.linear.append((base, self._max_pfn() * _PAGE, 0))
+            self._found.clear()
+
+    def look_for_direct_map(self) -> bool:
+        """The same where the dump has lost that variable; whether the pages that are left tell it."""
+        base = find_direct_map(self._some_pages())
+        if base is None:
+            return False
+        self.set_direct_map(base)
+        return True
+
+    def _some_pages(self) -> Iterator[tuple[int, bytes]]:
+        """Pages from all over physical memory, as far as the dump has them: their addresses and contents."""
+        end = self._max_pfn() * _PAGE
+        for physical in range(0, end, max(_PAGE, end // _MOST_TRIED & -_PAGE)):
+            page = self._read_physical(physical, _PAGE)
+            if isinstance(page, bytes):
+                yield physical, page
+
+    def use_vmcoreinfo(self, text: str) -> bool:
+        """Translate by a VMCOREINFO that the dump does not have; whether it says enough for that."""
+        self._tables = self._known_tables(parse_vmcoreinfo(text))
+        self._found.clear()
+        return self._tables is not None
+
+    def find_kernel(self, vmlinux: Vmlinux, kaslr_offset: int | None) -> int:
+        """Look for the kernel in physical memory, to translate by its page tables; its KASLR offset.
+
+        `kaslr_offset` is what the user knows of it, or None. Raises DumpError when it is not there.
+        """
+        found = locate(vmlinux, self._read_physical, self._max_pfn())
+        offsets = " and ".join(f"{one.kaslr_offset:#x}" for one in found)
+        if kaslr_offset is not None:
+            right = [one for one in found if one.kaslr_offset == kaslr_offset]
+            if found and not right:
+                raise DumpError(f"{self._path} has its kernel at the KASLR offset {offsets}, not at {kaslr_offset:#x}")
+            found = right
+        if len(found) > 1:
+            raise DumpError(f"{self._path} has several kernels of this vmlinux: choose one with --kaslr, of {offsets}")
+        if not found:
+            raise DumpError(self._no_kernel())
+        self._tables = found[0].tables
+        self._found.clear()
+        return found[0].kaslr_offset
+
+    def _no_kernel(self) -> str:
+        missing = self._examined.report.sentence
+        reason = f" ({missing})" if missing else ""
+        return (
+            f"{self._path} has no VMCOREINFO that says where the kernel is, and this vmlinux was not found in its "
+            f"memory{reason}: name the vmlinux of the kernel that crashed, or its VMCOREINFO with --vmcoreinfo FILE"
+        )
+
+    def _extent(self, addr: int, size: int) -> tuple[int | Why, int]:
+        """What `_present` says of a virtual address, and of how many of the `size` bytes from there on."""
+        if self._tables is None:
+            raise DumpError(f"{self._path} does not say where the kernel's page tables are")
+        physical = self._tables.physical(addr)
+        if self._is_plain and isinstance(physical, int):
+            length = self._files[0].surely_has(physical, min(size, self._tables.in_one_piece(addr)))
+            if length:
+                return physical, length
+        physical = self._present(self._tables, addr)
+        length = min(_PAGE - addr % _PAGE, size)
+        if isinstance(physical, int):
+            while length < size and self._present(self._tables, addr + length) == physical + length:
+                length += min(_PAGE, size - length)
+        return physical, length
+
+    def _present(self, tables: PageTables, addr: int) -> int | Why:
+        """The physical address of a virtual one, or why the dump has no data for it."""
+        page = addr & -_PAGE
+        found = self._found.get(page)
+        if found is None:
+            if len(self._found) >= _MOST_FOUND:
+                self._found.clear()
+            physical = tables.physical(page)
+            found = physical if isinstance(physical, Why) else self._absent(physical) or physical
+            self._found[page] = found
+        return found if isinstance(found, Why) else found + addr - page
+
+    def _absent(self, physical: int) -> Why | None:
+        """Why no file has data for a physical address, or None; an ELF dump's segments say it when they are read."""
+        if self._elf:
+            return None
+        for start, end in self._examined.gaps:
+            if start * _PAGE <= physical < end * _PAGE:
+                return Why.TRUNCATED
+        return self._file_of(physical).absent(physical)
+
+    def _read_present(self, runs: list[Run], physical: int, size: int) -> None:
+        """Append what is at a physical address that the dump should have."""
+        if self._elf:
+            for run in self._elf.read(physical, size):
+                _append(runs, run)
+            return
+        while size:
+            file = self._file_of(physical)
+            length = min(size, file.end - physical)
+            file.read_physical(runs, physical, length)
+            physical += length
+            size -= length
+
+    def _read_physical(self, physical: int, size: int) -> bytes | Why:
+        """What is at a physical address, within one page, in one piece, or why it is not."""
+        absent = self._absent(physical)
+        if absent:
+            return absent
+        runs: list[Run] = []
+        self._read_present(runs, physical, size)
+        hole = next((run for run in runs if isinstance(run, Hole)), None)
+        return hole.why if hole else b"".join(run for run in runs if isinstance(run, bytes))
+
+    def _file_of(self, physical: int) -> _File:
+        """The file that is for a physical address; the last, when none is."""
+        for file in self._files:
+            if physical < file.end:
+                return file
+        return self._files[-1]
+
+    def _known_tables(self, vmcoreinfo: dict[str, str]) -> PageTables | None:
+        """Our own walk, or None where VMCOREINFO does not say where the tables are."""
+        top = next((found for found in (symbol(vmcoreinfo, name) for name in TOP_TABLES) if found), None)
+        phys_base = number(vmcoreinfo, "phys_base")
+        if phys_base is None and top is not None:  # kernels before 4.10: makedumpfile or a segment says it
+            phys_base = self._examined.phys_base if self._examined.elf else self._number("linux.phys_base")
+        if top is None or phys_base is None:
+            return None
+        levels = 5 if number(vmcoreinfo, "pgtable_l5_enabled") else 4
+        # phys_base may be negative, as an unsigned number too: the image was loaded below where it was linked for.
+        root = (top - IMAGE_MAP + phys_base) % _TOP
+        tables = PageTables(
+            root & -_PAGE,
+            levels,
+            lambda physical: self._read_physical(physical, _PAGE),
+            number(vmcoreinfo, "sme_mask") or 0,
+        )
+        tables.linear.append((IMAGE_MAP, IMAGE_SIZE, phys_base))
+        return tables
+
+    def _format(self) -> str:
+        name = self._text("file.description") or ("ELF64 dump" if self._examined.elf else "unknown")
+        files = self._examined.files
+        parts = f"split into {len(files)} files" if len(files) > 1 else ""
+        return ", ".join(word for word in (name, parts, *sorted({file.form for file in files})) if word)
+
+    def _max_pfn(self) -> int:
+        return self._examined.max_pfn or self._number("max_pfn") or 0
+
+    def _attribute(self, name: str) -> Any:
+        if not self._files:
+            return None
+        try:
+            return self._files[0].library.attr[name]
+        except (KeyError, UnicodeDecodeError, _KdumpfileError):  # a damaged header has what text it has
+            return None
+
+    def _text(self, name: str) -> str | None:
+        value = self._attribute(name)
+        return value if isinstance(value, str) else None
+
+    def _number(self, name: str) -> int | None:
+        value = self._attribute(name)
+        return value if isinstance(value, int) else None
+
+    def _cannot(self, what: str, error: Exception) -> DumpError:
+        if isinstance(error, _NotImplemented) and not self._examined.kdumps:  # of a kdump header: that it is damaged
+            return DumpError(
+                f"{self._path} cannot be {what}: this libkdumpfile does not know how, but the dump need not be "
+                f"damaged: {error}"
+            )
+        damage = self._examined.report.sentence
+        because = damage if damage else f"libkdumpfile says: {error}"
+        return DumpError(f"{self._path} cannot be {what}: {because}")
+
+
+def _open_files(examined: Examined) -> list[_File]:
+    if examined.elf:
+        return [_File(examined.files[0], None, [])]
+    return [_File(kdump.file, kdump, [(0, kdump.descriptors_at)]) for kdump in examined.kdumps]
+
+
+def _append(runs: list[Run], run: Run) -> None:
+    """Add `run`, joined with the last one when both are bytes or both are holes of a kind."""
+    last = runs[-1] if runs else None
+    if isinstance(last, bytes) and isinstance(run, bytes):
+        runs[-1] = last + run
+    elif isinstance(last, Hole) and isinstance(run, Hole) and last.why is run.why:
+        runs[-1] = Hole(last.size + run.size, run.why)
+    else:
+        runs.append(run)

@@ -1,0 +1,259 @@
+"""What a dump's own headers say about it, before any library trusts them.
+
+libkdumpfile 0.5.1 reads a page that lies past the end of the file as zeros, or dies; so the page descriptors of a
+kdump-compressed file, or the program headers of an ELF core, are compared with what the file has first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+from gdb_kdump.errors import DumpError
+from gdb_kdump.formats.elf_core import PAGE as ELF_PAGE
+from gdb_kdump.formats.elf_core import SIGNATURE as ELF_SIGNATURE
+from gdb_kdump.formats.elf_core import ElfCore
+from gdb_kdump.formats.flattened import FLATTENED, DumpFile, open_dump_file
+from gdb_kdump.formats.kdump import SIGNATURES as KDUMP_SIGNATURES
+from gdb_kdump.formats.kdump import Kdump
+from gdb_kdump.formats.notes import is_of_xen, vmcoreinfo
+
+
+@dataclass(frozen=True)
+class Report:
+    """How much of the dump is missing; `exact` is false when only a sample of the descriptors was looked at."""
+
+    pages: int
+    pages_missing: int
+    bytes_missing: int
+    fraction_missing: float
+    exact: bool
+    incomplete: bool
+    """makedumpfile marked the file: it ran out of space."""
+    sentence: str
+    """For the user; empty when nothing is missing."""
+    remedy: str = ""
+    """What the user can do about it."""
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A dump, in one file or in several, that may be opened."""
+
+    files: Sequence[DumpFile]
+    report: Report
+    kdumps: Sequence[Kdump] = ()
+    """The files of a kdump-compressed dump, by the memory that they are for."""
+    elf: ElfCore | None = None
+    max_pfn: int | None = None
+    phys_base: int | None = None
+    gaps: Sequence[tuple[int, int]] = field(default=())
+    """The page frames of files of the set that are missing: from, to before."""
+    notes: bytes = b""
+    vmcoreinfo: bytes | None = None
+
+    @property
+    def path(self) -> str:
+        """The first file's name, which stands for the dump."""
+        return self.files[0].path
+
+    @property
+    def bitmap_bytes(self) -> int:
+        """The size of the page bitmaps: what the library's memory grows with."""
+        return sum(kdump.bitmap_bytes for kdump in self.kdumps)
+
+    @property
+    def window_bytes(self) -> int:
+        """The size of the largest window (window.py): that of its dump, though with next to nothing in it."""
+        shown = [kdump.file for kdump in self.kdumps if kdump.hidden_blobs or kdump.file.form]
+        return max((file.size for file in shown), default=0)
+
+
+def examine(paths: Sequence[str], alive: Callable[[], None] = lambda: None) -> Examined:
+    """Look at the headers of a dump's files; raises DumpError when they are no dump, or cut off before their pages.
+
+    `alive` is called now and then while that takes long.
+    """
+    files = [open_dump_file(path, alive) for path in paths]
+    heads = [file.read(0, 4096) for file in files]
+    for file, head in zip(files, heads, strict=True):
+        if not head.startswith((*KDUMP_SIGNATURES, ELF_SIGNATURE)):
+            _refuse(file, head)
+    if all(head.startswith(KDUMP_SIGNATURES) for head in heads):
+        return _examine_kdump([Kdump(file) for file in files])
+    if len(files) > 1:
+        stranger = next(file for file, head in zip(files, heads, strict=True) if not head.startswith(KDUMP_SIGNATURES))
+        raise DumpError(f"{stranger.path} is not one of the files that `makedumpfile --split` writes: name it alone")
+    return _examine_elf(ElfCore(files[0]))
+
+
+def looks_like_dump(path: Path) -> bool:
+    """Whether a file begins as a dump does, and not as a vmlinux does; false when it cannot be read."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            head = file.read(18)
+    except OSError:
+        return False
+    core = head.startswith(ELF_SIGNATURE) and head[16:18] in (b"\4\0", b"\0\4")
+    return core or head.startswith((*KDUMP_SIGNATURES, FLATTENED))
+
+
+_LKCD = 0xA8190173618F23ED.to_bytes(8, "little")  # dump_magic of LKCD's struct __dump_header
+_LKCD_REMEDY = "is an LKCD dump, of the years before kdump: use crash, which knows that form"
+_SADUMP = b"sadump\0\0"  # at the beginning, or in the second block of a media backup
+_OTHERS: dict[bytes, str] = {
+    b"\x1f\x8b": "is compressed with gzip: unpack it with `gunzip` first",
+    b"\xfd7zXZ\0": "is compressed with xz: unpack it with `unxz` first",
+    b"BZh": "is compressed with bzip2: unpack it with `bunzip2` first",
+    b"\x28\xb5\x2f\xfd": "is compressed with zstd: unpack it with `unzstd` first",
+    b"PK\x03\x04": "is a zip archive: unpack it with `unzip` first",
+    _LKCD: _LKCD_REMEDY,
+    _LKCD[::-1]: _LKCD_REMEDY,
+    _SADUMP: "is a dump of the firmware's sadump: make a vmcore of it with `makedumpfile -x VMLINUX`, or use crash",
+    b"\xa8\x19\x01\x73\x61\x8f\x23\xfd": "is a stand-alone dump of s390x: use drgn, or crash of that machine",
+}
+
+
+def _refuse(file: DumpFile, head: bytes) -> None:
+    """Raise DumpError: the file is none that can be read here."""
+    if not head and file.form:
+        raise DumpError(f"{file.path} is a flattened dump that ends before its first byte: copy it again")
+    if not head:
+        raise DumpError(f"{file.path} is empty: the dump was never written, look at the capture kernel's log")
+    second = file.read(4096, len(_SADUMP))
+    for signature, sentence in _OTHERS.items():
+        if head.startswith(signature) or second == signature == _SADUMP:
+            raise DumpError(f"{file.path} {sentence}")
+    if b"\0" not in head and all(byte >= 0x20 or byte in b"\t\n\r\f\x1b" for byte in head):
+        raise DumpError(f"{file.path} is a text file, not a dump: name the vmcore itself")
+    if file.form:
+        raise DumpError(f"{file.path} is a flattened file, but what it holds is no dump: copy it again")
+    raise DumpError(f"{file.path} is no kernel dump of a known form: name the vmcore itself")
+
+
+def _refuse_xen(file: DumpFile, notes: bytes) -> None:
+    if is_of_xen(notes):
+        raise DumpError(
+            f"{file.path} is a dump of a Xen host, of which dom0 is only a part: use crash, which knows Xen"
+        )
+
+
+def _examine_kdump(kdumps: list[Kdump]) -> Examined:
+    kdumps.sort(key=lambda kdump: kdump.first)
+    first = kdumps[0]
+    _refuse_xen(first.file, first.notes)
+    if len(kdumps) > 1:
+        _refuse_strangers(kdumps)
+    gaps = _gaps(kdumps)
+    losses = [kdump.lost() for kdump in kdumps]
+    absent = sum(first.dumped_between(start, end) for start, end in gaps)
+    pages = sum(kdump.pages for kdump in kdumps) + absent
+    pages_lost = sum(lost.pages for lost in losses)
+    bytes_lost = sum(lost.bytes for lost in losses)
+    incomplete = any(kdump.incomplete for kdump in kdumps)
+    exact = all(lost.exact for lost in losses)
+    size = _in_bytes(bytes_lost, any(lost.at_least for lost in losses))
+    sentences = [
+        _parts_sentence(kdumps, gaps, absent, pages),
+        _sentence(pages_lost, pages, size, exact, incomplete),
+    ]
+    missing = pages_lost + absent
+    report = Report(
+        pages, missing, bytes_lost, missing / pages if pages else 0.0, exact, incomplete,
+        "; ".join(sentence for sentence in sentences if sentence), _remedy(bool(gaps), incomplete, pages_lost),
+    )  # fmt: skip
+    return Examined(
+        [kdump.file for kdump in kdumps],
+        report,
+        kdumps,
+        None,
+        first.max_pfn,
+        None,
+        gaps,
+        first.notes,
+        first.vmcoreinfo,
+    )
+
+
+def _refuse_strangers(kdumps: list[Kdump]) -> None:
+    first = kdumps[0]
+    for before, kdump in pairwise(kdumps):
+        if not kdump.split or not first.split:
+            alone = kdump if not kdump.split else first
+            raise DumpError(f"{alone.file.path} is a whole dump, not one of a split set: name it alone")
+        if not kdump.is_of_one_dump(first):
+            raise DumpError(f"{kdump.file.path} and {first.file.path} are of different dumps: name the files of one")
+        if kdump.first < before.end:
+            raise DumpError(f"{kdump.file.path} and {before.file.path} hold the same memory: name each file once")
+
+
+def _gaps(kdumps: list[Kdump]) -> list[tuple[int, int]]:
+    """The page frames that no file of the set is for."""
+    gaps, at = [], 0
+    for kdump in kdumps:
+        if kdump.first > at:
+            gaps.append((at, kdump.first))
+        at = kdump.end
+    if at < kdumps[0].max_pfn:
+        gaps.append((at, kdumps[0].max_pfn))
+    return gaps
+
+
+def _parts_sentence(kdumps: list[Kdump], gaps: list[tuple[int, int]], absent: int, pages: int) -> str:
+    if not gaps:
+        return ""
+    block = kdumps[0].block
+    places = []
+    for start, end in gaps:
+        before = next((kdump.file.path for kdump in kdumps if kdump.end == start), None)
+        after = next((kdump.file.path for kdump in kdumps if kdump.first == end), None)
+        memory = f"physical memory {start * block:#x} to {end * block:#x}"
+        neighbours = [f"after {before}"] * bool(before) + [f"before {after}"] * bool(after)
+        places.append(f"the one {' and '.join(neighbours)} ({memory})")
+    share = f", {_share(absent, pages)}" if absent else ""
+    return (
+        f"the dump is split and not all of its files were named: missing is {' and '.join(places)}, "
+        f"{absent:,} of {pages:,} pages{share}"
+    )
+
+
+def _sentence(missing: int, pages: int, size: str, exact: bool, incomplete: bool) -> str:
+    if not missing and not incomplete:
+        return ""
+    begin = "makedumpfile ran out of space (or reached its limit, -L): " if incomplete else "the dump is truncated: "
+    if not missing:
+        return begin + "the dump is incomplete"
+    about = "" if exact else "about "
+    return f"{begin}{about}{missing:,} of {pages:,} pages are missing, {_share(missing, pages)}{size}"
+
+
+def _remedy(split: bool, incomplete: bool, missing: int) -> str:
+    if split:
+        return "name all of its files: target kdump FILE FILE..."
+    if incomplete:
+        return "give the next dump more space, or a higher dump level (makedumpfile -d)"
+    return "copy it again from where it was made" if missing else ""
+
+
+def _share(missing: int, pages: int) -> str:
+    percent = 100 * missing / pages
+    return f"{percent:.1f} %" if percent >= 0.1 else "less than 0.1 %"
+
+
+def _in_bytes(bytes_missing: int, at_least: bool = False) -> str:
+    return f" ({'at least ' if at_least else ''}{bytes_missing:,} bytes)" if bytes_missing else ""
+
+
+def _examine_elf(elf: ElfCore) -> Examined:
+    _refuse_xen(elf.file, elf.notes)
+    pages, lost = elf.pages, elf.pages_lost
+    sentence = _sentence(lost, pages, _in_bytes(elf.bytes_missing), True, elf.incomplete)
+    if elf.incomplete:
+        sentence += f", and all memory from {elf.max_pfn * ELF_PAGE:#x} on"
+    share, remedy = lost / pages if pages else 0.0, _remedy(False, elf.incomplete, lost)
+    report = Report(pages, lost, elf.bytes_missing, share, True, elf.incomplete, sentence, remedy)
+    return Examined([elf.file], report, (), elf, elf.max_pfn, elf.phys_base, (), elf.notes, vmcoreinfo(elf.notes))

@@ -1,0 +1,361 @@
+"""The dump server: a child process of GDB that alone holds libkdumpfile, and answers on two sockets.
+
+Run as `python3 -I server.py CHANNEL_FD LISTENER_FD PARENT_PID VMCORE...` by channel.py. It ends when its parent does,
+when the parent closes the channel, or when GDB's connection ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # -I leaves nothing of ours on the path
+
+from gdb_kdump.arch.x86_64.locate import Vmlinux
+from gdb_kdump.channel.wire import (
+    ADDRESS,
+    FOLLOW,
+    GATHER,
+    HELLO,
+    MAX_BODY,
+    MAX_MESSAGE,
+    MAX_NODE,
+    MAX_NODES,
+    MAX_PIECES,
+    MAX_READ,
+    NOTICE,
+    PIECE,
+    READ,
+    REPLY,
+    REQUEST,
+    Op,
+    Piece,
+    Status,
+    pack_pieces,
+    pack_runs,
+)
+from gdb_kdump.dump.bulk import follow, gather
+from gdb_kdump.dump.preflight import examine
+from gdb_kdump.dump.rsp import Stub, Thread, ThreadTable
+from gdb_kdump.errors import DumpError
+from gdb_kdump.layout.unpacker import integers
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_PR_SET_NO_NEW_PRIVS = 38
+_PEER = struct.Struct("iII")  # struct ucred of <sys/socket.h>: pid, uid, gid
+_RECEIVE = 1 << 16
+_ADDRESS_SPACE = 4 << 30
+_STDERR_LIMIT = 1 << 20
+_TOP = 1 << 64
+_SIGN_SECONDS = 5
+
+
+class DumpServer:
+    """The two sockets and what is said on them; also the Target of the RSP stub."""
+
+    def __init__(self, channel: socket.socket, listener: socket.socket, parent: int) -> None:
+        self._parent = parent
+        self._channel = channel
+        self._channel.setblocking(False)
+        self._listener = listener
+        self._gdb: socket.socket | None = None
+        self._stub = Stub(self)
+        self._to_client: deque[bytes] = deque()
+        self._to_gdb = b""
+        self._arriving: list[Thread] = []
+        self._over = False
+        self._overwritten: Callable[[], str | None] = lambda: None
+        self._sign = time.monotonic()
+
+    def open(self, paths: list[str]) -> None:
+        """Open the dump's files and say hello; raises DumpError, and ImportError when there is no kdumpfile."""
+        from gdb_kdump.dump.dump import Dump  # imports kdumpfile
+
+        examined = examine(paths, self._show_life)
+        _restrain(examined.bitmap_bytes, examined.window_bytes)
+        self._dump = Dump(examined)
+        self._overwritten = self._dump.overwritten
+        info = self._dump.info()
+        self.threads = _cpu_threads(info["registers"])
+        self.reply(HELLO, json.dumps(info).encode())
+
+    def _show_life(self) -> None:
+        """Tell the client that opening goes on: it does not wait forever for one that says nothing."""
+        now = time.monotonic()
+        if now - self._sign > _SIGN_SECONDS:
+            self._sign = now
+            self._to_client.append(REPLY.pack(HELLO, Status.MORE))
+            self._send_to_client()
+
+    def read_memory(self, addr: int, size: int) -> bytes:
+        """The bytes at `addr` up to the first hole: rsp.Target."""
+        size = min(size, max(0, _TOP - addr))
+        try:
+            runs = self._dump.read(addr, size)
+        except DumpError:  # GDB has no words for it; the client gets them on the bulk channel
+            return b""
+        return runs[0] if runs and isinstance(runs[0], bytes) else b""
+
+    def reply(self, number: int, body: bytes, status: Status = Status.OK) -> None:
+        """Queue the answer to request `number`, in as many messages as it takes."""
+        self._warn()
+        while len(body) > MAX_BODY:
+            self._to_client.append(REPLY.pack(number, Status.MORE) + body[:MAX_BODY])
+            body = body[MAX_BODY:]
+        self._to_client.append(REPLY.pack(number, status) + body)
+        self._send_to_client()
+
+    def drain(self) -> None:
+        """Wait until the client has taken everything: for the last words of a server that cannot start."""
+        self._channel.setblocking(True)
+        self._send_to_client()
+
+    def run(self) -> None:
+        """Answer until there is nobody left to answer to."""
+        poll = select.poll()
+        self._listener.setblocking(False)
+        poll.register(self._listener, select.POLLIN)
+        while not self._over:
+            # A client that does not take its answers gets no new ones, but must not keep GDB from its own.
+            poll.register(self._channel, select.POLLOUT if self._to_client else select.POLLIN)
+            if self._gdb:
+                poll.register(self._gdb, select.POLLOUT if self._to_gdb else select.POLLIN)
+            for descriptor, _ in poll.poll():
+                if descriptor == self._channel.fileno():
+                    self._serve_client()
+                elif self._gdb and descriptor == self._gdb.fileno():
+                    self._serve_gdb()
+                elif descriptor == self._listener.fileno():
+                    self._accept(poll)
+
+    def _warn(self) -> None:
+        """Tell the client, once, that the dump changes under its hands."""
+        sentence = self._overwritten()
+        if sentence:
+            self._overwritten = lambda: None
+            self.reply(NOTICE, sentence.encode(errors="backslashreplace"))
+
+    def _accept(self, poll: select.poll) -> None:
+        """Take the connection of the process that started us, and no other before or after it."""
+        caller, _ = self._listener.accept()
+        pid, _, _ = _PEER.unpack(caller.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+        if pid != self._parent:
+            caller.close()
+            return
+        self._gdb = caller
+        self._gdb.setblocking(False)
+        poll.unregister(self._listener)
+        self._listener.close()
+
+    def _serve_client(self) -> None:
+        if self._to_client:
+            self._send_to_client()
+            return
+        try:
+            request = self._channel.recv(MAX_MESSAGE)
+        except ConnectionError:
+            request = b""
+        if not request:
+            self._over = True
+            return
+        number, op = REQUEST.unpack_from(request)
+        body = request[REQUEST.size :]
+        try:
+            if op == Op.READ:
+                addr, size = READ.unpack(body)
+                if size > MAX_READ:
+                    raise DumpError(f"a read of {size} bytes is too large")
+                self.reply(number, pack_runs(self._dump.read(addr, size)))
+            elif op == Op.THREADS:
+                self._take_threads(json.loads(body))
+                self.reply(number, b"")
+            elif op == Op.DIRECT_MAP:
+                self._dump.set_direct_map(*ADDRESS.unpack(body))
+                self.reply(number, b"")
+            elif op == Op.FIND_DIRECT_MAP:
+                self.reply(number, json.dumps(self._dump.look_for_direct_map()).encode())
+            elif op == Op.FOLLOW:
+                pieces = list(PIECE.iter_unpack(body[FOLLOW.size :]))
+                first, stop, limit = FOLLOW.unpack_from(body)
+                self._follow(number, first, stop, limit, pieces)
+            elif op == Op.GATHER:
+                offset, size = GATHER.unpack_from(body)
+                objects = integers("Q", body[GATHER.size :])
+                _check_many(size, len(objects))
+                self.reply(number, pack_pieces(*gather(self._dump.read, objects, offset, size)))
+            elif op == Op.VMCOREINFO:
+                self.reply(number, json.dumps(self._dump.use_vmcoreinfo(body.decode(errors="replace"))).encode())
+            elif op == Op.FIND_KERNEL:
+                self.reply(number, json.dumps(self._find_kernel(json.loads(body))).encode())
+            else:
+                raise DumpError(f"request {op} is unknown to this dump server")
+        except DumpError as error:
+            self.reply(number, str(error).encode(errors="backslashreplace"), Status.ERROR)
+
+    def _follow(self, number: int, first: int, stop: int, limit: int, pieces: list[Piece]) -> None:
+        if not 0 < len(pieces) <= MAX_PIECES or pieces[0][1] != ADDRESS.size:
+            raise DumpError(f"the first piece of a node must be a pointer, and there may be {MAX_PIECES}")
+        _check_many(sum(size for _, size in pieces), limit)
+        for offset, size in pieces:
+            _check_many(offset + size, limit)
+        last = b""
+        for block in follow(self._dump.read, first, stop, pieces, limit):
+            if last:
+                self.reply(number, last, Status.MORE)  # the client looks at these while the next are read
+            last = block
+        self.reply(number, last)
+
+    def _find_kernel(self, request: dict[str, Any]) -> int:
+        vmlinux = Vmlinux(
+            bytes.fromhex(request["banner"]), request["banner_at"], request["top_table"], request["encryption_at"]
+        )
+        return self._dump.find_kernel(vmlinux, request["kaslr_offset"])
+
+    def _take_threads(self, request: dict[str, Any]) -> None:
+        if request["first"]:
+            self._arriving = []
+        frame = request["frame"]
+        for number, name, core, registers in request["threads"]:
+            if isinstance(registers, int):
+                registers = _SavedRegisters(self.read_memory, registers, *frame)
+            self._arriving.append(Thread(number, name, core, registers))
+        if request["commit"]:
+            if not self._arriving:
+                raise DumpError("a thread list must have a thread")
+            self.threads = ThreadTable(self._arriving, request["selected"])
+            self._arriving = []
+
+    def _serve_gdb(self) -> None:
+        assert self._gdb
+        try:
+            if not self._to_gdb:
+                received = self._gdb.recv(_RECEIVE)
+                if not received:
+                    self._over = True
+                    return
+                self._to_gdb = self._stub.feed(received)
+                self._warn()
+            self._to_gdb = self._to_gdb[self._gdb.send(self._to_gdb) :] if self._to_gdb else b""
+        except BlockingIOError:
+            pass
+        except ConnectionError:
+            self._over = True
+        self._over |= self._stub.closed and not self._to_gdb
+
+    def _send_to_client(self) -> None:
+        try:
+            while self._to_client:
+                self._channel.send(self._to_client[0])
+                self._to_client.popleft()
+        except BlockingIOError:
+            pass
+        except ConnectionError:
+            self._over = True
+            self._to_client.clear()
+
+
+class _SavedRegisters(Mapping[str, int]):
+    """The registers that a sleeping thread left on its stack, read when they are asked for."""
+
+    def __init__(
+        self, read: Callable[[int, int], bytes], addr: int, size: int, offsets: dict[str, int], fixed: dict[str, int]
+    ) -> None:
+        self._read, self._addr, self._size, self._offsets = read, addr, size, offsets
+        self._known = {**fixed, "rsp": addr + size}
+        self._frame: bytes | None = None
+
+    def __getitem__(self, name: str) -> int:
+        if name in self._known:
+            return self._known[name]
+        offset = self._offsets[name]
+        if self._frame is None:
+            self._frame = self._read(self._addr, self._size)
+        data = self._frame[offset : offset + 8]
+        if len(data) < 8:  # behind a hole
+            data = self._read(self._addr + offset, 8)
+        if len(data) < 8:
+            raise KeyError(name)
+        return int.from_bytes(data, "little")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*self._offsets, *self._known))
+
+    def __len__(self) -> int:
+        return len(self._offsets) + len(self._known)
+
+
+def _cpu_threads(registers: list[dict[str, int]]) -> ThreadTable:
+    """One thread per CPU: what GDB sees until the client knows better."""
+    threads = [Thread(cpu + 1, f"CPU {cpu}", cpu, known) for cpu, known in enumerate(registers)]
+    return ThreadTable(threads or [Thread(1, "no registers", None, {})], 1)
+
+
+def _check_many(size: int, count: int) -> None:
+    if not 0 < size <= MAX_NODE or count > MAX_NODES:
+        raise DumpError(f"{count} pieces of {size} bytes cannot be asked for at once")
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends, even while it is stuck in libkdumpfile."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before prctl
+        os._exit(1)
+
+
+def _keep_secrets() -> None:
+    """Leave no copy of the dump's memory behind, and gain no rights by anything that is executed."""
+    os.umask(0o077)
+    _limit(resource.RLIMIT_CORE, 0)
+    libc = ctypes.CDLL(None)
+    # The limit does not bind a core_pattern that is a pipe; this does, and keeps other processes of the user out.
+    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def _restrain(bitmap_bytes: int, window_bytes: int) -> None:
+    """Bound what a damaged dump can make libkdumpfile do."""
+    _limit(resource.RLIMIT_FSIZE, max(_STDERR_LIMIT, window_bytes))
+    _limit(resource.RLIMIT_AS, _ADDRESS_SPACE + 4 * bitmap_bytes)
+
+
+def _limit(what: int, value: int) -> None:
+    _, hard = resource.getrlimit(what)
+    bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(what, (bound, bound))
+
+
+def main(channel_fd: str, listener_fd: str, parent: str, *vmcores: str) -> int:
+    _die_with(int(parent))
+    _keep_secrets()
+    for descriptor in (channel_fd, listener_fd):
+        os.set_inheritable(int(descriptor), False)
+    server = DumpServer(socket.socket(fileno=int(channel_fd)), socket.socket(fileno=int(listener_fd)), int(parent))
+    try:
+        server.open(list(vmcores))
+    except ImportError as error:
+        server.reply(HELLO, f"{sys.executable}: {error}".encode(), Status.NO_LIBRARY)
+        server.drain()
+        return 0
+    except DumpError as error:
+        server.reply(HELLO, str(error).encode(errors="backslashreplace"), Status.ERROR)
+        server.drain()
+        return 0
+    server.run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Bytes that others defined, decoded or written."""

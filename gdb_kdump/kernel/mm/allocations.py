@@ -1,0 +1,75 @@
+"""What memory an address is: the record that the rules about freed and foreign memory judge."""
+
+from __future__ import annotations
+
+from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
+from gdb_kdump.kernel.mm.pages import Pages
+from gdb_kdump.kernel.mm.slab import SlabAllocator, allocator
+from gdb_kdump.kernel.mm.slub import Slabs
+from gdb_kdump.layout.layout import SKB_CACHES
+from gdb_kdump.layout.members import find_path
+from gdb_kdump.records.skb import Place
+from gdb_kdump.session import Session
+
+_UNKNOWN = Place("unknown")
+
+
+class Places:
+    """Tells what the memory of one session is; unknown where the dump or its debug information cannot say."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._pages: Pages | None = None
+        self._slabs: Slabs | SlabAllocator | None = None
+        self.why_unknown = ""
+        """Why the place of every address is unknown, or "" where it is not."""
+        self.skb_caches, self.skb_caches_missing = self._find_skb_caches()
+        try:
+            self._pages, self._slabs = session.once(Pages), allocator(session)
+        except (MissingDebugInfo, Unreadable) as error:
+            self.why_unknown = f"nothing says which memory is allocated: {error}"
+
+    def of(self, addr: int) -> Place:
+        """The place of an address."""
+        if self._pages is None or self._slabs is None:
+            return _UNKNOWN
+        try:
+            found = self._slabs.find_state(addr)
+            if found is not None:
+                cache, start, state = found
+                # Where not all skb caches are known, anything may be one.
+                is_skb = cache.addr in self.skb_caches or bool(self.skb_caches_missing)
+                return Place("slab", start, cache.object_size, state, cache.name, is_skb)
+            page = self._pages.find(addr)
+        except MissingDebugInfo as error:
+            self.why_unknown = f"nothing says which memory is allocated: {error}"
+            return _UNKNOWN
+        except (Unreadable, Corrupt):
+            return _UNKNOWN
+        if page is None:
+            return _UNKNOWN
+        # On a CPU's list of free pages one has no reference and nothing else to tell; memory of large kmalloc()s has
+        # no reference either (since v6.16), but a page type.
+        nobodys = page.is_free or (not page.refcount and page.kind in ("", "compound"))
+        return Place("free" if nobodys else "page", page.start)
+
+    def _find_skb_caches(self) -> tuple[frozenset[int], str]:
+        """The addresses of the skb caches, and what they lack; net/core/skbuff.c: skb_init."""
+        found, missing = set(), []
+        for places in SKB_CACHES:
+            variable = next(filter(None, (self._variable(*place) for place in places)), None)
+            try:
+                if variable is None:
+                    raise MissingDebugInfo(" or ".join(path or symbol for symbol, path in places))
+                found.add(self._session.memory.ptr(variable))
+            except (MissingDebugInfo, Unreadable) as error:
+                missing.append(str(error))
+        return frozenset(found), "; ".join(missing)
+
+    def _variable(self, symbol: str, path: str) -> int | None:
+        """The address of a variable, or of a member of one that is a struct of the same name."""
+        addr, layout = self._session.debuginfo.find_address(symbol), self._session.layout
+        if addr is None or not path:
+            return addr
+        member = find_path(layout.struct(symbol), path) if layout.find_struct(symbol) is not None else None
+        return None if member is None else addr + member.offset

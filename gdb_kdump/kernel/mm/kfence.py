@@ -1,0 +1,112 @@
+"""KFENCE: a few objects, each on a page of its own between guard pages, that stand in for slab objects; mm/kfence/."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import gdb
+
+from gdb_kdump.errors import Unreadable
+from gdb_kdump.layout.layout import enumerators
+from gdb_kdump.records.slab import ALLOCATED, FREE, Track
+from gdb_kdump.session import Session
+
+_PAGE = 4096
+_MOST = 65535  # lib/Kconfig.kfence: the range of KFENCE_NUM_OBJECTS
+_NEVER_USED = "unused"
+# Since v6.12 an object can wait for RCU before it is free: nobody may hold it any more, but readers do.
+_STATES = {"KFENCE_OBJECT_ALLOCATED": ALLOCATED, "KFENCE_OBJECT_RCU_FREEING": ALLOCATED, "KFENCE_OBJECT_FREED": FREE}
+
+
+@dataclass(frozen=True)
+class KfenceObject:
+    """An object of KFENCE's pool: `state` as for slab objects, `cache` the kmem_cache that it stands in for."""
+
+    addr: int
+    size: int
+    state: str
+    cache: int
+    metadata: int
+
+
+class Kfence:
+    """Reads the pool of one session; there is none where the kernel has no KFENCE or did not switch it on."""
+
+    def __init__(self, session: Session) -> None:
+        self._memory = session.memory
+        self._layout = session.layout
+        self._count = 0
+        pool, metadata = map(session.debuginfo.find_address, ("__kfence_pool", "kfence_metadata"))
+        if pool is None or metadata is None or self._layout.find_struct("kfence_metadata") is None:
+            return
+        self._pool = self._memory.ptr(pool)
+        # cabdf74e6b31 (v6.6) mm: kfence: allocate kfence_metadata at runtime: an array before.
+        self._metadata = self._memory.ptr(metadata) if _is_pointer("kfence_metadata") else metadata
+        self._size = self._layout.size("kfence_metadata")
+        self._unpacker = self._layout.unpacker("kfence_metadata", ("state", "addr", "size", "cache"))
+        states = enumerators(self._layout, "kfence_object_state")
+        self._states = {number: _STATES.get(name, _NEVER_USED) for name, number in states.items()}
+        if self._pool and self._metadata:
+            self._count = self._find_count()
+
+    def _find_count(self) -> int:
+        """How many objects there are, which no variable says: each one's address is on the page of its number."""
+        for number in range(_MOST):
+            try:
+                addr = self._read(number).addr
+            except Unreadable:
+                return number
+            if addr & -_PAGE != self._page(number):
+                return number
+        return _MOST
+
+    def has(self, addr: int) -> bool:
+        """Whether an address lies in KFENCE's pool; include/linux/kfence.h: is_kfence_address."""
+        return bool(self._count) and 0 <= addr - self._pool < (self._count + 1) * 2 * _PAGE
+
+    def find(self, addr: int) -> KfenceObject | None:
+        """The object whose page an address lies in, or behind whose page; mm/kfence/kfence.h: addr_to_metadata.
+
+        None outside the pool and where no object ever was.  Raises Unreadable.
+        """
+        if not self.has(addr):
+            return None
+        number = (addr - self._pool) // (2 * _PAGE) - 1
+        found = self._read(number) if 0 <= number < self._count else None
+        return None if found is None or found.state == _NEVER_USED else found
+
+    def objects_of(self, cache: int) -> Iterator[KfenceObject]:
+        """The objects that stand in for those of a `struct kmem_cache *`; raises Unreadable."""
+        for number in range(self._count):
+            found = self._read(number)
+            if found.cache == cache and found.state != _NEVER_USED:
+                yield found
+
+    def tracks(self, found: KfenceObject) -> tuple[Track, ...]:
+        """Who allocated an object, and who freed it; struct kfence_track.  Raises Unreadable, MissingDebugInfo."""
+        members = ("pid", "cpu", "ts_nsec", "num_stack_entries")
+        unpacker = self._layout.unpacker("kfence_track", members)
+        entries = self._layout.member("kfence_track.stack_entries")
+        tracks = []
+        for kind in ("alloc", "free"):
+            at = found.metadata + self._layout.offset(f"kfence_metadata.{kind}_track")
+            pid, cpu, when, count = unpacker.unpack_from(*self._memory.block(at, unpacker.span))
+            data = self._memory.read(at + entries.offset, min(max(count, 0) * 8, entries.size))
+            stack = tuple(memoryview(data).cast("Q").tolist())
+            if stack and not (kind == "free" and found.state == ALLOCATED):
+                tracks.append(Track(kind, stack[0], cpu, pid, when, stack))
+        return tuple(tracks)
+
+    def _page(self, number: int) -> int:
+        return self._pool + (number + 1) * 2 * _PAGE
+
+    def _read(self, number: int) -> KfenceObject:
+        at = self._metadata + number * self._size
+        state, addr, size, cache = self._unpacker.unpack_from(*self._memory.block(at, self._unpacker.span))
+        return KfenceObject(addr, size, self._states.get(state, _NEVER_USED), cache, at)
+
+
+def _is_pointer(variable: str) -> bool:
+    symbol = gdb.lookup_global_symbol(variable)
+    return symbol is not None and symbol.type is not None and symbol.type.code == gdb.TYPE_CODE_PTR

@@ -1,0 +1,176 @@
+"""SLAB's slabs and objects; mm/slab.c, before 16a1d968358a (v6.8) mm/slab: remove mm/slab.c."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+
+from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
+from gdb_kdump.kernel.lib.lists import list_for_each
+from gdb_kdump.kernel.lib.percpu import PerCpu
+from gdb_kdump.kernel.mm.pages import Pages
+from gdb_kdump.kernel.mm.slab_forms import slab_form
+from gdb_kdump.kernel.mm.slub import Slabs
+from gdb_kdump.layout.layout import SLAB_CACHES, array_length, slab_allocator
+from gdb_kdump.layout.members import is_array
+from gdb_kdump.records.slab import ALLOCATED, FREE, Slab, SlabCache, SlabObject
+from gdb_kdump.session import Session
+
+_MAX_NAME = 128
+_MAX_NODES = 1024  # arch/x86/Kconfig: NODES_SHIFT
+_MAX_OBJECTS = 1 << 16  # of a slab
+_LISTS = ("slabs_partial", "slabs_full", "slabs_free")
+
+
+class SlabAllocator:
+    """Reads the objects of one session whose kernel has SLAB; the part of Slabs that does not need SLUB.
+
+    Every method that takes an address raises Unreadable where the struct page, the cache or the struct slab cannot be
+    read, and Corrupt where they are nonsense.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._memory = session.memory
+        self._layout = layout = session.layout
+        self._pages = session.once(Pages)
+        self._form = slab_form(session)
+        self._cache = layout.unpacker("kmem_cache", ("size", "num", "name"))
+        self._caches: dict[int, tuple[SlabCache, int]] = {}
+        self._waiting: dict[int, frozenset[int]] = {}
+        self._missing: tuple[str, ...] = ()
+
+    def caches(self) -> tuple[SlabCache, ...]:
+        """Every cache, in the order of slab_caches; raises MissingDebugInfo."""
+        offset, found = self._layout.offset("kmem_cache.list"), []
+        heads = [addr for name in SLAB_CACHES if (addr := self._session.debuginfo.find_address(name)) is not None]
+        if not heads:
+            raise MissingDebugInfo(f"symbol {SLAB_CACHES[0]}", SLAB_CACHES)
+        try:
+            for node in list_for_each(self._session, heads[0]):
+                found.append(self._read_cache(node - offset)[0])
+        except (Unreadable, Corrupt) as error:
+            self._miss(f"the caches: {error}")
+        return tuple(found)
+
+    def missing(self) -> tuple[str, ...]:
+        """Why caches() and for_each_object() may lack something."""
+        return self._missing
+
+    def _miss(self, sentence: str) -> None:
+        if sentence not in self._missing:
+            self._missing += (sentence,)
+
+    def find_state(self, addr: int) -> tuple[SlabCache, int, str] | None:
+        """The cache, the start and the state of the object that an address lies in; None where that is no slab."""
+        found = self.find_object(addr)
+        return None if found is None else (found.cache, found.start, found.state)
+
+    def find_object(self, addr: int) -> SlabObject | None:
+        """The object that an address lies in; None where that is no slab memory, or the slab's own."""
+        page = self._pages.find_slab(addr)
+        if page is None:
+            return None
+        slab = self._slab(*self._form.of_page(page))
+        if not slab.start <= addr < slab.end:
+            return None
+        index = (addr - slab.start) // slab.cache.size
+        start = slab.object_start(index)
+        return SlabObject(addr, slab, index, start, FREE if start in slab.free else ALLOCATED)
+
+    def for_each_object(self, cache: SlabCache, states: Iterable[str] = (ALLOCATED,)) -> Iterator[int]:
+        """Yield the addresses of a cache's objects in those states; missing() says what it may lack."""
+        wanted = frozenset(states)
+        for slab_at in self._slabs_of(cache):
+            try:
+                slab = self._slab(cache.addr, slab_at)
+            except (Unreadable, Corrupt) as error:
+                self._miss(str(error))
+                continue
+            starts = map(slab.object_start, range(slab.objects))
+            yield from (start for start in starts if (FREE if start in slab.free else ALLOCATED) in wanted)
+
+    def _slabs_of(self, cache: SlabCache) -> Iterator[int]:
+        """Every slab: SLAB has the full ones on a list, too."""
+        for lists in self._node_lists(cache.addr):
+            for name in _LISTS:
+                head = lists + self._layout.offset(f"kmem_list3.{name}")
+                try:
+                    yield from (node - self._form.list_node for node in list_for_each(self._session, head))
+                except (Unreadable, Corrupt) as error:
+                    self._miss(f"{name} of {cache.name}: {error}")
+
+    def _node_lists(self, cache: int) -> list[int]:
+        """The `struct kmem_cache_node *` of each node of memory that has one."""
+        member = self._layout.member("kmem_cache.node")
+        if not is_array(member.type):  # v3.11 to v3.18: it points behind the CPUs' part of the array
+            count = self._session.debuginfo.find_address("nr_node_ids")
+            nodes = self._memory.u32(count) if count is not None else 1
+            words = self._memory.read(self._memory.ptr(cache + member.offset), 8 * min(nodes, _MAX_NODES))
+        else:
+            words = self._memory.read(cache + member.offset, member.size)
+        return [pointer for (pointer,) in struct.iter_unpack("<Q", words) if pointer]
+
+    def _slab(self, cache_at: int, slab_at: int) -> Slab:
+        cache, objects = self._read_cache(cache_at)
+        start, inuse = self._form.start_and_inuse(slab_at)
+        if inuse > objects:
+            raise Corrupt(slab_at, f"no slab of SLAB: {inuse} of {objects} objects in use")
+        free = {start + index * cache.size for index in self._form.free_indices(slab_at, inuse, objects)}
+        return Slab(slab_at, start, cache, objects, inuse, None, frozenset(free | self._in_arrays(cache_at)))
+
+    def _in_arrays(self, cache: int) -> frozenset[int]:
+        """The free objects that wait in the arrays of the CPUs, in those that they share, in those for other nodes."""
+        if cache not in self._waiting:
+            layout, found = self._layout, set[int]()
+            entries_at = layout.offset("array_cache.entry")
+            for array in filter(None, (*self._of_cpus(cache), *self._of_nodes(cache))):
+                count = min(self._session.number(array, "array_cache.avail"), _MAX_OBJECTS)
+                entries = self._memory.read(array + entries_at, 8 * count)
+                # v3.6 to v4.6 mark in bit 0 what stands for emergencies: SLAB_OBJ_PFMEMALLOC.
+                found.update(entry & ~1 for (entry,) in struct.iter_unpack("<Q", entries))
+            self._waiting[cache] = frozenset(found)
+        return self._waiting[cache]
+
+    def _of_cpus(self, cache: int) -> Iterator[int]:
+        """The `struct array_cache *` of each CPU.
+
+        bf0dea23a9c0 (v3.19) mm/slab: use percpu allocator for cpu cache.
+        """
+        percpu = self._session.once(PerCpu)
+        if self._layout.find_member("kmem_cache.cpu_cache") is not None:
+            pointer = self._session.pointer(cache, "kmem_cache.cpu_cache")
+            yield from (percpu.pointer(pointer, cpu) for cpu in percpu.possible_cpus() if pointer)
+            return
+        member = self._layout.member("kmem_cache.array")
+        for cpu in range(min(percpu.nr_cpu_ids, array_length(member))):
+            yield self._memory.ptr(cache + member.offset + 8 * cpu)
+
+    def _of_nodes(self, cache: int) -> Iterator[int]:
+        """The `struct array_cache *` that a node's CPUs share, and those for objects of other nodes.
+
+        49dfc304ba24 (v3.17) slab: use the lock on alien_cache, instead of the lock on array_cache.
+        """
+        layout, nodes = self._layout, self._node_lists(cache)
+        inner = layout.offset("alien_cache.ac") if layout.find_struct("alien_cache") is not None else 0
+        for node in nodes:
+            yield self._session.pointer(node, "kmem_list3.shared")
+            aliens = self._session.pointer(node, "kmem_list3.alien") if len(nodes) > 1 else 0
+            for number in range(len(nodes)) if aliens else ():
+                alien = self._memory.ptr(aliens + 8 * number)
+                yield alien + inner if alien else 0
+
+    def _read_cache(self, addr: int) -> tuple[SlabCache, int]:
+        """The cache at a `struct kmem_cache *` and how many objects each of its slabs has."""
+        if addr not in self._caches:
+            size, objects, name = self._cache.unpack_from(*self._memory.block(addr, self._cache.span))
+            if not size or not 0 < objects <= _MAX_OBJECTS:
+                raise Corrupt(addr, f"no struct kmem_cache: size {size}, {objects} objects in a slab")
+            text = self._memory.cstring(name, _MAX_NAME).decode("utf-8", "backslashreplace")
+            self._caches[addr] = SlabCache(addr, text, size, size, size, 0, 0, None, frozenset(), 0), objects
+        return self._caches[addr]
+
+
+def allocator(session: Session) -> Slabs | SlabAllocator:
+    """The reader of the allocator that this kernel has; raises MissingDebugInfo for another one."""
+    return session.once(SlabAllocator) if slab_allocator(session.layout) == "SLAB" else session.once(Slabs)

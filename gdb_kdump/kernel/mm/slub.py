@@ -1,0 +1,307 @@
+"""SLUB's slabs and objects: which object an address lies in, and whether it is allocated; mm/slub.c, mm/slab.h."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from gdb_kdump import walks
+from gdb_kdump.errors import Corrupt, Unreadable
+from gdb_kdump.kernel.lib.lists import list_for_each
+from gdb_kdump.kernel.mm.kfence import Kfence
+from gdb_kdump.kernel.mm.pages import PAGE_SHIFT, Pages
+from gdb_kdump.kernel.mm.slub_caches import CpuSlab, SlabCaches
+from gdb_kdump.kernel.mm.slub_debug import SlubDebug
+from gdb_kdump.kernel.mm.slub_freelists import Freelists, Room
+from gdb_kdump.kernel.mm.slub_sheaves import Sheaves
+from gdb_kdump.records.slab import (
+    ALLOCATED,
+    COUNT,
+    FREE,
+    SHEAVED,
+    UNKNOWN,
+    FreelistProblem,
+    Slab,
+    SlabCache,
+    SlabObject,
+    Track,
+)
+from gdb_kdump.session import Session
+from gdb_kdump.text import some
+
+_MAX_KEPT = 20_000  # slabs
+_MAX_PAGES = 4_096  # as walks mostly stay near; more would cost memory
+_LARGEST = 1 << 24  # bytes: far above any order that a slab can have
+_SAMPLED = 4  # partial slabs of each node
+
+
+class Slabs:
+    """Reads the slabs of one session; raises MissingDebugInfo where the kernel has another allocator than SLUB.
+
+    Every method that takes an address raises Unreadable where the struct page or the cache cannot be read, and Corrupt
+    where a page says that it is a slab, but its cache or counters are nonsense.  A hole or a damaged freelist is
+    neither: the objects that it hides are UNKNOWN.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._memory = session.memory
+        self._layout = layout = session.layout
+        self._caches = session.once(SlabCaches)
+        self._pages = session.once(Pages)
+        self._kfence = session.once(Kfence)
+        self._sheaves = session.once(Sheaves)
+        self._debug = session.once(SlubDebug)
+        self._debug.kmalloc_samples = self._kmalloc_samples
+        self._unpacker = layout.unpacker("slab", ("slab_cache", "freelist", "inuse", "objects"))
+        self._freelist_at = layout.offset("slab.freelist")
+        self._freelists = Freelists(session.memory, self._samples)
+        self._kept: dict[int, Slab] = {}
+        # Page frame (of an address) -> its slab, so that walking many objects costs one look at each page.
+        self._by_page: dict[int, Slab | None] = {}
+        self._by_cache: dict[int, list[int]] | None = None
+        self._missing: dict[str, None] = {}
+        self._places: dict[int, dict[int, str]] = {}
+
+    def caches(self) -> tuple[SlabCache, ...]:
+        """Every cache; see SlabCaches.all."""
+        return self._caches.all()
+
+    def find_cache(self, name: str) -> SlabCache | None:
+        """A cache by its name, an alias, or its variable's name; see SlabCaches.find."""
+        return self._caches.find(name)
+
+    def aliases(self, cache: SlabCache) -> tuple[str, ...]:
+        """The names of the caches that were merged into this one; see SlabCaches.aliases."""
+        return self._caches.aliases(cache)
+
+    def find_slab(self, addr: int) -> Slab | None:
+        """The slab that an address lies in, or None."""
+        number = addr >> PAGE_SHIFT
+        if number in self._by_page:
+            return self._by_page[number]
+        if len(self._by_page) >= _MAX_PAGES:
+            self._by_page.clear()
+        found = self._find_slab(addr)
+        # KFENCE's pages have one object each, which is not where the slab would have it.
+        if not self._kfence.has(addr):
+            self._by_page[number] = found
+        return found
+
+    def _find_slab(self, addr: int) -> Slab | None:
+        page = self._pages.find_slab(addr)
+        if page is not None and self._kfence.has(addr):
+            # Its struct slab is not kept up: one object, anywhere on the page.
+            fenced = self._kfence.find(addr)
+            if fenced is None or not fenced.cache:
+                return None
+            start, free = self._pages.address_of(page), {fenced.addr} if fenced.state == FREE else set()
+            return Slab(page, start, self._caches.read(fenced.cache), 1, 1 - len(free), None, frozenset(free))
+        return None if page is None else self.slab(page)
+
+    def find_object(self, addr: int) -> SlabObject | None:
+        """The object that an address lies in, its red zones and padding included; None where that is no slab memory.
+
+        Also None in the rest of a slab behind its last object, and in KFENCE's pages that no object ever had.
+        """
+        slab = self.find_slab(addr)
+        if slab is None:
+            return None
+        if self._kfence.has(addr):
+            fenced = self._kfence.find(addr)
+            if fenced is not None:
+                return SlabObject(addr, slab, 0, fenced.addr, fenced.state, "it is one of KFENCE's")
+        if not slab.start <= addr < slab.end:
+            return None
+        return self._object(slab, (addr - slab.start) // slab.cache.size, addr)
+
+    def find_state(self, addr: int) -> tuple[SlabCache, int, str] | None:
+        """The cache, start and state of the object that an address lies in; what find_object has, but for the rest."""
+        slab = self.find_slab(addr)
+        if slab is None or self._kfence.has(addr) or not slab.start <= addr < slab.end:
+            found = self.find_object(addr) if slab is not None else None
+            return None if found is None else (found.cache, found.start, found.state)
+        start = slab.object_start((addr - slab.start) // slab.cache.size)
+        return slab.cache, start, self._state(slab, start)[0]
+
+    def _object(self, slab: Slab, index: int, addr: int | None = None) -> SlabObject:
+        start = slab.object_start(index)
+        state, reason = self._state(slab, start)
+        guards = self._debug.guards(slab.cache, start, state)
+        return SlabObject(start if addr is None else addr, slab, index, start, state, reason, guards)
+
+    def _state(self, slab: Slab, start: int) -> tuple[str, str]:
+        state, reason = slab.state(start)
+        if state != FREE and start in self._sheaves.free(slab.cache):
+            return FREE, "it waits in a sheaf"
+        if state == UNKNOWN and self._freelists.has_link(Room(slab.cache, slab.start, slab.objects), start):
+            return FREE, "no freelist leads to it, but it holds the link of one"
+        return state, reason
+
+    def neighbours(self, found: SlabObject) -> tuple[SlabObject | None, SlabObject | None]:
+        """The objects before and after one in the same slab; None where there is none."""
+        slab, index = found.slab, found.index
+        before = self._object(slab, index - 1) if index else None
+        after = self._object(slab, index + 1) if index + 1 < slab.objects else None
+        return before, after
+
+    def tracks(self, found: SlabObject) -> tuple[Track, ...]:
+        """Who allocated and who freed an object last, as far as its cache notes it; raises MissingDebugInfo, too."""
+        fenced = self._kfence.find(found.addr)
+        return self._kfence.tracks(fenced) if fenced else self._debug.tracks(found.cache, found.start)
+
+    def for_each_object(self, cache: SlabCache, states: Iterable[str] = (ALLOCATED,)) -> Iterator[int]:
+        """Yield the addresses of a cache's objects in those states, slab by slab; missing() says what it may lack.
+
+        A slab that cannot be read is passed over, its reason in missing().
+        """
+        wanted, sheaved = frozenset(states), self._sheaves.free(cache)
+        for page in self.slabs_of(cache):
+            try:
+                slab = self.slab(page)
+            except (Unreadable, Corrupt) as error:
+                self._miss(str(error))
+                continue
+            starts = range(slab.object_start(0), slab.object_start(slab.objects), cache.size)
+            other = slab.state(0)[0]  # of what is on no list
+            if FREE in wanted:
+                yield from (start for start in starts if start in slab.free or start in sheaved)
+            if other in wanted:
+                yield from (start for start in starts if start not in slab.free and start not in sheaved)
+        for found in self._kfence.objects_of(cache.addr):
+            if found.state in wanted:
+                yield found.addr
+
+    def missing(self) -> tuple[str, ...]:
+        """Why slabs_of() and for_each_object() may lack something: a sentence for each hole and each unusable slab."""
+        return tuple(some(list(self._missing)))
+
+    def _miss(self, sentence: str) -> None:
+        self._missing[sentence] = None
+
+    def slabs_of(self, cache: SlabCache) -> list[int]:
+        """The `struct slab *` of every slab of a cache, by address, without KFENCE's.
+
+        A full slab is on no list, so the array of all pages is searched, once for all caches.
+        """
+        if self._by_cache is None:
+            found: dict[int, list[int]] = {}
+
+            def take(row: tuple[int, int] | Unreadable) -> None:
+                if isinstance(row, Unreadable):
+                    self._miss(str(row))
+                elif not self._kfence.has(self._pages.address_of(row[0])):
+                    found.setdefault(row[1], []).append(row[0])
+
+            if ended := walks.gather(self._pages.for_each_slab(), take, "the slabs"):
+                self._miss(ended)
+            self._by_cache = found
+        return self._by_cache.get(cache.addr, [])
+
+    def slab(self, page: int) -> Slab:
+        """The slab at a `struct slab *`, which is its first struct page."""
+        slab = self._kept.get(page)
+        if slab is None:
+            if len(self._kept) >= _MAX_KEPT:
+                self._kept.clear()
+                self._by_page.clear()
+            slab = self._kept[page] = self._read(page)
+        return slab
+
+    def _read(self, page: int) -> Slab:
+        cache_at, freelist, inuse, objects = self._unpacker.unpack_from(*self._memory.block(page, self._unpacker.span))
+        start, cache = self._pages.address_of(page), self._caches.read(cache_at)
+        if not objects or inuse > objects or objects * cache.size > _LARGEST:
+            raise Corrupt(page, f"no struct slab: {inuse} of {objects} objects of {cache.size} bytes in use")
+        room = Room(cache, start, objects)
+        walks = [self._freelists.walk(room, "the slab", page + self._freelist_at, freelist)]
+        problems = [walk.problem for walk in walks if walk.problem]
+        # What is on the freelist of a CPU counts as in use, so this holds for every slab.
+        if not problems and walks[0].hole is None and len(walks[0].objects) != objects - inuse:
+            counter = page + self._layout.offset("slab.inuse")
+            found, expected = len(walks[0].objects), objects - inuse
+            problems.append(FreelistProblem("the slab", COUNT, counter, 0, inuse, found, expected))
+        active = next((row for row in self._caches.cpu_slabs(cache) if row.slab == page), None)
+        if active is not None:
+            others = frozenset(walks[0].objects)
+            walks.append(self._freelists.walk(room, f"CPU {active.cpu}", active.freelist_at, active.freelist, others))
+            problems += [walks[1].problem] if walks[1].problem else []
+        free = frozenset(found for walk in walks for found in walk.objects)
+        problems += self._sheaved(room, free)
+        hole = next((walk.hole for walk in walks if walk.hole is not None), None)
+        cpu = None if active is None else active.cpu
+        return Slab(page, start, cache, objects, inuse, cpu, free, tuple(problems), hole)
+
+    def _sheaved(self, room: Room, free: frozenset[int]) -> Iterator[FreelistProblem]:
+        """The objects of a slab that wait in a sheaf and in another one, or on a freelist, too."""
+        try:
+            sheaved, twice = self._sheaves.free(room.cache), self._sheaves.twice(room.cache)
+        except (Unreadable, Corrupt):
+            return  # who asks whether an object is free is told
+        for start in sorted(start for start in free if start in sheaved):
+            yield FreelistProblem("a freelist", SHEAVED, sheaved[start], 0, start, start)
+        for start, at in sorted(twice.items()):
+            if not room.fault(start):
+                yield FreelistProblem("a sheaf before it", SHEAVED, at, 0, start, start)
+
+    def _samples(self) -> Iterator[tuple[Room, int]]:
+        """Slabs with an object on a freelist: those of the CPUs, and the first partial ones of the nodes."""
+        for cache in self.caches():
+            try:
+                heads = {row.slab: row.freelist for row in self._caches.cpu_slabs(cache)}
+                for page, _ in islice(self._on_nodes(cache), _SAMPLED):
+                    heads.setdefault(page, self._memory.ptr(page + self._freelist_at))
+                for page, first in heads.items():
+                    if first and self._pages.is_page(page):
+                        _, _, _, objects = self._unpacker.unpack_from(*self._memory.block(page, self._unpacker.span))
+                        yield Room(cache, self._pages.address_of(page), objects), first
+            except (Unreadable, Corrupt):
+                continue  # the other caches will do
+
+    def _kmalloc_samples(self) -> Iterator[tuple[SlabCache, int]]:
+        """Allocated objects of kmalloc's debugged caches, from the CPUs' slabs and the first ones of the nodes."""
+        for cache in self.caches():
+            if not {"RED_ZONE", "STORE_USER"} <= cache.flags or "kmalloc" not in cache.name:
+                continue
+            try:
+                pages = [row.slab for row in self._caches.cpu_slabs(cache) if row.slab]
+                pages += [page for page, _ in islice(self._on_nodes(cache), _SAMPLED)]
+                for slab in map(self.slab, pages):
+                    starts = map(slab.object_start, range(slab.objects))
+                    yield from ((cache, start) for start in starts if slab.state(start)[0] == ALLOCATED)
+            except (Unreadable, Corrupt):
+                continue  # the other caches will do
+
+    def place(self, slab: Slab) -> str:
+        """The list that a slab is on, for people: "CPU 1, active", "CPU 1, partial", "node 0, partial", "full".
+
+        "no list" is one that could not be found on any; raises MissingDebugInfo, too.
+        """
+        cache = slab.cache
+        if cache.addr not in self._places:
+            places: dict[int, str] = {}
+            try:
+                places.update(self._on_nodes(cache))
+                for row in self._caches.cpu_slabs(cache):
+                    places.update(self._on_cpu(row))
+            except (Unreadable, Corrupt) as error:
+                self._miss(str(error))
+            self._places[cache.addr] = places
+        return self._places[cache.addr].get(slab.addr, "full" if slab.inuse == slab.objects else "no list")
+
+    def _on_cpu(self, row: CpuSlab) -> Iterator[tuple[int, str]]:
+        """The slabs of a CPU, partial ones chained by slab.next; mm/slub.c: put_cpu_partial."""
+        seen: set[int] = set()
+        page = row.partial
+        while page and page not in seen and self._pages.is_page(page):
+            seen.add(page)
+            yield page, f"CPU {row.cpu}, partial"
+            page = self._session.pointer(page, "slab.next")
+        if row.slab:
+            yield row.slab, f"CPU {row.cpu}, active"
+
+    def _on_nodes(self, cache: SlabCache) -> Iterator[tuple[int, str]]:
+        offset = self._layout.offset("slab.slab_list")
+        for node, addr in self._caches.nodes(cache):
+            for link in list_for_each(self._session, addr + self._layout.offset("kmem_cache_node.partial")):
+                yield link - offset, f"node {node}, partial"

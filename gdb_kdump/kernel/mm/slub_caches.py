@@ -1,0 +1,155 @@
+"""struct kmem_cache and what each CPU and node has of it; mm/slab.h, mm/slub.c."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gdb_kdump import walks
+from gdb_kdump.errors import Corrupt, MissingDebugInfo, OtherAllocator
+from gdb_kdump.kernel.lib.lists import list_for_each
+from gdb_kdump.kernel.lib.percpu import PerCpu
+from gdb_kdump.kernel.mm.slub_aliases import SlabAliases
+from gdb_kdump.layout.layout import slab_allocator, slab_flags, slab_nodes
+from gdb_kdump.records.slab import SlabCache
+from gdb_kdump.session import Session
+
+_MAX_NAME = 128
+_MAX_SIZE = 1 << 24  # far above any order that a slab can have
+_MAX_NODES = 1024  # include/linux/numa.h: NODES_SHIFT is at most 10
+_MEMBERS = ("size", "object_size", "inuse", "offset", "flags", "name")
+# Not every configuration has them: hardening, debugging, and the opposite of CONFIG_SLUB_TINY.
+_OPTIONAL = ("random", "red_left_pad", "cpu_slab")
+
+
+@dataclass(frozen=True)
+class CpuSlab:
+    """A struct kmem_cache_cpu: the slab that a CPU allocates from, its freelist, the first of its partial slabs."""
+
+    cpu: int
+    freelist_at: int
+    freelist: int
+    slab: int
+    partial: int
+
+
+class SlabCaches:
+    """Reads the caches of one session; raises MissingDebugInfo where the kernel has another allocator than SLUB."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._memory = session.memory
+        self._layout = layout = session.layout
+        if slab_allocator(layout) != "SLUB":
+            raise OtherAllocator(slab_allocator(layout))
+        self._unpacker = layout.unpacker("kmem_cache", _MEMBERS)
+        members = ((name, layout.find_member(f"kmem_cache.{name}")) for name in _OPTIONAL)
+        self._optional = [(name, member) for name, member in members if member is not None]
+        self._flags = slab_flags(layout)
+        self._caches: dict[int, SlabCache] = {}
+        self._listed: tuple[SlabCache, ...] | None = None
+        self._cpu_slabs: dict[int, tuple[CpuSlab, ...]] = {}
+        self.cut_short: str | None = None
+
+    def all(self) -> tuple[SlabCache, ...]:
+        """Every cache, in the order of slab_caches, newest first; `cut_short` says why the list ended early.
+
+        Raises MissingDebugInfo.
+        """
+        if self._listed is None:
+            offset, found = self._layout.offset("kmem_cache.list"), list[SlabCache]()
+            nodes = list_for_each(self._session, self._session.debuginfo.address("slab_caches"))
+            caches = (self.read(node - offset) for node in nodes)
+            self.cut_short = walks.gather(caches, found.append, "the list", lambda cache: cache.addr) or None
+            self._listed = tuple(found)
+        return self._listed
+
+    def find(self, name: str) -> SlabCache | None:
+        """The cache of that name, or with that alias, or that the kernel's variable of that name points to, or None.
+
+        A cache that was merged into another one has no name of its own.  Raises Unreadable, Corrupt, MissingDebugInfo.
+        """
+        for cache in self.all():
+            if cache.name == name or name in self.aliases(cache):
+                return cache
+        variable = self._session.debuginfo.find_address(name) or self._find_hot(name)
+        return None if variable is None else self.read(self._memory.ptr(variable))
+
+    def aliases(self, cache: SlabCache) -> tuple[str, ...]:
+        """The names of the caches that were merged into this one, where the kernel still knows them."""
+        return tuple(name for name in self._session.once(SlabAliases).of(cache.addr) if name != cache.name)
+
+    def _find_hot(self, name: str) -> int | None:
+        # aa70d2d16f28 (v6.9) net: move skbuff_cache(s) to net_hotdata
+        hot = self._session.debuginfo.find_address("net_hotdata")
+        if hot is None or self._layout.find_struct("net_hotdata") is None:
+            return None
+        member = self._layout.find_member(f"net_hotdata.{name}")
+        return None if member is None else hot + member.offset
+
+    def read(self, addr: int) -> SlabCache:
+        """The cache at a `struct kmem_cache *`; raises Unreadable, and Corrupt when it can be none."""
+        if addr not in self._caches:
+            self._caches[addr] = self._read(addr)
+        return self._caches[addr]
+
+    def _read(self, addr: int) -> SlabCache:
+        values = self._unpacker.unpack_from(*self._memory.block(addr, self._unpacker.span))
+        size, object_size, inuse, offset, flags, name = values
+        if not 0 < object_size <= size <= _MAX_SIZE or not offset < size or not inuse <= size:
+            raise Corrupt(addr, f"no struct kmem_cache: size {size}, object_size {object_size}, offset {offset}")
+        text = self._memory.cstring(name, _MAX_NAME).decode("utf-8", "backslashreplace")
+        names = frozenset(flag for flag, mask in self._flags.items() if flags & mask)
+        more = {
+            name: int.from_bytes(self._memory.read(addr + member.offset, member.size), "little")
+            for name, member in self._optional
+        }
+        pad, random, cpu_slab = more.get("red_left_pad", 0), more.get("random"), more.get("cpu_slab", 0)
+        return SlabCache(addr, text, size, object_size, inuse, offset, pad, random, names, cpu_slab)
+
+    def cpu_slabs(self, cache: SlabCache) -> tuple[CpuSlab, ...]:
+        """What each CPU has of a cache; raises Unreadable, MissingDebugInfo."""
+        if cache.addr not in self._cpu_slabs:
+            self._cpu_slabs[cache.addr] = tuple(self._read_cpu_slabs(cache)) if cache.cpu_slab else ()
+        return self._cpu_slabs[cache.addr]
+
+    def _read_cpu_slabs(self, cache: SlabCache) -> Iterator[CpuSlab]:
+        names = ["freelist", "slab"]
+        if self._layout.find_member("kmem_cache_cpu.partial") is not None:  # CONFIG_SLUB_CPU_PARTIAL
+            names.append("partial")
+        unpacker = self._layout.unpacker("kmem_cache_cpu", names)
+        freelist_at = self._layout.offset("kmem_cache_cpu.freelist")
+        percpu = self._session.once(PerCpu)
+        for cpu in self._session.once(PerCpu).possible_cpus():
+            at = percpu.pointer(cache.cpu_slab, cpu)
+            freelist, slab, *partial = unpacker.unpack_from(*self._memory.block(at, unpacker.span))
+            yield CpuSlab(cpu, at + freelist_at, freelist, slab, partial[0] if partial else 0)
+
+    def nodes(self, cache: SlabCache) -> Iterator[tuple[int, int]]:
+        """The struct kmem_cache_node of each node that has one: (node, address); for_each_kmem_cache_node.
+
+        Raises Unreadable, MissingDebugInfo.
+        """
+        place = slab_nodes(self._layout, "node")
+        if place is None:
+            raise MissingDebugInfo("member kmem_cache.node", ["kmem_cache.per_node", "kmem_cache.node"])
+        return self._of_nodes(cache, *place)
+
+    def barns(self, cache: SlabCache) -> Iterator[int]:
+        """The struct node_barn of each node that has one, which keeps sheaves for it; raises Unreadable."""
+        place, inside = slab_nodes(self._layout, "barn"), self._layout.find_member("kmem_cache_node.barn")
+        if place is not None:
+            yield from (barn for _, barn in self._of_nodes(cache, *place))
+        elif inside is not None:
+            for _, node in self.nodes(cache):
+                barn = self._memory.ptr(node + inside.offset)
+                if barn:
+                    yield barn
+
+    def _of_nodes(self, cache: SlabCache, offset: int, distance: int) -> Iterator[tuple[int, int]]:
+        counted = self._session.debuginfo.find_address("nr_node_ids")
+        count = self._memory.u32(counted) if counted is not None else 1
+        for node in range(min(count, _MAX_NODES)):
+            addr = self._memory.ptr(cache.addr + offset + distance * node)
+            if addr:
+                yield node, addr

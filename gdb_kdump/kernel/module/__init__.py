@@ -1,0 +1,1 @@
+"""Modules, and the source behind an address."""

@@ -1,0 +1,158 @@
+"""Loaded modules: where they stand, and which of their symbols an address lies in; kernel/module/."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gdb_kdump import walks
+from gdb_kdump.arch.x86_64.orc import OrcTable
+from gdb_kdump.errors import Corrupt, MissingDebugInfo
+from gdb_kdump.kernel.lib.lists import list_for_each
+from gdb_kdump.layout.layout import module_regions
+from gdb_kdump.session import Session
+
+_SHN_UNDEF = 0
+_MOST_SYMBOLS = 1 << 20  # far above any module; a damaged count would have all of memory read
+
+
+@dataclass(frozen=True)
+class Module:
+    """One struct module: `ranges` are (first address, size in bytes) of its memory."""
+
+    addr: int
+    name: str
+    ranges: tuple[tuple[int, int], ...]
+
+    @property
+    def base(self) -> int:
+        """The address of its first region, as /proc/modules shows it."""
+        return self.ranges[0][0] if self.ranges else 0
+
+    @property
+    def size(self) -> int:
+        return sum(size for _, size in self.ranges)
+
+
+class Modules:
+    """Reads the modules of one session, none before an address outside the kernel's own text is asked for."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._memory = session.memory
+        self._layout = session.layout
+        self._modules: tuple[Module, ...] | None = None
+        self.cut_short: str | None = None
+        self._starts: list[tuple[int, int, Module]] = []
+        self._symbols: dict[int, _Symbols] = {}
+        self._orc: dict[int, OrcTable | None] = {}
+
+    def all(self) -> tuple[Module, ...]:
+        """Every module, in the order of the kernel's list, newest first; `cut_short` says why the list ended early."""
+        if self._modules is None:
+            found: list[Module] = []
+            try:
+                head = self._session.debuginfo.address("modules")
+                offset = self._layout.offset("module.list")
+                modules = (self._read(node - offset) for node in list_for_each(self._session, head))
+                self.cut_short = walks.gather(modules, found.append, "the list", lambda module: module.addr) or None
+            except MissingDebugInfo as error:
+                self.cut_short = str(error)
+            self._modules = tuple(found)
+            self._starts = sorted((low, low + size, module) for module in found for low, size in module.ranges)
+        return self._modules
+
+    def _read(self, addr: int) -> Module:
+        name = self._memory.cstring(addr + self._layout.offset("module.name"), self._layout.member("module.name").size)
+        ranges = []
+        for region, size_of in module_regions(self._layout):
+            base, size = self._memory.u64(addr + region), self._memory.u32(addr + size_of)
+            if base and size:
+                ranges.append((base, size))
+        return Module(addr, name.decode("utf-8", "backslashreplace"), tuple(ranges))
+
+    def find(self, addr: int) -> Module | None:
+        """The module that has an address, or None."""
+        self.all()
+        number = bisect_right(self._starts, addr, key=lambda row: row[0]) - 1
+        if number >= 0 and addr < self._starts[number][1]:
+            return self._starts[number][2]
+        return None
+
+    def symbols_of(self, module: Module) -> list[tuple[str, int]]:
+        """The (name, address) of every symbol of a module; raises Unreadable, Corrupt, MissingDebugInfo."""
+        return self._symbols_of(module).all()
+
+    def find_symbol(self, module: Module, addr: int) -> tuple[str, int] | None:
+        """The symbol of a module that an address lies in and the offset from it (bytes), or None.
+
+        kernel/module/kallsyms.c: find_kallsyms_symbol.  Raises Unreadable, Corrupt, MissingDebugInfo.
+        """
+        return self._symbols_of(module).find(addr)
+
+    def _symbols_of(self, module: Module) -> _Symbols:
+        if module.addr not in self._symbols:
+            self._symbols[module.addr] = self._read_symbols(module)
+        return self._symbols[module.addr]
+
+    def _read_symbols(self, module: Module) -> _Symbols:
+        tag, holder = "module", module.addr
+        pointer = self._layout.find_member("module.kallsyms")
+        if pointer is not None:
+            tag, holder = "mod_kallsyms", self._memory.ptr(module.addr + pointer.offset)
+        unpacker = self._layout.unpacker(tag, ("symtab", "num_symtab", "strtab"))
+        symtab, count, strtab = unpacker.unpack_from(*self._memory.block(holder, unpacker.span))
+        return _Symbols(self._session, module, symtab, count, strtab)
+
+    def find_orc(self, module: Module) -> OrcTable | None:
+        """The ORC table of a module, or None where it has none; arch/x86/kernel/unwind_orc.c: orc_module_find."""
+        if module.addr not in self._orc:
+            self._orc[module.addr] = self._read_orc(module)
+        return self._orc[module.addr]
+
+    def _read_orc(self, module: Module) -> OrcTable | None:
+        names = ("orc_unwind_ip", "orc_unwind", "num_orcs")
+        if any(self._layout.find_member(f"module.{name}") is None for name in names):
+            return None
+        unpacker = self._layout.unpacker("module", names)
+        ips, entries, count = unpacker.unpack_from(*self._memory.block(module.addr, unpacker.span))
+        return OrcTable(ips, entries, count) if ips and entries else None
+
+
+class _Symbols:
+    """The symbols of one module, sorted by address; names are read when asked for."""
+
+    def __init__(self, session: Session, module: Module, symtab: int, count: int, strtab: int) -> None:
+        self._memory = session.memory
+        self._strtab = strtab
+        unpacker = session.layout.unpacker("elf64_sym", ("st_name", "st_shndx", "st_value", "st_size"))
+        if count > _MOST_SYMBOLS:
+            raise Corrupt(module.addr, f"a struct module with {count} symbols")
+        data = session.memory.read(symtab, count * unpacker.size)
+        rows: list[Sequence[int]] = [unpacker.unpack_from(data, at) for at in range(0, len(data), unpacker.size)]
+        inside = [
+            (value, name) for name, section, value, _ in rows
+            if section != _SHN_UNDEF and any(low <= value < low + size for low, size in module.ranges)
+        ]  # fmt: skip
+        self._rows = sorted(inside)
+        self._values = [value for value, _ in self._rows]
+
+    def all(self) -> list[tuple[str, int]]:
+        """Every symbol with a real name, and its address."""
+        named = ((self._name(offset), value) for value, offset in self._rows)
+        return [(name, value) for name, value in named if name]
+
+    def find(self, addr: int) -> tuple[str, int] | None:
+        """The symbol at or below an address, and the offset from it (bytes), or None."""
+        for number in range(bisect_right(self._values, addr) - 1, -1, -1):
+            value, offset = self._rows[number]
+            name = self._name(offset)
+            if name:
+                return name, addr - value
+        return None
+
+    def _name(self, offset: int) -> str:
+        """The name at an offset of the string table; "" for sections and for the padding before a function."""
+        name = self._memory.cstring(self._strtab + offset).decode("utf-8", "backslashreplace")
+        return "" if name.startswith(("__pfx_", ".L")) else name

@@ -1,0 +1,1 @@
+"""Sockets, sk_buffs, queues, devices."""

@@ -1,0 +1,42 @@
+"""Network namespaces; net/core/net_namespace.c."""
+
+from __future__ import annotations
+
+from gdb_kdump import walks
+from gdb_kdump.errors import Unreadable
+from gdb_kdump.kernel.lib.lists import list_for_each
+from gdb_kdump.session import Session
+
+
+class Nets:
+    """The network namespaces of one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        # 98f842e675f9 (v3.8) proc: Usable inode numbers for the namespace file descriptors.
+        self._inum = session.layout.find_member("net.inum")
+        self._inums: dict[int, int | None] = {}
+
+    def all(self) -> tuple[list[int], list[str]]:
+        """Every `struct net *`, init_net at least, and sentences on why there may be more; for_each_net."""
+        session = self._session
+        found: dict[int, None] = {}
+        problems: list[str] = []
+        find = session.debuginfo.find_address
+        init_net, head = find("init_net"), find("net_namespace_list")
+        if head is not None:
+            nets = (node - session.layout.offset("net.list") for node in list_for_each(session, head))
+            if ended := walks.gather(nets, found.setdefault, "the list"):
+                problems.append(f"the list of network namespaces: {ended}")
+        if init_net is not None:
+            found.setdefault(init_net, None)
+        return list(found), problems
+
+    def inum(self, net: int) -> int | None:
+        """The number of a `struct net *` in /proc/PID/ns/net, or None where that cannot be read."""
+        if net not in self._inums:
+            try:
+                self._inums[net] = self._session.number(net, "net.inum") if self._inum else None
+            except Unreadable:
+                self._inums[net] = None
+        return self._inums[net]

@@ -1,0 +1,60 @@
+"""Packets that wait for a neighbour's link-layer address; net/core/neighbour.c: __neigh_event_send."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gdb_kdump.errors import Corrupt, Unreadable
+from gdb_kdump.kernel.lib.hash_tables import chained
+from gdb_kdump.kernel.net.skb_queues import SkbQueues
+from gdb_kdump.records.skb import Queue
+from gdb_kdump.session import Session
+from gdb_kdump.text import hex16, some
+
+_TABLES = {"arp_tbl": "IPv4", "nd_tbl": "IPv6"}
+_MAX_SHIFT = 27  # net/core/neighbour.c: neigh_hash_alloc grows by doubling; no table comes near
+
+
+class Neighbours:
+    """Walks the queues of one session's neighbours."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._memory = session.memory
+        self._layout = session.layout
+        self._queues = session.once(SkbQueues)
+
+    def queues(self, problems: list[str]) -> Iterator[Queue]:
+        """The queue of each neighbour and those of the proxies; what is broken goes to `problems`.
+
+        Raises MissingDebugInfo.
+        """
+        queue = self._layout.offset("neighbour.arp_queue")
+        for symbol, family in _TABLES.items():
+            table = self._session.debuginfo.find_address(symbol)
+            if table is None:
+                continue  # ndisc can be a module
+            try:
+                at = table + self._layout.offset("neigh_table.proxy_queue")
+                yield self._queues.linked(f"proxy_queue of {symbol}", at).queue
+                for neighbour in self._all(table, problems):
+                    name = f"arp_queue of the {family} neighbour {hex16(neighbour)}"
+                    yield self._queues.linked(name, neighbour + queue).queue
+            except (Unreadable, Corrupt) as error:
+                problems.append(f"the {family} neighbours: {error}")
+
+    def _all(self, table: int, problems: list[str]) -> Iterator[int]:
+        """Each `struct neighbour *`: f7f52738637f (v6.13) neighbour: create netdev->neighbour association put
+        hlist_nodes into the chains.
+        """
+        layout = self._layout
+        hashed = self._session.pointer(table, "neigh_table.nht")
+        shift = self._session.number(hashed, "neigh_hash_table.hash_shift")
+        if shift > _MAX_SHIFT:
+            raise Corrupt(hashed, f"no struct neigh_hash_table: hash_shift {shift}")
+        buckets = self._session.pointer(hashed, "neigh_hash_table.buckets")
+        node = layout.offset("neighbour.node")
+        found: list[str] = []
+        for link in chained(self._session, buckets, 1 << shift, 8, 0, found):
+            yield link - node
+        problems += [f"the table of neighbours: {problem}" for problem in some(found)]

@@ -1,0 +1,96 @@
+"""sk_buffs that are linked in other ways than a socket's: chains that end in NULL, arrays of pointers, GRO's lists.
+
+As in gdb_kdump.kernel.net.skb_queues, a walk says what it met and judges nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from gdb_kdump.errors import Unreadable, Why
+from gdb_kdump.kernel.net.skb_queues import SkbQueues, is_plausible
+from gdb_kdump.records.skb import Hole, Queue
+from gdb_kdump.session import Session
+
+
+class SkbChains:
+    """Walks the chains of one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._memory = session.memory
+        self._queues = session.once(SkbQueues)
+        layout = session.layout
+        self._next = layout.offset("sk_buff.next")
+        self._figures = layout.unpacker("sk_buff", ("len", "truesize"))
+
+    def chain(
+        self,
+        name: str,
+        head: int,
+        first: int,
+        last: tuple[str, int] | None = None,
+        count: tuple[int, int] | None = None,
+        next_at: int | None = None,
+    ) -> Queue:
+        """The sk_buffs from `first` on, until NULL, of the queue whose head stands at `head`.
+
+        `last` is the member that names the last one and what it says; `count` is what the kernel counts, and how many
+        of those are elsewhere, None where it counts nothing; `next_at` the offset of the pointer to the next one, where
+        that is not sk_buff.next.
+        """
+        at = self._next if next_at is None else next_at
+        found = self._queues.chain(
+            first,
+            lambda skb: self._memory.ptr(skb + at),
+            lambda skb, among: self._queues.leads_astray(skb, among, is_linked=at == self._next),
+        )
+        queue = self._queue(name, head, found.nodes, found.cycle, found.hole)
+        queue = replace(queue, stopped=found.stopped, astray=found.astray)
+        qlen, elsewhere = (len(found.nodes), 0) if count is None else count
+        # An empty chain's last one is whatever it was before.
+        return replace(queue, qlen=qlen, elsewhere=elsewhere, tail=last if found.nodes else None)
+
+    def pointers(self, name: str, head: int, skbs: Iterable[int]) -> Queue:
+        """The sk_buffs that an array points to."""
+        nodes: dict[int, None] = {}
+        cycle, hole = None, None
+        for skb in skbs:
+            if skb in nodes:
+                cycle = skb
+            elif not is_plausible(skb):
+                hole = Hole(skb, Why.UNMAPPED)
+            else:
+                nodes[skb] = None
+        return self._queue(name, head, tuple(nodes), cycle, hole)
+
+    def list(self, name: str, head: int, count: int | None, is_busy: bool) -> Queue:
+        """A `struct list_head *` of sk_buffs, which are linked as in a struct sk_buff_head; raises Unreadable.
+
+        `count` is the kernel's own, None where it keeps none; `is_busy` says that a CPU was at work on it.
+        """
+        queue = self._queues.linked(name, head).queue
+        return replace(queue, qlen=len(queue.nodes) if count is None else count, is_busy=is_busy)
+
+    def tree(self, name: str, root: int) -> Queue:
+        """A `struct rb_root *` of sk_buffs that are not TCP's, which have no sequence numbers; raises Unreadable."""
+        queue = self._queues.tree(name, root).queue
+        return replace(queue, tree=tuple(replace(node, seq=None) for node in queue.tree))
+
+    def recounted(self, queue: Queue, count: tuple[int, int] | None) -> Queue:
+        """A struct sk_buff_head whose count is that of more than its own sk_buffs; `count` as in chain()."""
+        qlen, elsewhere = (len(queue.nodes), 0) if count is None else count
+        return replace(queue, qlen=qlen, elsewhere=elsewhere)
+
+    def _queue(self, name: str, head: int, nodes: tuple[int, ...], cycle: int | None, hole: Hole | None) -> Queue:
+        length = truesize = 0
+        for node in nodes:
+            try:
+                figures = self._figures.unpack_from(*self._memory.block(node, self._figures.span))
+            except Unreadable as error:
+                hole = hole or Hole(error.addr, error.why)
+                continue
+            length, truesize = length + figures[0], truesize + figures[1]
+        return Queue(
+            name, head, len(nodes), nodes, cycle=cycle, hole=hole, kind="chain", bytes=length, truesize=truesize
+        )

@@ -1,0 +1,209 @@
+"""Sockets and which queues of sk_buffs they have; include/net/sock.h."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from gdb_kdump.errors import MissingDebugInfo, Unreadable
+from gdb_kdump.kernel.lib.spinlocks import Spinlocks
+from gdb_kdump.kernel.net.skb_queues import SkbQueues, Walked
+from gdb_kdump.kernel.stack.interrupted import Midway
+from gdb_kdump.layout.layout import skb_queue_is_tree
+from gdb_kdump.records.skb import Queue
+from gdb_kdump.session import Session
+
+# Our names of the queues, and the logical members that hold them.
+QUEUES = {
+    "write": "sock.sk_write_queue",
+    "receive": "sock.sk_receive_queue",
+    "error": "sock.sk_error_queue",
+    "backlog": "sock.sk_backlog",
+    "rtx": "sock.tcp_rtx_queue",
+    "ofo": "tcp_sock.out_of_order_queue",
+    "reader": "udp_sock.reader_queue",
+    "accept": "inet_connection_sock.icsk_accept_queue",
+}
+
+# 75c119afe14f (v4.15) tcp: implement rb-tree based retransmit queue; 2276f58ac589 (v4.13) udp: use a separate rx queue
+# for packet reception.
+_NOT_EVERYWHERE = ("rtx", "reader")
+
+_KIND = ("sk_type", "sk_protocol")  # 0 where the types lack them: no kind of socket is that
+
+# Numbers of the user API, include/uapi/linux/in.h and include/linux/socket.h, and include/net/tcp_states.h.
+AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET = 1, 2, 10, 16, 17
+_SOCK_STREAM, _SOCK_DGRAM = 1, 2
+_IPPROTO_TCP, _IPPROTO_UDP, _IPPROTO_DCCP, _IPPROTO_UDPLITE = 6, 17, 33, 136
+_TCP_TIME_WAIT, TCP_LISTEN, _TCP_NEW_SYN_RECV = 6, 10, 12
+
+
+@dataclass(frozen=True)
+class Sock:
+    """A struct sock: `family` is AF_*, `type` SOCK_*, `protocol` IPPROTO_*, `state` TCP_* whatever the family.
+
+    Of the two small kinds, inet_timewait_sock and request_sock, only the struct sock_common is there: `type` and
+    `protocol` are 0 then.
+    """
+
+    sock: int
+    family: int
+    type: int
+    protocol: int
+    state: int
+    refcnt: int
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is a struct sock and not one of the small kinds; include/net/sock.h: sk_fullsock."""
+        return not self.is_inet or self.state not in (_TCP_TIME_WAIT, _TCP_NEW_SYN_RECV)
+
+    @property
+    def is_time_wait(self) -> bool:
+        """Whether it is a struct inet_timewait_sock, what is left of a closed connection."""
+        return self.is_inet and self.state == _TCP_TIME_WAIT
+
+    @property
+    def is_inet(self) -> bool:
+        return self.family in (AF_INET, AF_INET6)
+
+    @property
+    def is_tcp(self) -> bool:
+        return self.is_inet and self.is_full and self.type == _SOCK_STREAM and self.protocol == _IPPROTO_TCP
+
+    @property
+    def is_udp(self) -> bool:
+        return self.is_inet and self.type == _SOCK_DGRAM and self.protocol in (_IPPROTO_UDP, _IPPROTO_UDPLITE)
+
+    @property
+    def is_listener(self) -> bool:
+        """Whether it has an accept queue of request_socks; a UNIX one's is its receive queue."""
+        return self.state == TCP_LISTEN and (self.is_tcp or (self.is_inet and self.protocol == _IPPROTO_DCCP))
+
+
+class Socks:
+    """Reads the sockets of one session and walks their queues."""
+
+    def __init__(self, session: Session) -> None:
+        self._memory = session.memory
+        self._layout = layout = session.layout
+        self._common = layout.unpacker("sock", ("family", "state", "refcnt"))
+        self._sock = layout.unpacker("sock", _KIND, dict.fromkeys(_KIND, 0))
+        self.missing = tuple(str(MissingDebugInfo(f"member sock.{name}")) for name in layout.absent("sock", _KIND))
+        """Why it is not known which queues sockets have besides those that all have."""
+        self._spinlock = layout.find_member("sock.spinlock")
+        self._session = session
+
+    @property
+    def _queues(self) -> SkbQueues:
+        """The walker of queues, which needs more types than a list of sockets does."""
+        return self._session.once(SkbQueues)
+
+    def read(self, sock: int) -> Sock:
+        """The socket at a `struct sock *`; raises Unreadable."""
+        family, state, refcnt = self._common.unpack_from(*self._memory.block(sock, self._common.span))
+        small = Sock(sock, family, 0, 0, state, refcnt)
+        if not small.is_full:
+            return small
+        type_, protocol = self._sock.unpack_from(*self._memory.block(sock, self._sock.span))
+        return Sock(sock, family, type_, protocol, state, refcnt)
+
+    def is_locked(self, sock: int) -> bool:
+        """Whether somebody was at work on a `struct sock *`: a task that owns it, or a CPU that held its spinlock.
+
+        include/net/sock.h: sock_owned_by_user.  True also where nothing says that it was not.  Raises Unreadable.
+        """
+        if self._layout.find_member("sock.lock_owned") is None:
+            return True
+        owned = self._session.number(sock, "sock.lock_owned")
+        if owned or self._spinlock is None:
+            return bool(owned)
+        return self._session.once(Spinlocks).is_held(sock + self._spinlock.offset)
+
+    def names(self, sock: Sock) -> tuple[str, ...]:
+        """The queues (keys of QUEUES) that a socket has, as its family, type and protocol say.
+
+        A UNIX listener's accept queue is its receive queue; so are those of netlink and packet sockets.
+        """
+        if not sock.is_full:
+            return ()
+        names = ["write", "receive", "error", "backlog"]
+        if sock.is_tcp:
+            names += ["rtx", "ofo"]
+        if sock.is_udp:
+            names.append("reader")
+        if sock.is_listener:
+            names.append("accept")
+        return tuple(name for name in names if name not in _NOT_EVERYWHERE or self._may_have(name))
+
+    def _may_have(self, name: str) -> bool:
+        """Whether this kernel has a queue that not every kernel has, or nothing says that it has not."""
+        layout, member = self._layout, QUEUES[name]
+        return layout.find_struct(member.split(".")[0]) is None or layout.find_member(member) is not None
+
+    def queue(self, sock: int, name: str) -> Queue:
+        """One queue (a key of QUEUES) of a `struct sock *` that has it, walked whole; raises Unreadable."""
+        return self.walked(sock, name).queue
+
+    def queues(self, sock: int, children: bool = True) -> list[Queue]:
+        """Every queue of a `struct sock *`, walked whole, and with `children` those of the sockets it has not accepted.
+
+        `Queue.sock` says whose it is.  Raises Unreadable for the socket itself.
+        """
+        found = [walked.queue for walked in self.all_walked(self.read(sock))]
+        for queue in list(found) if children else []:
+            for child in self.children(queue):
+                try:
+                    found += self.queues(child, children=False)
+                except Unreadable:
+                    continue  # the pages of a child are not in the dump
+        return found
+
+    def all_walked(self, sock: Sock) -> list[Walked]:
+        """Every queue of a socket with the figures of its sk_buffs; raises Unreadable."""
+        return [self.walked(sock.sock, name) for name in self.names(sock)]
+
+    def walked(self, sock: int, name: str, nr_frags: bool = False) -> Walked:
+        """One queue (a key of QUEUES) of a `struct sock *` that has it, with its figures; raises Unreadable.
+
+        With `nr_frags` SkbQueues.nr_frags has them sooner.  Where the types lack what this queue alone needs, its
+        `stopped` says so, and its head is 0.
+        """
+        queues = self._queues
+        try:
+            found = self._walked(queues, sock, name, nr_frags)
+        except MissingDebugInfo as error:
+            return queues.unknown(name, sock, error)
+        queue = found.queue
+        if queue.kind not in ("list", "rbtree") or queue.is_busy or not (queue.nodes or queue.qlen or queue.bad_links):
+            return found
+        # TCP's own queues have no lock but the socket's; net/ipv4/tcp.c.
+        is_busy = self.is_locked(sock) and self._session.once(Midway).could_be()
+        return replace(found, queue=replace(queue, is_busy=True)) if is_busy else found
+
+    def _walked(self, queues: SkbQueues, sock: int, name: str, nr_frags: bool) -> Walked:
+        if name == "backlog":
+            backlog = queues.backlog(name, sock)
+            return replace(backlog, queue=replace(backlog.queue, is_busy=self.is_locked(sock)))
+        if name == "accept":
+            return queues.accept(name, sock)
+        member = self._layout.member(QUEUES[name])
+        if not skb_queue_is_tree(member):
+            return queues.linked(name, sock + member.offset, sock, nr_frags)
+        last = None
+        if name == "ofo":
+            last = "ooo_last_skb", self._session.pointer(sock, "tcp_sock.ooo_last_skb")
+        return queues.tree(name, sock + member.offset, sock, last)
+
+    def children(self, queue: Queue) -> list[int]:
+        """The sockets (`struct sock *`) that wait in an accept queue; none for other queues."""
+        found = []
+        for request in queue.nodes if queue.kind == "accept" else ():
+            try:
+                found.append(self._queues.child(request))
+            except Unreadable:
+                continue  # the request ends on a page that is not in the dump
+        return [child for child in found if child]
+
+    def walk(self, name: str, head: int) -> Queue:
+        """Any `struct sk_buff_head *` walked whole, both ways where the first is cut short; skb_queue_walk."""
+        return self._queues.linked(name, head).queue

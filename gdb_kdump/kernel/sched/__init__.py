@@ -1,0 +1,1 @@
+"""Tasks, CPUs and their registers."""

@@ -1,0 +1,106 @@
+"""The task that each CPU was running: as the kernel notes it, or by the stack that the CPU's registers are on."""
+
+from __future__ import annotations
+
+from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
+from gdb_kdump.kernel.lib.lists import list_for_each
+from gdb_kdump.kernel.lib.percpu import PerCpu
+from gdb_kdump.layout.layout import CURRENT_TASK, task_cpu, thread_size
+from gdb_kdump.session import Session
+
+
+class Running:
+    """Finds the running tasks of one session; `problems` says what they had to be found without."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._tasks: dict[int, int] | None = None
+        self._notes: dict[int, int] | None = None  # which note is whose, where the notes led to the tasks
+        self.problems: list[str] = []
+
+    def tasks(self) -> dict[int, int]:
+        """CPU number to `struct task_struct *`, of every online CPU; raises MissingDebugInfo, Unreadable.
+
+        Where the types or symbols do not lead to them, of those CPUs that the dump has registers of.
+        """
+        if self._tasks is None:
+            try:
+                self._tasks = self._noted()
+            except MissingDebugInfo as error:
+                found = self._by_registers()
+                if not found:
+                    raise
+                self._tasks = {cpu: task for cpu, (_, task) in found.items()}
+                self._notes = {cpu: note for cpu, (note, _) in found.items()}
+                self.problems.append(f"the running tasks are those on whose stacks the CPUs were: {error}")
+        return self._tasks
+
+    def note_of(self, cpu: int) -> int | None:
+        """Which of the dump's notes is that of a CPU, or None.
+
+        Notes have no numbers, but those of the online CPUs come in that order; where one is missing, or one is too
+        many, the PIDs tell.  Raises MissingDebugInfo, Unreadable.
+        """
+        pids, running = self._session.dump["pids"], self.tasks()
+        if self._notes is not None:
+            return self._notes.get(cpu)
+        if cpu not in running:
+            return cpu if cpu < len(pids) else None
+        if len(pids) == len(running):
+            return sorted(running).index(cpu)
+        pid = self._session.number(running[cpu], "task_struct.pid")
+        return pids.index(pid) if pids.count(pid) == 1 else None
+
+    def _noted(self) -> dict[int, int]:
+        """By current_task; arch/x86/include/asm/current.h."""
+        percpu, memory = self._session.once(PerCpu), self._session.memory
+        for symbol, path in CURRENT_TASK:
+            if percpu.find_symbol(symbol) is None:
+                continue
+            offset = self._session.layout.offset(f"{symbol}.{path}") if path else 0
+            return {cpu: memory.ptr(percpu.symbol(symbol, cpu) + offset) for cpu in percpu.online_cpus()}
+        raise MissingDebugInfo("per-CPU current task", [symbol for symbol, _ in CURRENT_TASK])
+
+    def _by_registers(self) -> dict[int, tuple[int, int]]:
+        """By CPU, as its task says or else by the note's number: which note that is, and the task."""
+        dump, found = self._session.dump, dict[int, tuple[int, int]]()
+        for number, (registers, pid) in enumerate(zip(dump["registers"], dump["pids"])):
+            task = self._on_stack(registers["rsp"]) or self._listed(registers["rsp"], pid) if "rsp" in registers else 0
+            if task:
+                cpu = self._cpu_of(task)
+                found[number if cpu is None or cpu in found else cpu] = number, task
+        return found
+
+    def _cpu_of(self, task: int) -> int | None:
+        try:
+            own, _ = task_cpu(self._session.layout)
+            if own is not None:
+                return self._session.number(task, "task_struct.cpu")
+            return self._session.number(self._session.pointer(task, "task_struct.stack"), "thread_info.cpu")
+        except (MissingDebugInfo, Unreadable):
+            return None
+
+    def _on_stack(self, sp: int) -> int | None:
+        """The task that the struct thread_info at the end of a stack names; before c65eacbe290b (v4.9)."""
+        try:
+            base = sp & -thread_size(self._session.layout, self._session.debuginfo.find_address)
+            task = self._session.pointer(base, "thread_info.task")
+            return task if self._session.pointer(task, "task_struct.stack") == base else None
+        except (MissingDebugInfo, Unreadable):
+            return None
+
+    def _listed(self, sp: int, pid: int | None) -> int | None:
+        """The task of the list whose stack that is, else the one with that PID."""
+        session, same_pid = self._session, None
+        try:
+            node = session.layout.offset("task_struct.tasks")
+            size = thread_size(session.layout, session.debuginfo.find_address)
+            init_task = session.debuginfo.address("init_task")
+            for task in (init_task, *(at - node for at in list_for_each(session, init_task + node))):
+                if 0 <= sp - session.pointer(task, "task_struct.stack") < size:
+                    return int(task)
+                if pid and session.number(task, "task_struct.pid") == pid:
+                    same_pid = int(task)
+        except (MissingDebugInfo, Unreadable, Corrupt):
+            pass  # as far as the list goes
+        return same_pid

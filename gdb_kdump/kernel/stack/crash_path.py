@@ -1,0 +1,140 @@
+"""The frames above the fault: what the dying CPU still did, from the exception to machine_kexec.
+
+The registers in a dump are those of the fault, so nothing leads from them to these frames.  They are searched for
+below the fault's stack pointer, and believed only when unwinding from them arrives exactly at the fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from gdb_kdump.errors import MissingDebugInfo, Unreadable
+from gdb_kdump.kernel.lib.percpu import PerCpu
+from gdb_kdump.kernel.module.source import Source
+from gdb_kdump.kernel.panic import Panic
+from gdb_kdump.kernel.sched.tasks import Task
+from gdb_kdump.kernel.stack.unwind import Frame, Stacks, State, Trace
+from gdb_kdump.session import Session
+
+_LARGEST_FRAME = 2048  # bytes: CONFIG_FRAME_WARN has the compiler refuse larger ones
+_SCANNED = 32 << 10  # bytes below the fault: no kernel stack is larger
+_TAKES_REGISTERS = ("__crash_kexec", "crash_kexec")  # one since 7bbee5ca3896 (v4.5)
+_LAST = "machine_kexec"  # the last C function of a crashing kernel; arch/x86/kernel/machine_kexec_64.c
+
+
+def backtrace(session: Session, task: Task) -> Trace:
+    """The trace of a task; for the one that panicked, with the crash path above the fault."""
+    trace = session.once(Stacks).trace(task)
+    panic = session.once(Panic)
+    if not trace.frames or not panic.happened() or task.task != panic.task().task:
+        return trace
+    if any(frame.source.function == _LAST for frame in trace.frames):
+        return trace  # the registers are those of the end
+    fault = State(trace.frames[0].registers, True)
+    path = session.once(CrashPath).find(fault)
+    if not path:
+        return replace(trace, note="no path from the fault to the end of the crashing kernel could be verified")
+    frames = [replace(frame, level=level) for level, frame in enumerate([*path, *trace.frames])]
+    return replace(trace, frames=tuple(frames))
+
+
+class CrashPath:
+    """Finds the crash path of one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._memory = session.memory
+        self._stacks = session.once(Stacks)
+        self._source = session.once(Source)
+
+    def find(self, fault: State) -> list[Frame]:
+        """The frames from machine_kexec (or as near to it as can be verified) to the exception entry; empty if none.
+
+        `fault` is the state that the registers in the dump describe; raises MissingDebugInfo.
+        """
+        goals = self._goals(fault)
+        best: list[Frame] = []
+        for addr, pc in self._return_addresses(fault.sp):
+            frames = self._verified(State({"rip": pc, "rsp": addr + 8, **self._base(addr + 8, fault.sp)}, False), goals)
+            if not frames:
+                continue
+            if frames[0].source.function == _LAST or any(f.source.function == _LAST for f in frames[:3]):
+                return frames
+            if len(frames) > len(best):
+                best = frames
+        return best
+
+    def _goals(self, fault: State) -> set[tuple[int, int]]:
+        """The (pc, sp) to arrive at: the fault itself, or the caller of the function that took the registers.
+
+        An oops hands on the pt_regs of its exception; panic() has none, and __crash_kexec notes its own registers.
+        """
+        goals = {(fault.pc, fault.sp)}
+        if self._source.frames(fault.pc)[-1].function in _TAKES_REGISTERS:
+            hop = next(self._stacks.walk(fault, ""))
+            if hop.caller is not None:
+                goals = {(hop.caller.pc, hop.caller.sp)}
+        return goals
+
+    def _verified(self, start: State, goals: set[tuple[int, int]]) -> list[Frame]:
+        """The frames from `start` up to the goal, without the one that the goal's own trace begins with; or none."""
+        hops = []
+        for hop in self._stacks.walk(start, ""):
+            if hop.caller is None:
+                return []
+            hops.append(hop)
+            if (hop.caller.pc, hop.caller.sp) in goals:
+                shown = hops if hop.caller.interrupted else hops[:-1]
+                return self._stacks.frames(shown)
+            if len(hops) > 64:
+                return []
+        return []
+
+    def _return_addresses(self, sp: int) -> Iterator[tuple[int, int]]:
+        """(address, value) of every word that could be a return address, deepest stack first."""
+        for low, high in self._ranges(sp):
+            data, _ = self._memory.read_prefix(low, high - low)
+            for offset, word in enumerate(memoryview(data[: len(data) & ~7]).cast("Q")):
+                if self._source.is_text(word - 1):
+                    yield low + 8 * offset, word
+
+    def _base(self, low: int, high: int) -> dict[str, int]:
+        """Where kernels without ORC find the frame that ends at `low`: rbp is the next link of the chain above it.
+
+        A link is a word that points further up the stack, with a return address behind it.
+        """
+        if not self._stacks.has_frame_pointers:
+            return {}
+        data, _ = self._memory.read_prefix(low, min(high - low, _LARGEST_FRAME))
+        words = memoryview(data[: len(data) & ~7]).cast("Q")
+        for number, word in enumerate(words[:-1]):
+            at = low + 8 * number
+            if at < word < at + _SCANNED and not word % 8 and self._source.is_text(words[number + 1] - 1):
+                return {"rbp": at}
+        return {}
+
+    def _ranges(self, sp: int) -> list[tuple[int, int]]:
+        ranges = [(self._lowest(sp), sp & ~7)]
+        symbol = self._session.debuginfo.find_address("cea_exception_stacks")
+        kind = self._session.debuginfo.find_type("struct cea_exception_stacks")
+        if symbol is None or kind is None:
+            return ranges
+        percpu = self._session.once(PerCpu)
+        try:
+            stacks = self._memory.ptr(percpu.pointer(symbol, self._session.once(Panic).cpu()))
+        except (Unreadable, MissingDebugInfo):
+            return ranges
+        for page in range(stacks, stacks + kind.sizeof, 4096):  # guard pages lie between the stacks
+            ranges.append((page, page + 4096))
+        return ranges
+
+    def _lowest(self, sp: int) -> int:
+        """The lowest address of the stack that `sp` is on, as far as the dump has it."""
+        low = sp & ~7
+        while sp - low < _SCANNED:
+            below = (low - 1) & ~4095
+            if self._memory.why(below) is not None:
+                break
+            low = below
+        return low

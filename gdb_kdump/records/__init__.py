@@ -1,0 +1,1 @@
+"""Plain facts: what readers give and rules judge."""

@@ -1,0 +1,1 @@
+"""The dump as GDB's target."""

@@ -1,0 +1,69 @@
+"""GDB's own backtraces across what DWARF does not describe: entry code, stack switches, interrupts, exceptions.
+
+Where DWARF alone finds the caller GDB does it, which keeps every register and so the arguments of the callers.
+"""
+
+from __future__ import annotations
+
+import gdb
+from gdb.unwinder import Unwinder
+
+from gdb_kdump import session
+from gdb_kdump.errors import KdumpError
+from gdb_kdump.kernel.stack.unwind import Stacks, State, Stop
+
+_READ = ("rip", "rsp", "rbp", "rbx", "r12", "r13", "r14", "r15", "rax", "rdi", "rdx", "r10")
+_NARROW = ("eflags", "cs", "ss", "ds", "es", "fs", "gs")
+_USER_LIMIT = 1 << 63
+
+
+class _FrameId:
+    def __init__(self, sp: gdb.Value, pc: gdb.Value) -> None:
+        self.sp = sp
+        self.pc = pc
+
+
+class KernelUnwinder(Unwinder):
+    """Unwinds kernel frames of the open dump with ORC; leaves everything else to GDB."""
+
+    def __init__(self) -> None:
+        super().__init__("gdb-kdump")
+        self._interrupted: set[tuple[int, int]] = set()
+
+    def __call__(self, pending: gdb.PendingFrame) -> gdb.UnwindInfo | None:
+        """How to unwind a frame, or None for GDB's own unwinders."""
+        opened = session.find_current()
+        if opened is None:
+            return None
+        pc, sp = _register(pending, "rip"), _register(pending, "rsp")
+        if pc is None or sp is None or pc < _USER_LIMIT:
+            return None
+        interrupted = pending.level() == 0 or (sp, pc) in self._interrupted
+        try:
+            stacks = opened.once(Stacks)
+            if stacks.step(pc if interrupted else pc - 1).is_plain_call:
+                return None
+            known = {name: value for name in _READ if (value := _register(pending, name)) is not None}
+            caller = stacks.unwind(State(known, interrupted))
+        except (KdumpError, Stop):
+            return None  # kbt says why; bt just ends here
+        if caller is None or caller.in_user_mode:
+            return None  # the end, which gdb_kdump.target.end_of_stack tells GDB
+        info = pending.create_unwind_info(_FrameId(_value(sp), _value(pc)))
+        if caller.interrupted:
+            self._interrupted.add((caller.sp, caller.pc))
+        for name, value in caller.registers.items():
+            info.add_saved_register(name, _value(value, 4 if name in _NARROW else 8))
+        return info
+
+
+def _register(pending: gdb.PendingFrame, name: str) -> int | None:
+    try:
+        return int(pending.read_register(name)) & (1 << 64) - 1
+    except gdb.error:  # <unavailable> or <not saved>, which GDB 13 does not tell otherwise
+        return None
+
+
+def _value(number: int, size: int = 8) -> gdb.Value:
+    kind = gdb.lookup_type("unsigned long" if size == 8 else "unsigned int")
+    return gdb.Value((number & (1 << 8 * size) - 1).to_bytes(size, "little"), kind)
