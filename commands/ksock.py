@@ -16,7 +16,7 @@ from gdb_kdump.commands.show.tables import table
 from gdb_kdump.errors import MissingDebugInfo, Unreadable, UsageError
 from gdb_kdump.kernel.net.all_socks import AllSocks, SockInfo
 from gdb_kdump.kernel.net.sock import AF_NETLINK, Socks
-from gdb_kdump.records.skb import Queue
+from gdb_kdump.records.queue import Queue
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
 

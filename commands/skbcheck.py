@@ -20,7 +20,7 @@ from gdb_kdump.commands.show.tables import table
 from gdb_kdump.diagnosis.checks import Checked, Checks
 from gdb_kdump.diagnosis.sweep import check_everything
 from gdb_kdump.errors import UsageError
-from gdb_kdump.kernel.mm.allocations import Places
+from gdb_kdump.kernel.mm.allocations import Allocations
 from gdb_kdump.kernel.net.skbuff import Skbs
 from gdb_kdump.records.skb import Skb
 from gdb_kdump.rules.overrun import attribute
@@ -65,7 +65,7 @@ is neither, and is listed apart.  $_kfindings is set to the number of corrupt fi
         checked = checks.all_skbs([address(expression) for expression in arguments.operands])
         if sock is not None:
             checked = checked + checks.sock(address(sock))
-        why_unknown = session.once(Places).why_unknown
+        why_unknown = session.once(Allocations).why_unknown
         problems = (*session.once(Skbs).missing, *([why_unknown] if why_unknown else []))
         return Judged(checked, () if walks.is_interrupted() else _drawn(session, checked), problems, False)
 

@@ -15,7 +15,8 @@ from gdb_kdump.errors import Unreadable, UsageError, Why
 from gdb_kdump.kernel.net.skb_columns import Figures
 from gdb_kdump.kernel.net.skb_queues import SkbQueues
 from gdb_kdump.kernel.net.sock import QUEUES, Sock, Socks
-from gdb_kdump.records.skb import Hole, Queue
+from gdb_kdump.records.allocation import Hole
+from gdb_kdump.records.queue import Queue
 from gdb_kdump.rules import judge_queue
 from gdb_kdump.rules.findings import Finding
 from gdb_kdump.session import Session

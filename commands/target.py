@@ -9,7 +9,6 @@ from pathlib import Path
 import gdb
 
 from gdb_kdump import session
-from gdb_kdump.channel.client import SavedFrame, Thread
 from gdb_kdump.commands.base import show_notices
 from gdb_kdump.commands.kinfo import partial_summary, summary
 from gdb_kdump.debuginfo import index_cache
@@ -20,6 +19,7 @@ from gdb_kdump.kernel.sched.cpus import Running
 from gdb_kdump.kernel.sched.registers import Registers
 from gdb_kdump.kernel.sched.tasks import Tasks
 from gdb_kdump.kernel.system import read_system
+from gdb_kdump.records.threads import SavedFrame, Thread
 from gdb_kdump.target.threads import all_threads, thread_id
 from gdb_kdump.text import escape
 

@@ -20,7 +20,7 @@ def _say(kind, error, trace, hook=sys.excepthook):  # type: ignore[no-untyped-de
 
 _hook = sys.excepthook
 sys.excepthook = _say
-if sys.version_info < (3, 11):  # noqa: UP036
+if sys.version_info < (3, 11):
     raise gdb.GdbError(
         "gdb-kdump: this GDB has Python %d.%d and 3.11 is the oldest that will do: use a GDB that is built with it, "  # noqa: UP031
         "such as that of Debian 12" % sys.version_info[:2]

@@ -14,10 +14,11 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Generic, TypeVar
 
 from gdb_kdump.channel.client import Answer, Server
-from gdb_kdump.channel.wire import ADDRESS, MAX_NODES, MAX_READ, Hole, Piece
+from gdb_kdump.channel.wire import ADDRESS, MAX_NODES, MAX_READ, Piece
 from gdb_kdump.dump.bulk import by_piece
 from gdb_kdump.errors import Unreadable, Why
 from gdb_kdump.layout.unpacker import integers
+from gdb_kdump.records.runs import Hole
 
 _SHIFT = 12
 _PAGE = 1 << _SHIFT

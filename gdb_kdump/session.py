@@ -10,16 +10,18 @@ from typing import Any, TypeVar
 
 import gdb
 
-from gdb_kdump.channel.client import SavedFrame, Server, Thread
+from gdb_kdump.channel.client import Server
 from gdb_kdump.debuginfo import banner, index_cache
 from gdb_kdump.debuginfo.debuginfo import DebugInfo
 from gdb_kdump.debuginfo.elf import ElfFile
 from gdb_kdump.debuginfo.vmlinux import find_vmlinux
 from gdb_kdump.errors import DumpError, Unreadable, UsageError, Why
 from gdb_kdump.formats.vmcoreinfo import KNOWN_SYMBOLS, TOP_TABLES, offset_of, parse_vmcoreinfo
+from gdb_kdump.layout.layout import Layout
 from gdb_kdump.layout.members import Member
 from gdb_kdump.layout.unpacker import Unpacker
 from gdb_kdump.memory import Memory
+from gdb_kdump.records.threads import SavedFrame, Thread
 from gdb_kdump.target import end_of_stack, permissions
 
 T = TypeVar("T")
@@ -58,7 +60,7 @@ class Session:
     _members: dict[tuple[Any, str], tuple[int, int, Any]] = field(default_factory=dict)
 
     @property
-    def layout(self) -> Any:
+    def layout(self) -> Layout:
         return self.debuginfo.layout
 
     def once(self, reader: Callable[[Session], T]) -> T:

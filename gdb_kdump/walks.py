@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.text import hex16
@@ -88,6 +88,91 @@ def restart_the_clock() -> None:
     """Give shown() as much time again, for what is done next."""
     global _show_until
     _show_until = None
+
+
+class Gaps:
+    """What was looked for and is not all here: sentences, each once, in the order of their coming.
+
+    Readers are handed one and note in it; who shows what they found shows them, too.
+    """
+
+    def __init__(self) -> None:
+        self._sentences: dict[str, None] = {}
+
+    def note(self, *sentences: str) -> None:
+        """Add sentences; empty ones and those that are there already change nothing."""
+        self._sentences.update(dict.fromkeys(filter(None, sentences)))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sentences)
+
+    def __len__(self) -> int:
+        return len(self._sentences)
+
+
+class walk:
+    """A loop that may end before its end: at a hole, at damage, at the limit and at Ctrl-C.
+
+        with walk("the task list", gaps) as steps:
+            for node in steps(list_for_each(session, head)):
+                tasks.append(read(node - offset))
+
+    `what` is walked, in the words of a sentence; `where` is the address (unsigned long) of an item, which items that
+    are ints are themselves.  Whether the walk or the body of the loop raises Unreadable, Corrupt or MissingDebugInfo:
+    the loop is over, and one sentence with the last good address goes to `gaps` and stays in `ended`.
+
+    Raises KeyboardInterrupt outside of a command, as interrupt() does.
+    """
+
+    def __init__(self, what: str, gaps: Gaps | None = None, where: Callable[[Any], int] | None = None) -> None:
+        self.ended = ""
+        self._what = what
+        self._gaps = gaps
+        self._where = where
+        self._count = 0
+        self._last: object = None
+
+    def __enter__(self) -> walk:
+        return self
+
+    def __call__(self, items: Iterable[T]) -> Iterator[T]:
+        """The items, as far as the walk goes."""
+        if _is_interrupted:
+            self._end(f"{self._what}: {interrupt()} before it began")
+            return
+        for item in items:
+            if self._count >= _max_elements:
+                self._end(too_many(self._what) + self._last_good())
+                return
+            yield item
+            self._count += 1
+            self._last = item
+            if _is_interrupted:  # in a walk within this one
+                self._end(self._stopped())
+                return
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, (Unreadable, Corrupt, MissingDebugInfo)):
+            knows_it = isinstance(error, Corrupt) and error.last_good is not None
+            self._end(str(error) if knows_it else f"{error}{self._last_good()}")
+            return True
+        if isinstance(error, KeyboardInterrupt):
+            self._end(self._stopped())
+            return True
+        return False
+
+    def _stopped(self) -> str:
+        return f"{self._what}: {interrupt()} after {self._count}{self._last_good()}"
+
+    def _end(self, sentence: str) -> None:
+        self.ended = sentence
+        if self._gaps is not None:
+            self._gaps.note(sentence)
+
+    def _last_good(self) -> str:
+        last = self._last
+        addr = self._where(last) if self._where is not None and last is not None else last
+        return f" (last good: {hex16(addr)})" if isinstance(addr, int) else ""
 
 
 def gather(items: Iterable[T], take: Callable[[T], object], what: str, where: Callable[[T], int] | None = None) -> str:

@@ -10,9 +10,9 @@ import kdumpfile_writer as writer
 import pytest
 
 from gdb_kdump.channel.client import Server
-from gdb_kdump.channel.wire import Run
 from gdb_kdump.errors import Unreadable, Why
 from gdb_kdump.memory import Memory
+from gdb_kdump.records.runs import Run
 
 PAGE = writer.PAGE
 BASE = writer.DIRECT_MAP + 0x100000

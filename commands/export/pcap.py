@@ -14,7 +14,7 @@ from gdb_kdump.diagnosis.checks import Checks
 from gdb_kdump.errors import KdumpError, Unreadable, UsageError
 from gdb_kdump.formats import pcapng
 from gdb_kdump.kernel.net.packet import ETHERNET, IP, PAYLOAD, SkbData
-from gdb_kdump.records.skb import Queue
+from gdb_kdump.records.queue import Queue
 from gdb_kdump.session import Session
 from gdb_kdump.text import escape, hex16
 

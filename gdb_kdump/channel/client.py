@@ -21,7 +21,6 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 from weakref import WeakValueDictionary
@@ -41,12 +40,13 @@ from gdb_kdump.channel.wire import (
     REQUEST,
     Op,
     Piece,
-    Run,
     Status,
     unpack_pieces,
     unpack_runs,
 )
 from gdb_kdump.errors import DumpError, Why
+from gdb_kdump.records.runs import Run
+from gdb_kdump.records.threads import SavedFrame, Thread
 
 _SERVER = Path(__file__).resolve().parents[1] / "dump" / "server.py"
 _SEND_BUFFER = 1 << 20  # what the server may be ahead of us; the kernel gives less, but more than without asking
@@ -55,33 +55,6 @@ _REAP_SECONDS = 2
 _STDERR_TAIL = 4096
 _REMEDY = "run `target kdump` again"
 _DAMAGE = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
-
-
-@dataclass(frozen=True)
-class Thread:
-    """A thread as GDB shall see it.
-
-    `id` is positive; `core` is the CPU it runs on, or None; `registers` holds those known, by GDB's names (`rip`,
-    `eflags`, `fs_base`), or is the address of the SavedFrame that has them; the others are <unavailable>.
-    """
-
-    id: int
-    name: str
-    core: int | None
-    registers: dict[str, int] | int
-
-
-@dataclass(frozen=True)
-class SavedFrame:
-    """What a sleeping thread left on its stack: `size` in bytes, behind which its rsp was, and register offsets.
-
-    `fixed` are registers with the same value in every sleeping thread.
-    The server reads it when GDB asks for the registers: opening a dump costs nothing per stack.
-    """
-
-    size: int
-    offsets: dict[str, int]
-    fixed: dict[str, int] = field(default_factory=dict)
 
 
 class Answer:

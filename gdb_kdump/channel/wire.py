@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 
 from gdb_kdump.errors import Why
+from gdb_kdump.records.runs import Hole, Run
 
 MAX_READ = 0x10000
 """The most bytes that one READ may ask for."""
@@ -88,17 +88,6 @@ _RUN = struct.Struct("<II")  # length, or the index of a piece; 0 for bytes or a
 
 _WHYS = dict(enumerate(Why, start=1))
 _WHY_CODES = {why: code for code, why in _WHYS.items()}
-
-
-@dataclass(frozen=True)
-class Hole:
-    """`size` bytes that the dump cannot give, and why."""
-
-    size: int
-    why: Why
-
-
-Run = bytes | Hole
 
 
 def pack_runs(runs: Iterable[Run]) -> bytes:

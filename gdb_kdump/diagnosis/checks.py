@@ -13,11 +13,13 @@ from gdb_kdump.kernel.net.skb_caches import SkbObjects
 from gdb_kdump.kernel.net.skbuff import Skbs
 from gdb_kdump.kernel.net.sock import AF_NETLINK, AF_PACKET, AF_UNIX, Sock, Socks
 from gdb_kdump.layout.unpacker import Unpacker
-from gdb_kdump.records.skb import Hole, Queue, Skb
+from gdb_kdump.records.allocation import Hole
+from gdb_kdump.records.queue import Queue
+from gdb_kdump.records.skb import Skb
+from gdb_kdump.records.sock import Owner, Segment, SockRecord
 from gdb_kdump.rules import judge_queue, judge_skb, judge_sock
 from gdb_kdump.rules.findings import CORRUPT, Finding, verdict
 from gdb_kdump.rules.slab import judge_slab
-from gdb_kdump.rules.sock import Owner, Segment, SockRecord
 from gdb_kdump.session import Session
 
 _ACCOUNTS = ("sk_wmem_queued", "wmem_alloc", "rmem_alloc", "sk_forward_alloc")

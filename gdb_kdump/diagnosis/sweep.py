@@ -9,13 +9,14 @@ from itertools import chain
 from gdb_kdump import walks
 from gdb_kdump.diagnosis.checks import Checked, Checks
 from gdb_kdump.errors import MissingDebugInfo, Unreadable
-from gdb_kdump.kernel.mm.allocations import Places
+from gdb_kdump.kernel.mm.allocations import Allocations
 from gdb_kdump.kernel.net.all_socks import AllSocks, SockInfo
 from gdb_kdump.kernel.net.backlogs import FREED, GRO
 from gdb_kdump.kernel.net.net_queues import net_queues
 from gdb_kdump.kernel.net.skb_caches import SkbObjects
 from gdb_kdump.kernel.net.skbuff import Skbs
-from gdb_kdump.records.skb import Hole, Queue
+from gdb_kdump.records.allocation import Hole
+from gdb_kdump.records.queue import Queue
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
 from gdb_kdump.rules.skb import sharing
 from gdb_kdump.session import Session
@@ -71,7 +72,7 @@ def check_everything(session: Session, progress: Callable[[int], None]) -> tuple
     reached += places
     findings += [finding for group in skbs.sharing(reached) for finding in sharing(group)]
     problems += session.once(SkbObjects).missing()
-    problems += [*skbs.missing, *filter(None, [session.once(Places).why_unknown])]
+    problems += [*skbs.missing, *filter(None, [session.once(Allocations).why_unknown])]
     return checked + Checked(len(seen), 0, tuple(findings), tuple(holes)), tuple(problems)
 
 

@@ -9,13 +9,15 @@ from gdb_kdump.diagnosis.checks import Checked, Checks
 from gdb_kdump.diagnosis.pointers import Pointer, registers_in, variables_in
 from gdb_kdump.diagnosis.sweep import check_everything
 from gdb_kdump.errors import MissingDebugInfo, Unreadable
-from gdb_kdump.kernel.mm.allocations import Places
+from gdb_kdump.kernel.mm.allocations import Allocations
 from gdb_kdump.kernel.net.skbuff import Skbs
 from gdb_kdump.kernel.net.sock import Sock, Socks
 from gdb_kdump.kernel.panic import Panic
 from gdb_kdump.kernel.stack.crash_path import backtrace
 from gdb_kdump.kernel.stack.unwind import Frame, Trace
-from gdb_kdump.records.skb import Hole, Queue, Skb
+from gdb_kdump.records.allocation import Hole
+from gdb_kdump.records.queue import Queue
+from gdb_kdump.records.skb import Skb
 from gdb_kdump.rules.findings import CORRUPT, Finding
 from gdb_kdump.rules.overrun import Attribution, attribute
 from gdb_kdump.session import Session
@@ -137,7 +139,7 @@ def fault_frame(trace: Trace) -> Frame | None:
 
 def _suspects(session: Session, pointers: list[Pointer]) -> tuple[Suspect, ...]:
     """The sk_buffs among the pointers, the corrupt ones first, else in the order of the frames."""
-    places, skbs, checks = session.once(Places), session.once(Skbs), session.once(Checks)
+    places, skbs, checks = session.once(Allocations), session.once(Skbs), session.once(Checks)
     found: dict[int, Suspect] = {}
     for pointer in pointers:
         if pointer.value in found or pointer.type not in ("", "sk_buff"):
@@ -160,7 +162,7 @@ def _sock(session: Session, suspect: Suspect | None, pointers: list[Pointer]) ->
     candidates = [(suspect.skb.sk, "the sk_buff's sk")] if suspect is not None and suspect.skb.sk else []
     candidates += [(p.value, f"{p.name} of {p.function}") for p in pointers if p.type in _SOCK_TYPES]
     for addr, where in candidates:
-        if session.once(Places).of(addr).kind == "free":
+        if session.once(Allocations).of(addr).kind == "free":
             continue
         try:
             sock = session.once(Socks).read(addr)

@@ -9,8 +9,9 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
-from gdb_kdump.channel.wire import ADDRESS, MAX_BODY, Hole, Piece, Run
+from gdb_kdump.channel.wire import ADDRESS, MAX_BODY, Piece
 from gdb_kdump.errors import Why
+from gdb_kdump.records.runs import Hole, Run
 
 _PAGE = 4096
 _WORD = 8

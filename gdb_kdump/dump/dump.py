@@ -12,7 +12,6 @@ import kdumpfile  # type: ignore[import-untyped]
 from gdb_kdump.arch.x86_64.direct_map import find_direct_map
 from gdb_kdump.arch.x86_64.locate import Vmlinux, locate
 from gdb_kdump.arch.x86_64.paging import IMAGE_MAP, IMAGE_SIZE, PageTables
-from gdb_kdump.channel.wire import Hole, Run
 from gdb_kdump.dump.preflight import Examined
 from gdb_kdump.dump.window import Window
 from gdb_kdump.errors import DumpError, Why
@@ -20,6 +19,7 @@ from gdb_kdump.formats.flattened import DumpFile
 from gdb_kdump.formats.kdump import Kdump, other_machine
 from gdb_kdump.formats.notes import cpu_registers
 from gdb_kdump.formats.vmcoreinfo import TOP_TABLES, number, parse_vmcoreinfo, symbol
+from gdb_kdump.records.runs import Hole, Run
 
 _PAGE = 4096
 _MOST_FOUND = 1 << 16

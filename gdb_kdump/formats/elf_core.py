@@ -9,10 +9,10 @@ import struct
 from bisect import bisect_right
 
 from gdb_kdump.arch.x86_64.paging import IMAGE_MAP, IMAGE_SIZE
-from gdb_kdump.channel.wire import Hole, Run
 from gdb_kdump.errors import DumpError, Why
 from gdb_kdump.formats.flattened import DumpFile
 from gdb_kdump.formats.kdump import MOST_NOTES, cut_off, other_machine
+from gdb_kdump.records.runs import Hole, Run
 
 SIGNATURE = b"\x7fELF"
 

@@ -36,7 +36,7 @@ _TIME_AT = 408  # struct timeval; a set's files have one, or those of the moment
 _SAME_SECONDS = 2
 MOST_NOTES = 64 << 20
 
-Places = tuple[tuple[int, int], ...]
+Allocations = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ class Kdump:
         pages = min(pages, (~bits & bits + 1).bit_length() - 1)  # as many as there are ones before the first zero
         return int(min(pages * self.block - start, size))
 
-    def places(self, physical: int) -> Places | Why:
+    def places(self, physical: int) -> Allocations | Why:
         """Where the file has what is needed to read a page, offsets and sizes, or why it has not."""
         pfn = physical // self.block
         if not self._is_dumped(pfn):

@@ -2,49 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeVar, dataclass_transform
-
-from gdb_kdump.errors import Why
-
-T = TypeVar("T")
+from gdb_kdump.records.allocation import Allocation, Hole
+from gdb_kdump.records.record import record
 
 DATAREF_SHIFT = 16  # include/linux/skbuff.h: SKB_DATAREF_SHIFT
 GSO_BY_FRAGS = 0xFFFF  # include/linux/skbuff.h: the gso_size of an sk_buff whose segments are those of frag_list
 
 
-@dataclass_transform(frozen_default=True)
-def _record(cls: type[T]) -> type[T]:
-    """A dataclass of which there are many: frozen for mypy alone, as a frozen one takes ten times as long to make."""
-    return dataclass(slots=True, unsafe_hash=True)(cls)
-
-
-@dataclass(frozen=True)
-class Hole:
-    """Something that the dump cannot give: the address, and why."""
-
-    addr: int
-    why: Why
-
-
-@_record
-class Place:
-    """The memory that an address points into.
-
-    `kind` is "slab", "page" (allocated otherwise), "free" (a page that nobody has), or "unknown"; for slab memory
-    `start` and `size` are the object's, `state` is "allocated", "free" or "unknown", and `cache` its kmem_cache's name.
-    `is_skb` says that the cache is one of those that hold sk_buffs.
-    """
-
-    kind: str
-    start: int = 0
-    size: int = 0
-    state: str = "unknown"
-    cache: str = ""
-    is_skb: bool = False
-
-
-@_record
+@record
 class Frag:
     """One skb_frag_t: `page` (struct page *, or a tagged netmem), `offset` and `size` in bytes.
 
@@ -60,7 +25,7 @@ class Frag:
     is_slab: bool = False
 
 
-@_record
+@record
 class FragList:
     """The chain behind skb_shared_info.frag_list: `skbs` in order and the sum of their `len` (bytes).
 
@@ -79,7 +44,7 @@ class FragList:
         return self.hole is None and self.cycle is None and self.foreign is None
 
 
-@_record
+@record
 class SharedInfo:
     """A struct skb_shared_info; `frags` has its first `nr_frags` fragments, but never more than `max_frags`.
 
@@ -110,7 +75,7 @@ class SharedInfo:
     written: int | None = None
 
 
-@_record
+@record
 class References:
     """What an sk_buff refers to besides its buffer and socket, as its members say; 0 where this kernel has none.
 
@@ -130,9 +95,9 @@ class References:
     active_extensions: int = 0
     known_extensions: int = 0
     has_scratch: bool = False
-    dst_place: Place = Place("unknown")
-    nfct_place: Place = Place("unknown")
-    extensions_place: Place = Place("unknown")
+    dst_place: Allocation = Allocation("unknown")
+    nfct_place: Allocation = Allocation("unknown")
+    extensions_place: Allocation = Allocation("unknown")
     fclone: int | None = None
     head_frag: int | None = None
     is_destroyed_by_function: bool = True
@@ -141,7 +106,7 @@ class References:
     inner_headers: tuple[tuple[str, int], ...] = ()
 
 
-@_record
+@record
 class Skb:
     """A struct sk_buff; `tail` and `end` are addresses, whatever the kernel stores.
 
@@ -174,11 +139,11 @@ class Skb:
     shinfo_size: int
     shinfo: SharedInfo | None
     hole: Hole | None
-    place: Place = Place("unknown")
-    head_place: Place = Place("unknown")
+    place: Allocation = Allocation("unknown")
+    head_place: Allocation = Allocation("unknown")
     buffer: bytes = b""
     destructor: int = 0
-    sk_place: Place = Place("unknown")
+    sk_place: Allocation = Allocation("unknown")
     unset_header: int = 0xFFFF
     is_tcp: bool = False
     is_fragment: bool = False
@@ -188,93 +153,3 @@ class Skb:
     def shinfo_bytes(self) -> bytes:
         """The bytes of the shared info, as far as they could be read."""
         return self.buffer[self.end - self.head :] if 0 <= self.end - self.head <= len(self.buffer) else b""
-
-
-@dataclass(frozen=True)
-class BadLink:
-    """A pointer of `node` that is not what the rest of the queue says: `member` is its C name."""
-
-    node: int
-    expected: int
-    found: int
-    member: str = "prev"
-
-
-@dataclass(frozen=True)
-class TreeNode:
-    """One sk_buff of a red-black tree: its struct rb_node, and `above`, the node whose child pointer led to it.
-
-    `seq` is TCP's sequence number of its first byte, None where sk_buffs have none.
-    """
-
-    addr: int
-    above: int
-    parent: int
-    is_black: bool
-    left: int
-    right: int
-    seq: int | None = None
-
-
-@dataclass(frozen=True)
-class DeadEnd:
-    """A child pointer of a tree, at `node` (0: the root's), that leads to no node; `why` None: to one already met."""
-
-    node: int
-    member: str
-    found: int
-    why: Why | None
-
-
-@dataclass(frozen=True)
-class Queue:
-    """A queue of sk_buffs at `head` as the walk found it; `nodes` are its members in order.
-
-    `kind` says what links them, and what `qlen` counts:
-    list     a struct sk_buff_head; qlen is its member.  A walk that did not end at the head ended at `cycle` (a node
-             that comes again), at `hole`, or at `astray` (something that next leads to and that is no member);
-             `from_tail` are those that only the walk along prev reaches, last first
-    backlog  sock.sk_backlog, linked by next alone; qlen is its len: bytes of truesize.  It, too, may end `astray`
-    chain    linked by next alone until NULL, or pointed to by an array; qlen is what the kernel counts, `elsewhere`
-             of them on other queues, or what was walked where it counts nothing.  It, too, may end `astray`
-    accept   the struct request_socks (not sk_buffs) of a listening socket; qlen is sock.sk_ack_backlog
-    rbtree   a struct rb_root; the kernel keeps no count, so qlen is what was walked; `tree` has what the nodes say
-
-    `tail` is the member that names the last node where there is one, and what it says; `sock` owns the queue.
-    `is_busy` says that its lock was held, or its socket's, and that whoever held it may have been in the middle of
-    changing it; a backlog's, only that its socket's was.
-    `bytes` and `truesize` are sums over the nodes that could be read; `stopped` says why the walk was given up though
-    the queue goes on: the limit, Ctrl-C, or types that lack something; `head` is 0 where it is not even known.
-    """
-
-    name: str
-    head: int
-    qlen: int
-    nodes: tuple[int, ...]
-    bad_links: tuple[BadLink, ...] = ()
-    cycle: int | None = None
-    hole: Hole | None = None
-    from_tail: tuple[int, ...] = ()
-    astray: int | None = None
-    kind: str = "list"
-    tree: tuple[TreeNode, ...] = ()
-    dead_ends: tuple[DeadEnd, ...] = ()
-    tail: tuple[str, int] | None = None
-    bytes: int = 0
-    truesize: int = 0
-    sock: int = 0
-    elsewhere: int = 0
-    is_busy: bool = False
-    stopped: str = ""
-
-    @property
-    def complete(self) -> bool:
-        """Whether the walk came to the end that the kernel would come to."""
-        if self.stopped or self.dead_ends:
-            return False
-        return self.cycle is None and self.hole is None and self.astray is None
-
-    @property
-    def skbs(self) -> tuple[int, ...]:
-        """Every sk_buff that was found, from either end."""
-        return () if self.kind == "accept" else self.nodes + self.from_tail

@@ -1,10 +1,10 @@
-"""What the slab rules judge: caches, slabs and objects as kernel/slab.py read them.  Sizes and offsets are bytes."""
+"""Caches, slabs and objects as SLUB, SLAB and KFENCE have them.  Sizes and offsets are bytes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gdb_kdump.records.skb import Hole
+from gdb_kdump.records.allocation import Hole
 from gdb_kdump.text import hex16
 
 ALLOCATED = "allocated"

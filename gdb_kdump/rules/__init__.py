@@ -7,10 +7,11 @@ the tuple there, and give it a healthy and a damaged record in tests/rules/test_
 
 from __future__ import annotations
 
-from gdb_kdump.records.skb import Queue, Skb
+from gdb_kdump.records.queue import Queue
+from gdb_kdump.records.skb import Skb
+from gdb_kdump.records.sock import SockRecord
 from gdb_kdump.rules import overrun, queue, references, shinfo, skb, sock
 from gdb_kdump.rules.findings import CORRUPT, Finding
-from gdb_kdump.rules.sock import SockRecord
 
 
 def judge_skb(record: Skb) -> list[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gdb_kdump.errors import Why
-from gdb_kdump.records.skb import Queue
+from gdb_kdump.records.queue import Queue
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
 from gdb_kdump.rules.tree import broken_tree
 from gdb_kdump.text import hex16

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gdb_kdump.records.skb import Place, References, Skb
+from gdb_kdump.records.allocation import Allocation
+from gdb_kdump.records.skb import References, Skb
 from gdb_kdump.rules.findings import CORRUPT, Finding
 from gdb_kdump.text import hex16, is_kernel_address
 
@@ -68,7 +69,7 @@ def udp_truesize(skb: Skb) -> int | None:
     return value & 0x7FFFFFFF if is_noted and value >> 32 else None
 
 
-def _is_freed(place: Place) -> bool:
+def _is_freed(place: Allocation) -> bool:
     return place.kind == "free" or (place.kind == "slab" and place.state == "free")
 
 
@@ -76,7 +77,7 @@ def _wild(skb: Skb, member: str, expected: str, found: int) -> Finding:
     return Finding("skb.refs", skb.addr, member, CORRUPT, expected, hex16(found), f"{member} leads nowhere")
 
 
-def _freed(skb: Skb, member: str, found: int, place: Place) -> Finding:
+def _freed(skb: Skb, member: str, found: int, place: Allocation) -> Finding:
     where = f"a free object of {place.cache}" if place.cache else "a page that belongs to nobody"
     return Finding(
         "skb.refs", skb.addr, member, CORRUPT, "what is allocated", hex16(found), f"{member} leads to {where}"

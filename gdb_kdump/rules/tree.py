@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from gdb_kdump.errors import Why
-from gdb_kdump.records.skb import Queue, TreeNode
+from gdb_kdump.records.queue import Queue, TreeNode
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
 from gdb_kdump.text import hex16
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from gdb_kdump.channel.client import Thread
 from gdb_kdump.kernel.sched.cpus import Running
 from gdb_kdump.kernel.sched.oncpu import task_on
 from gdb_kdump.kernel.sched.registers import Registers
 from gdb_kdump.kernel.sched.tasks import Task, Tasks
+from gdb_kdump.records.threads import Thread
 from gdb_kdump.session import Session
 
 # include/linux/threads.h: PID_MAX_LIMIT on 64-bit.  GDB has no thread 0, and every CPU's idle task is PID 0.

@@ -17,9 +17,11 @@ import kdumpfile_writer as writer
 import pytest
 from pytest_gdb_fixtures.process import GDB
 
-from gdb_kdump.channel.client import Server, Thread
-from gdb_kdump.channel.wire import MAX_READ, Hole, pack_runs, unpack_runs
+from gdb_kdump.channel.client import Server
+from gdb_kdump.channel.wire import MAX_READ, pack_runs, unpack_runs
 from gdb_kdump.errors import DumpError
+from gdb_kdump.records.runs import Hole
+from gdb_kdump.records.threads import Thread
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = writer.DIRECT_MAP + 0x100000
@@ -226,7 +228,8 @@ def test_threads_are_replaced_as_a_whole(server: Server) -> None:
 GDB_SCRIPT = """
 import gdb, sys, os
 sys.path.insert(0, {root!r})
-from gdb_kdump.channel.client import Server, Thread
+from gdb_kdump.channel.client import Server
+from gdb_kdump.records.threads import Thread
 server = Server.start({dump!r})
 server.set_threads([Thread(5, "one<&>\\x1b[m", 0, dict(rip=0x1234, rsp={data})), Thread(6, "", None, dict())], 5)
 gdb.execute("set osabi none")

@@ -236,7 +236,7 @@ def half_a_capture(skb: str, file: str) -> list[Any]:
 
     from gdb_kdump import session, walks
     from gdb_kdump.commands.export.pcap import write_pcap
-    from gdb_kdump.records.skb import Queue
+    from gdb_kdump.records.queue import Queue
 
     walks.begin()
     queue = Queue("receive", 0, 10**7, (int(skb, 16),) * 10**7)

@@ -90,13 +90,13 @@ def list_damaged(what: str) -> Any:
     import dataclasses
 
     from gdb_kdump import session
-    from gdb_kdump.channel.wire import Hole
     from gdb_kdump.errors import Why
     from gdb_kdump.kernel.net.all_socks import AllSocks
     from gdb_kdump.memory import Memory
+    from gdb_kdump.records.runs import Hole
 
     opened = session.current()
-    find = opened.debuginfo.find_address
+    find = opened.debuginfo.address
     first = next(i for i in opened.once(AllSocks).all()[0] if i.tables[0] == "udp")
     node = first.sock.sock + opened.layout.offset("sock.node")
     ehash = opened.memory.ptr(find("tcp_hashinfo") + opened.layout.offset("inet_hashinfo.ehash"))

@@ -120,7 +120,7 @@ def test_a_bad_sk_buff_is_flagged(
 def write_one(skb: str, file: str) -> list[int]:
     from gdb_kdump import session
     from gdb_kdump.commands.export.pcap import write_pcap
-    from gdb_kdump.records.skb import Queue
+    from gdb_kdump.records.queue import Queue
 
     written = write_pcap(session.current(), file, [Queue("write", 0, 1, (int(skb, 16),))])
     return [written.packets, written.bad, written.incomplete]

@@ -12,13 +12,13 @@ import pytest
 from page_compression import METHODS
 
 from gdb_kdump.channel.client import Server
-from gdb_kdump.channel.wire import Hole
 from gdb_kdump.dump.preflight import examine
 from gdb_kdump.dump.window import Window
 from gdb_kdump.errors import DumpError, Why
 from gdb_kdump.formats.elf_core import ElfCore
 from gdb_kdump.formats.flattened import open_dump_file
 from gdb_kdump.memory import Memory
+from gdb_kdump.records.runs import Hole
 
 PAGE = writer.PAGE
 DIRECT_MAP = writer.DIRECT_MAP

@@ -15,10 +15,10 @@ import pytest
 from gdb_kdump.arch.x86_64.direct_map import find_direct_map
 from gdb_kdump.arch.x86_64.paging import PageTables
 from gdb_kdump.channel.client import Server
-from gdb_kdump.channel.wire import Hole
 from gdb_kdump.dump.preflight import examine
 from gdb_kdump.errors import DumpError, Why
 from gdb_kdump.memory import Memory
+from gdb_kdump.records.runs import Hole
 
 PAGE = writer.PAGE
 FORMATS: dict[str, Callable[[Path, writer.Kernel], None]] = {

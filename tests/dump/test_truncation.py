@@ -17,8 +17,8 @@ from pytest_gdb_fixtures.process import Gdb
 from transcode import CONTAINERS, RawDump, transcode
 
 from gdb_kdump.channel.client import Server
-from gdb_kdump.channel.wire import Hole
 from gdb_kdump.errors import Why
+from gdb_kdump.records.runs import Hole
 
 # In 24ths of the file.
 CUTS = {"raw": 5, "zlib": 23, "lzo": 12, "snappy": 8, "zstd": 20, "elf": 18, "flattened": 22}

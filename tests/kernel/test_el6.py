@@ -244,11 +244,11 @@ def test_every_socket(gdb_run: Gdb, dump: tuple[Path, Path]) -> None:
 def test_the_allocator_is_slab(gdb_run: Gdb, in_gdb: Callable[..., Any], dump: tuple[Path, Path]) -> None:
     def body(addresses: list[int]) -> list[list[Any]]:
         from gdb_kdump import session
-        from gdb_kdump.kernel.mm.allocations import Places
+        from gdb_kdump.kernel.mm.allocations import Allocations
         from gdb_kdump.kernel.net.skb_caches import SkbObjects
 
         opened = session.current()
-        places = [opened.once(Places).of(addr) for addr in addresses]
+        places = [opened.once(Allocations).of(addr) for addr in addresses]
         return [[p.kind, p.cache, p.start, p.state, p.is_skb] for p in places] + [sorted(opened.once(SkbObjects).all())]
 
     vmlinux, vmcore = dump

@@ -55,9 +55,9 @@ def test_members_are_found_wherever_they_are(name: str, seed: int, tmp_path: Pat
 
 def places(addresses: dict[str, int]) -> dict[str, list[str]]:
     from gdb_kdump import session
-    from gdb_kdump.kernel.mm.allocations import Places
+    from gdb_kdump.kernel.mm.allocations import Allocations
 
-    found = {name: session.current().once(Places).of(addr) for name, addr in addresses.items()}
+    found = {name: session.current().once(Allocations).of(addr) for name, addr in addresses.items()}
     return {name: [place.cache, place.state] for name, place in found.items()}
 
 

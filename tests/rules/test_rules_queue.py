@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from gdb_kdump.errors import Why
-from gdb_kdump.records.skb import BadLink, DeadEnd, Hole, Queue, TreeNode
+from gdb_kdump.records.allocation import Hole
+from gdb_kdump.records.queue import BadLink, DeadEnd, Queue, TreeNode
 from gdb_kdump.rules import judge_queue
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT
 

@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 
 from gdb_kdump.errors import Why
-from gdb_kdump.records.skb import BadLink, Frag, FragList, Hole, Place, Queue, References, SharedInfo, Skb
+from gdb_kdump.records.allocation import Allocation, Hole
+from gdb_kdump.records.queue import BadLink, Queue
+from gdb_kdump.records.skb import Frag, FragList, References, SharedInfo, Skb
 from gdb_kdump.rules import judge_queue, judge_skb
 from gdb_kdump.rules.findings import CLEAN, CORRUPT, SUSPECT, Finding, verdict
 from gdb_kdump.rules.skb import sharing
@@ -63,8 +65,8 @@ HEALTHY = Skb(
 LINKED = Queue("write", QUEUE, 3, NODES)
 
 
-IN_USE = Place("slab", NODES[0], 320, "allocated", "somebody's")
-FREE = Place("slab", NODES[0], 320, "free", "somebody's")
+IN_USE = Allocation("slab", NODES[0], 320, "allocated", "somebody's")
+FREE = Allocation("slab", NODES[0], 320, "free", "somebody's")
 REFERENCES = References(known_extensions=0xF, has_scratch=True)
 
 
@@ -87,25 +89,25 @@ HEALTHY_SKBS = {
     "UDP's notes in the device's place": referring(dev=4352 | 1 << 31 | 1500 << 32 | 1 << 48),
     "extensions": referring(active_extensions=2, extensions=NODES[0], extensions_place=IN_USE),
     "a page fragment for a buffer": replace(
-        referring(head_frag=1), head=HEAD + 64, data=HEAD + 64, head_place=Place("page", HEAD)
+        referring(head_frag=1), head=HEAD + 64, data=HEAD + 64, head_place=Allocation("page", HEAD)
     ),
-    "a large kmalloc'd buffer": replace(referring(head_frag=0), head_place=Place("page", HEAD)),
+    "a large kmalloc'd buffer": replace(referring(head_frag=0), head_place=Allocation("page", HEAD)),
     "a checksum to fill in": referring(checksum_at=0x6C0),
     "an inner header that was never set, and moved": referring(inner_headers=(("inner_mac_header", 0xFFE0),)),
     "the second of a pair": replace(
-        referring(fclone=2), place=Place("slab", SKB - 232, 472, "allocated", "skbuff_fclone_cache", True)
+        referring(fclone=2), place=Allocation("slab", SKB - 232, 472, "allocated", "skbuff_fclone_cache", True)
     ),
     "a fragment that fills its page": with_frag(room=1464),
     "a fragment of a device's memory": with_frag(page=0xFFFF888003D00001, room=0),
     "in its cache, its buffer in another": replace(
         HEALTHY,
-        place=Place("slab", SKB, 232, "allocated", "skbuff_head_cache", True),
-        head_place=Place("slab", HEAD, 2048, "allocated", "kmalloc-2k"),
+        place=Allocation("slab", SKB, 232, "allocated", "skbuff_head_cache", True),
+        head_place=Allocation("slab", HEAD, 2048, "allocated", "kmalloc-2k"),
     ),
     "the second of an fclone pair": replace(
-        HEALTHY, place=Place("slab", SKB - 232, 472, "allocated", "skbuff_fclone_cache", True)
+        HEALTHY, place=Allocation("slab", SKB - 232, 472, "allocated", "skbuff_fclone_cache", True)
     ),
-    "its buffer a page fragment": replace(HEALTHY, head_place=Place("page", HEAD - 0x1000)),
+    "its buffer a page fragment": replace(HEALTHY, head_place=Allocation("page", HEAD - 0x1000)),
     "a TCP segment to be cut": with_shinfo(gso_size=700, gso_segs=3, gso_type=1),
     "a TCP segment of which part was acknowledged": replace(
         with_shinfo(gso_size=1448, gso_segs=44, gso_type=1), is_tcp=True
@@ -121,7 +123,7 @@ HEALTHY_SKBS = {
     ),
     "a fragment of an IP packet, with its offset for sk": replace(HEALTHY, sk=1480),
     "its socket": replace(
-        HEALTHY, sk=NODES[0], destructor=1, sk_place=Place("slab", NODES[0], 1152, "allocated", "UDP")
+        HEALTHY, sk=NODES[0], destructor=1, sk_place=Allocation("slab", NODES[0], 1152, "allocated", "UDP")
     ),
     "known flags": with_shinfo(flags=3, known_flags=0x1F),
     "a guest left the counting to us": with_shinfo(gso_size=700, gso_type=1),
@@ -181,34 +183,36 @@ DAMAGED_SKBS: dict[str, tuple[Skb, str, str]] = {
         "truesize",
     ),
     "an sk_buff for a socket": (
-        replace(HEALTHY, sk=NODES[0], sk_place=Place("slab", NODES[0], 232, "allocated", "skbuff_head_cache", True)),
+        replace(
+            HEALTHY, sk=NODES[0], sk_place=Allocation("slab", NODES[0], 232, "allocated", "skbuff_head_cache", True)
+        ),
         "skb.sk",
         "sk",
     ),
     "a socket's middle": (
-        replace(HEALTHY, sk=NODES[0] + 64, sk_place=Place("slab", NODES[0], 1152, "allocated", "UDP")),
+        replace(HEALTHY, sk=NODES[0] + 64, sk_place=Allocation("slab", NODES[0], 1152, "allocated", "UDP")),
         "skb.sk",
         "sk",
     ),
     "a destructor that is no function": (referring(is_destroyed_by_function=False), "skb.sk", "destructor"),
     "a small number for sk": (replace(referring(sk_may_be_offset=False), sk=64), "skb.sk", "sk"),
     "the wrong of a pair": (
-        replace(referring(fclone=2), place=Place("slab", SKB, 472, "allocated", "skbuff_fclone_cache", True)),
+        replace(referring(fclone=2), place=Allocation("slab", SKB, 472, "allocated", "skbuff_fclone_cache", True)),
         "skb.address",
         "fclone",
     ),
     "one of a pair, and alone": (
-        replace(referring(fclone=1), place=Place("slab", SKB, 232, "allocated", "skbuff_head_cache", True)),
+        replace(referring(fclone=1), place=Allocation("slab", SKB, 232, "allocated", "skbuff_head_cache", True)),
         "skb.address",
         "fclone",
     ),
     "a kmalloc'd buffer freed as a page": (
-        replace(referring(head_frag=1), head_place=Place("slab", HEAD, 2048, "allocated", "kmalloc-2k")),
+        replace(referring(head_frag=1), head_place=Allocation("slab", HEAD, 2048, "allocated", "kmalloc-2k")),
         "head.buffer",
         "head_frag",
     ),
     "a page fragment freed as one of kmalloc()": (
-        replace(referring(head_frag=0), head=HEAD + 64, head_place=Place("page", HEAD)),
+        replace(referring(head_frag=0), head=HEAD + 64, head_place=Allocation("page", HEAD)),
         "head.buffer",
         "head_frag",
     ),
@@ -238,37 +242,41 @@ DAMAGED_SKBS: dict[str, tuple[Skb, str, str]] = {
         "head.buffer",
         "head",
     ),
-    "head freed": (replace(HEALTHY, head_place=Place("slab", HEAD, 2048, "free", "kmalloc-2k")), "head.buffer", "head"),
-    "head's page freed": (replace(HEALTHY, head_place=Place("free")), "head.buffer", "head"),
+    "head freed": (
+        replace(HEALTHY, head_place=Allocation("slab", HEAD, 2048, "free", "kmalloc-2k")),
+        "head.buffer",
+        "head",
+    ),
+    "head's page freed": (replace(HEALTHY, head_place=Allocation("free")), "head.buffer", "head"),
     "head inside an object": (
-        replace(HEALTHY, head_place=Place("slab", HEAD - 64, 4096, "allocated", "kmalloc-4k")),
+        replace(HEALTHY, head_place=Allocation("slab", HEAD - 64, 4096, "allocated", "kmalloc-4k")),
         "head.buffer",
         "head",
     ),
     "the object too small for the shared info": (
-        replace(HEALTHY, head_place=Place("slab", HEAD, 0x6C0, "allocated", "kmalloc-2k")),
+        replace(HEALTHY, head_place=Allocation("slab", HEAD, 0x6C0, "allocated", "kmalloc-2k")),
         "head.buffer",
         "head",
     ),
     "freed itself": (
-        replace(HEALTHY, place=Place("slab", SKB, 232, "free", "skbuff_head_cache", True)),
+        replace(HEALTHY, place=Allocation("slab", SKB, 232, "free", "skbuff_head_cache", True)),
         "skb.freed",
         "",
     ),
     "an object of another cache": (
-        replace(HEALTHY, place=Place("slab", SKB, 1024, "allocated", "UDP")),
+        replace(HEALTHY, place=Allocation("slab", SKB, 1024, "allocated", "UDP")),
         "skb.address",
         "",
     ),
     "inside an object": (
-        replace(HEALTHY, place=Place("slab", SKB - 8, 232, "allocated", "skbuff_head_cache", True)),
+        replace(HEALTHY, place=Allocation("slab", SKB - 8, 232, "allocated", "skbuff_head_cache", True)),
         "skb.address",
         "",
     ),
-    "on a free page": (replace(HEALTHY, place=Place("free")), "skb.address", ""),
+    "on a free page": (replace(HEALTHY, place=Allocation("free")), "skb.address", ""),
     "sk leads nowhere": (replace(HEALTHY, sk=WILD), "skb.sk", "sk"),
     "its socket was freed": (
-        replace(HEALTHY, sk=NODES[0], destructor=1, sk_place=Place("slab", NODES[0], 1152, "free", "UDP")),
+        replace(HEALTHY, sk=NODES[0], destructor=1, sk_place=Allocation("slab", NODES[0], 1152, "free", "UDP")),
         "skb.sk",
         "sk",
     ),

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from gdb_kdump.errors import Why
-from gdb_kdump.records.skb import Hole
+from gdb_kdump.records.allocation import Hole
 from gdb_kdump.records.slab import (
     ALLOCATED,
     COUNT,

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from gdb_kdump.records.sock import Owner, Segment, SockRecord
 from gdb_kdump.rules import judge_sock
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT
-from gdb_kdump.rules.sock import Owner, Segment, SockRecord
 
 SOCK = 0xFFFF888003C00000
 OTHER = 0xFFFF888003C80000

@@ -13,10 +13,11 @@ from pytest_gdb_fixtures.lab import DEFAULT_FOLDER
 from pytest_gdb_fixtures.process import Gdb
 
 from gdb_kdump.channel.client import Server
-from gdb_kdump.channel.wire import MAX_READ, Hole
+from gdb_kdump.channel.wire import MAX_READ
 from gdb_kdump.debuginfo.elf import ElfFile
 from gdb_kdump.errors import Why
 from gdb_kdump.formats.vmcoreinfo import offset_of, parse_vmcoreinfo
+from gdb_kdump.records.runs import Hole
 
 PAGE = 4096
 LAB = Path(os.environ.get("GDB_KDUMP_LAB") or DEFAULT_FOLDER)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from gdb_kdump.channel.client import SavedFrame
 from gdb_kdump.errors import MissingDebugInfo
 from gdb_kdump.layout.layout import thread_size
+from gdb_kdump.records.threads import SavedFrame
 from gdb_kdump.session import Session
 
 _U64 = (1 << 64) - 1

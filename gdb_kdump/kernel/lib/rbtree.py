@@ -9,7 +9,7 @@ from gdb_kdump import walks
 from gdb_kdump.errors import Unreadable, Why
 from gdb_kdump.layout.layout import Layout
 from gdb_kdump.memory import Memory
-from gdb_kdump.records.skb import DeadEnd, TreeNode
+from gdb_kdump.records.queue import DeadEnd, TreeNode
 from gdb_kdump.text import is_kernel_address
 
 _BLACK = 1  # include/linux/rbtree_augmented.h: RB_BLACK

@@ -8,13 +8,13 @@ from gdb_kdump.kernel.mm.slab import SlabAllocator, allocator
 from gdb_kdump.kernel.mm.slub import Slabs
 from gdb_kdump.layout.layout import SKB_CACHES
 from gdb_kdump.layout.members import find_path
-from gdb_kdump.records.skb import Place
+from gdb_kdump.records.allocation import Allocation
 from gdb_kdump.session import Session
 
-_UNKNOWN = Place("unknown")
+_UNKNOWN = Allocation("unknown")
 
 
-class Places:
+class Allocations:
     """Tells what the memory of one session is; unknown where the dump or its debug information cannot say."""
 
     def __init__(self, session: Session) -> None:
@@ -29,7 +29,7 @@ class Places:
         except (MissingDebugInfo, Unreadable) as error:
             self.why_unknown = f"nothing says which memory is allocated: {error}"
 
-    def of(self, addr: int) -> Place:
+    def of(self, addr: int) -> Allocation:
         """The place of an address."""
         if self._pages is None or self._slabs is None:
             return _UNKNOWN
@@ -39,7 +39,7 @@ class Places:
                 cache, start, state = found
                 # Where not all skb caches are known, anything may be one.
                 is_skb = cache.addr in self.skb_caches or bool(self.skb_caches_missing)
-                return Place("slab", start, cache.object_size, state, cache.name, is_skb)
+                return Allocation("slab", start, cache.object_size, state, cache.name, is_skb)
             page = self._pages.find(addr)
         except MissingDebugInfo as error:
             self.why_unknown = f"nothing says which memory is allocated: {error}"
@@ -51,7 +51,7 @@ class Places:
         # On a CPU's list of free pages one has no reference and nothing else to tell; memory of large kmalloc()s has
         # no reference either (since v6.16), but a page type.
         nobodys = page.is_free or (not page.refcount and page.kind in ("", "compound"))
-        return Place("free" if nobodys else "page", page.start)
+        return Allocation("free" if nobodys else "page", page.start)
 
     def _find_skb_caches(self) -> tuple[frozenset[int], str]:
         """The addresses of the skb caches, and what they lack; net/core/skbuff.c: skb_init."""

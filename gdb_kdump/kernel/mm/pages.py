@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gdb_kdump.arch.x86_64.paging import IMAGE_MAP, IMAGE_SIZE
-from gdb_kdump.channel.wire import MAX_READ, Hole
+from gdb_kdump.channel.wire import MAX_READ
 from gdb_kdump.errors import MissingDebugInfo, Unreadable, Why
 from gdb_kdump.layout.layout import compound_order, head_page, page_flags, page_types, tail_page_flag
+from gdb_kdump.records.runs import Hole
 from gdb_kdump.session import Session, direct_map
 
 PAGE_SHIFT = 12

@@ -8,7 +8,7 @@ from itertools import islice
 from gdb_kdump.errors import Unreadable
 from gdb_kdump.kernel.mm.stackdepot import StackDepot
 from gdb_kdump.layout.layout import enumerators
-from gdb_kdump.records.skb import Hole
+from gdb_kdump.records.allocation import Hole
 from gdb_kdump.records.slab import ALLOCATED, FREE, Guard, SlabCache, Track
 from gdb_kdump.session import Session
 

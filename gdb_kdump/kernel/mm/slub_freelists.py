@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gdb_kdump.errors import Unreadable
 from gdb_kdump.memory import Memory
-from gdb_kdump.records.skb import Hole
+from gdb_kdump.records.allocation import Hole
 from gdb_kdump.records.slab import CYCLE, MISALIGNED, OUTSIDE, TWICE, FreelistProblem, SlabCache
 
 _ENOUGH = 32  # links that agree on the encoding

@@ -10,7 +10,7 @@ from gdb_kdump.kernel.net.devices import NetDevices
 from gdb_kdump.kernel.net.skb_chains import SkbChains
 from gdb_kdump.kernel.net.skb_queues import SkbQueues
 from gdb_kdump.layout.layout import array_length, enumerators
-from gdb_kdump.records.skb import Queue
+from gdb_kdump.records.queue import Queue
 from gdb_kdump.session import Session
 
 # Queues of struct softnet_data that are a struct sk_buff_head, and those that end in NULL, of what is to be freed.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from gdb_kdump.errors import Corrupt, Unreadable
 from gdb_kdump.kernel.lib.hash_tables import chained
 from gdb_kdump.kernel.net.skb_queues import SkbQueues
-from gdb_kdump.records.skb import Queue
+from gdb_kdump.records.queue import Queue
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16, some
 

@@ -9,7 +9,7 @@ from gdb_kdump.kernel.net.backlogs import Backlogs
 from gdb_kdump.kernel.net.fragments import Fragments
 from gdb_kdump.kernel.net.neighbours import Neighbours
 from gdb_kdump.kernel.net.qdiscs import Qdiscs
-from gdb_kdump.records.skb import Queue
+from gdb_kdump.records.queue import Queue
 from gdb_kdump.session import Session
 
 

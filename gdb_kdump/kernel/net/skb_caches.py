@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.lib.percpu import PerCpu
-from gdb_kdump.kernel.mm.allocations import Places
+from gdb_kdump.kernel.mm.allocations import Allocations
 from gdb_kdump.kernel.mm.slab import allocator
 from gdb_kdump.layout.layout import skb_fclones
 from gdb_kdump.records.slab import UNKNOWN
@@ -61,7 +61,7 @@ class SkbObjects:
         Raises Unreadable, MissingDebugInfo where the caches cannot be walked at all; missing() says what may lack.
         """
         waiting = self._waiting()
-        slabs, places = allocator(self._session), self._session.once(Places)
+        slabs, places = allocator(self._session), self._session.once(Allocations)
         caches = places.skb_caches
         if places.skb_caches_missing:
             self._problem = f"not every sk_buff that stands on no queue is found: {places.skb_caches_missing}"
@@ -102,7 +102,7 @@ class SkbObjects:
         written: dict[int, Charged] = {}
         received: dict[int, Charged] = {}
         try:
-            slabs, caches = allocator(self._session), self._session.once(Places).skb_caches
+            slabs, caches = allocator(self._session), self._session.once(Allocations).skb_caches
             hidden = (slabs.for_each_object(cache, (UNKNOWN,)) for cache in slabs.caches() if cache.addr in caches)
             self._unknown = any(True for objects in hidden for _ in objects)
             for skb in self.all():

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from gdb_kdump.errors import Unreadable, Why
 from gdb_kdump.kernel.net.skb_queues import SkbQueues, is_plausible
-from gdb_kdump.records.skb import Hole, Queue
+from gdb_kdump.records.allocation import Hole
+from gdb_kdump.records.queue import Queue
 from gdb_kdump.session import Session
 
 

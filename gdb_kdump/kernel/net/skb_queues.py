@@ -17,13 +17,14 @@ from gdb_kdump import walks
 from gdb_kdump.errors import MissingDebugInfo, Unreadable, Why
 from gdb_kdump.kernel.lib.rbtree import RbTrees
 from gdb_kdump.kernel.lib.spinlocks import Spinlocks
-from gdb_kdump.kernel.mm.allocations import Places
+from gdb_kdump.kernel.mm.allocations import Allocations
 from gdb_kdump.kernel.net.skb_columns import Figures
 from gdb_kdump.kernel.stack.interrupted import Midway
 from gdb_kdump.layout.layout import skb_counts_from_head
 from gdb_kdump.layout.unpacker import Unpacker
 from gdb_kdump.memory import Gather
-from gdb_kdump.records.skb import BadLink, Hole, Place, Queue
+from gdb_kdump.records.allocation import Allocation, Hole
+from gdb_kdump.records.queue import BadLink, Queue
 from gdb_kdump.session import Session
 from gdb_kdump.text import LOWEST_KERNEL_ADDRESS
 
@@ -292,7 +293,7 @@ class SkbQueues:
 
         An sk_buff in a list has a prev (`is_linked`: next and prev are what they are called), one in a chain has none.
         """
-        place = self._session.once(Places).of(skb)
+        place = self._session.once(Allocations).of(skb)
         if place.kind in ("free", "page") or (place.kind == "slab" and not self._is_skb(skb, place)):
             return True
         if not is_linked:
@@ -309,7 +310,7 @@ class SkbQueues:
             return False
         return in_list == (skb, skb)
 
-    def _is_skb(self, skb: int, place: Place) -> bool:
+    def _is_skb(self, skb: int, place: Allocation) -> bool:
         return place.is_skb and skb - place.start in (0, self._skb.size)
 
     def chain(
@@ -361,7 +362,7 @@ class SkbQueues:
 
     def _is_object(self, skb: int) -> bool:
         """Whether that is an allocated object of an skb cache."""
-        place = self._session.once(Places).of(skb)
+        place = self._session.once(Allocations).of(skb)
         return place.kind == "slab" and place.state == "allocated" and self._is_skb(skb, place)
 
     def _looks_right(self, skb: int) -> bool:

@@ -8,12 +8,13 @@ from itertools import pairwise
 
 from gdb_kdump import walks
 from gdb_kdump.errors import MissingDebugInfo, Unreadable, Why
-from gdb_kdump.kernel.mm.allocations import Places
+from gdb_kdump.kernel.mm.allocations import Allocations
 from gdb_kdump.kernel.mm.pages import PAGE_SIZE, Pages
 from gdb_kdump.kernel.module.source import Source
 from gdb_kdump.kernel.net.sock import Socks
 from gdb_kdump.layout.layout import max_skb_frags, skb_counts_from_head, skb_inner_headers, skb_zerocopy
-from gdb_kdump.records.skb import Frag, FragList, Hole, Place, References, SharedInfo, Skb
+from gdb_kdump.records.allocation import Allocation, Hole
+from gdb_kdump.records.skb import Frag, FragList, References, SharedInfo, Skb
 from gdb_kdump.session import Session
 from gdb_kdump.text import is_kernel_address
 
@@ -105,24 +106,27 @@ class Skbs:
 
     def read_with_places(self, skb: int) -> Skb:
         """The same with what memory the sk_buff, its buffer and its fragments stand in."""
-        record = self._read(skb, self._session.once(Places).of)
+        record = self._read(skb, self._session.once(Allocations).of)
         shinfo = record.shinfo
         if shinfo is None or not (shinfo.frags or shinfo.chain.skbs):
             return record
         frags, chain = tuple(map(self._with_room, shinfo.frags)), self._with_foreign(shinfo.chain)
         return replace(record, shinfo=replace(shinfo, frags=frags, chain=chain))
 
-    def _read(self, skb: int, place_of: Callable[[int], Place]) -> Skb:
+    def _read(self, skb: int, place_of: Callable[[int], Allocation]) -> Skb:
         values = self._skb.unpack_from(*self._memory.block(skb, self._skb.span))
         next_, prev, sk, len_, data_len, head, data, tail, end, truesize, users, cloned, nohdr, destructor, *offsets = (
             values
         )
         end, tail = _address(head, end, self.end_is_offset), _address(head, tail, self._tail_is_offset)
         tail = tail if self._has_tail else data + len_ - data_len
+        header_offsets: list[int | None] = [*offsets]
         if not all(self._counted):
-            offsets = [at if counted else at - head if at else None for at, counted in zip(offsets, self._counted)]
+            header_offsets = [
+                at if counted else at - head if at else None for at, counted in zip(offsets, self._counted)
+            ]
         headers = tuple(
-            [(name, None if at == unset else at) for name, at, unset in zip(_HEADERS, offsets, self._unset)]
+            [(name, None if at == unset else at) for name, at, unset in zip(_HEADERS, header_offsets, self._unset)]
         )
         shinfo, hole = None, None
         try:
@@ -191,8 +195,8 @@ class Skbs:
             tuple([(name, values[name]) for name in self._inner_headers if values[name]]),
         )  # fmt: skip
 
-    def _place(self, addr: int) -> Place:
-        return self._session.once(Places).of(addr) if is_kernel_address(addr) else _UNKNOWN
+    def _place(self, addr: int) -> Allocation:
+        return self._session.once(Allocations).of(addr) if is_kernel_address(addr) else _UNKNOWN
 
     def _is_function(self, addr: int) -> bool:
         """Whether a function begins there, for all that is known."""
@@ -242,7 +246,7 @@ class Skbs:
 
     def _with_foreign(self, chain: FragList) -> FragList:
         """The same chain with the first member that is no allocated sk_buff."""
-        places = self._session.once(Places)
+        places = self._session.once(Allocations)
         for member in chain.skbs:
             place = places.of(member)
             if place.kind == "free" or (place.kind == "slab" and not (place.is_skb and place.state != "free")):
@@ -255,7 +259,7 @@ class Skbs:
         try:
             pages = self._session.once(Pages)
         except (Unreadable, MissingDebugInfo):
-            return frag  # nothing says where the struct pages are: Places.why_unknown says why
+            return frag  # nothing says where the struct pages are: Allocations.why_unknown says why
         if not pages.is_page(frag.page):
             return replace(frag, room=0)
         try:
@@ -290,7 +294,8 @@ class Skbs:
             return ()
         size, unpack = self._frag.size, self._frag.unpack_from
         block, at = self._memory.block(addr, count * size)
-        return tuple(Frag(*unpack(block, at + number * size)) for number in range(count))
+        frags = (unpack(block, at + number * size) for number in range(count))
+        return tuple(Frag(page=page, offset=offset, size=length) for page, offset, length in frags)
 
     def _chain(self, first: int) -> FragList:
         skbs: dict[int, None] = {}  # a dict for its order
@@ -314,7 +319,7 @@ class Skbs:
 
 
 _NO_CHAIN = FragList((), 0)
-_UNKNOWN = Place("unknown")
+_UNKNOWN = Allocation("unknown")
 _NO_REFERENCES = References()
 
 
@@ -323,6 +328,6 @@ def _address(head: int, position: int, is_offset: bool) -> int:
     return (head + position) & (1 << 64) - 1 if is_offset else position
 
 
-def _nowhere(addr: int) -> Place:
+def _nowhere(addr: int) -> Allocation:
     """The place of every address, for whoever does not want to know."""
     return _UNKNOWN

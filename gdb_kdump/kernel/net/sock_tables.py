@@ -148,7 +148,9 @@ class SockTables:
     def _per_net(self, name: str, nets: list[int], problems: list[str]) -> Iterator[int]:
         """A list of sockets in each struct net: packet.sklist, xdp.list."""
         member = self._layout.find_member(name)
-        for net in nets if member is not None else ():
+        if member is None:
+            return
+        for net in nets:
             try:
                 yield from self._socks(chain(self._session, self._memory.ptr(net + member.offset)), self._node)
             except (Unreadable, Corrupt) as error:

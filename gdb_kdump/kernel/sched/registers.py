@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gdb_kdump.arch.x86_64.switch_frame import SwitchFrame
-from gdb_kdump.channel.client import SavedFrame
 from gdb_kdump.errors import Unreadable
 from gdb_kdump.formats.cfi import CALLEE_SAVED
 from gdb_kdump.formats.notes import cpu_registers
@@ -13,6 +12,7 @@ from gdb_kdump.kernel.lib.percpu import PerCpu
 from gdb_kdump.kernel.sched.cpus import Running
 from gdb_kdump.kernel.sched.tasks import Task
 from gdb_kdump.layout.unpacker import Unpacker
+from gdb_kdump.records.threads import SavedFrame
 from gdb_kdump.session import Session
 
 _MEMBERS = (

@@ -24,10 +24,11 @@ from benchmarks.tools import ROOT, Dump
 sys.path.insert(0, str(ROOT))
 
 from gdb_kdump.channel.client import Server
-from gdb_kdump.channel.wire import MAX_READ, Hole
+from gdb_kdump.channel.wire import MAX_READ
 from gdb_kdump.debuginfo.elf import ElfFile
 from gdb_kdump.errors import DumpError, Why
 from gdb_kdump.formats.vmcoreinfo import offset_of, parse_vmcoreinfo
+from gdb_kdump.records.runs import Hole
 
 CONTAINERS = ("raw", "zlib", "lzo", "snappy", "zstd", "elf", "flattened")
 PARTS = 24
