@@ -20,10 +20,10 @@ def _say(kind, error, trace, hook=sys.excepthook):  # type: ignore[no-untyped-de
 
 _hook = sys.excepthook
 sys.excepthook = _say
-if sys.version_info < (3, 11):
+if sys.version_info < (3, 9):  # noqa: UP036
     raise gdb.GdbError(
-        "gdb-kdump: this GDB has Python %d.%d and 3.11 is the oldest that will do: use a GDB that is built with it, "  # noqa: UP031
-        "such as that of Debian 12" % sys.version_info[:2]
+        "gdb-kdump: this GDB has Python %d.%d and 3.9 is the oldest that will do: use a GDB that is built with it, "  # noqa: UP031
+        "such as that of Debian 12 or RHEL 9" % sys.version_info[:2]
     )
 
 # A sourced file runs as __main__: the package is imported by its own name, once, however often this is sourced.

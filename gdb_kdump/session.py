@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Optional, TypeVar
 
 import gdb
 
@@ -27,7 +27,7 @@ from gdb_kdump.target import end_of_stack, permissions
 T = TypeVar("T")
 
 # Told a vmlinux, and the seconds that its index has taken so far, or None when there can be no index.
-Progress = Callable[[Path, float | None], None]
+Progress = Callable[[Path, Optional[float]], None]
 
 REMOTE_TIMEOUT_SECONDS = 60
 # GDB's settings, their defaults, and what they are while a dump is open.  GDB reads stacks through its cache: with a

@@ -17,7 +17,7 @@ INIT = Path(__file__).resolve().parents[1] / "gdb_kdump" / "init.py"
 @pytest.mark.parametrize(
     ("lacking", "sentence"),
     [
-        ("import sys; sys.version_info = (3, 9, 2, 'final', 0)", r"Python 3.9 .* 3.11"),
+        ("import sys; sys.version_info = (3, 8, 10, 'final', 0)", r"Python 3.8 .* 3.9"),
         ("import gdb; del gdb.with_parameter", r"has no gdb.with_parameter: .* GDB 12"),
         ("import gdb; del gdb.with_parameter, gdb.TargetConnection", r"gdb.with_parameter and no gdb.TargetConnection"),
         ("import sys; sys.modules['elftools'] = None", r"apt install python3-pyelftools"),

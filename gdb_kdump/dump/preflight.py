@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
 from gdb_kdump.errors import DumpError
@@ -78,13 +77,13 @@ def examine(paths: Sequence[str], alive: Callable[[], None] = lambda: None) -> E
     """
     files = [open_dump_file(path, alive) for path in paths]
     heads = [file.read(0, 4096) for file in files]
-    for file, head in zip(files, heads, strict=True):
+    for file, head in zip(files, heads):
         if not head.startswith((*KDUMP_SIGNATURES, ELF_SIGNATURE)):
             _refuse(file, head)
     if all(head.startswith(KDUMP_SIGNATURES) for head in heads):
         return _examine_kdump([Kdump(file) for file in files])
     if len(files) > 1:
-        stranger = next(file for file, head in zip(files, heads, strict=True) if not head.startswith(KDUMP_SIGNATURES))
+        stranger = next(file for file, head in zip(files, heads) if not head.startswith(KDUMP_SIGNATURES))
         raise DumpError(f"{stranger.path} is not one of the files that `makedumpfile --split` writes: name it alone")
     return _examine_elf(ElfCore(files[0]))
 
@@ -181,7 +180,7 @@ def _examine_kdump(kdumps: list[Kdump]) -> Examined:
 
 def _refuse_strangers(kdumps: list[Kdump]) -> None:
     first = kdumps[0]
-    for before, kdump in pairwise(kdumps):
+    for before, kdump in zip(kdumps, kdumps[1:]):
         if not kdump.split or not first.split:
             alone = kdump if not kdump.split else first
             raise DumpError(f"{alone.file.path} is a whole dump, not one of a split set: name it alone")

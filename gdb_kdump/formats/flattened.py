@@ -79,7 +79,7 @@ class Flattened(DumpFile):
             if record is None:
                 self.whole = True
                 break
-            for column, value in zip((offsets, places, sizes), record, strict=True):
+            for column, value in zip((offsets, places, sizes), record):
                 column.append(value)
             if not len(offsets) % _RECORDS_PER_SIGN:
                 alive()
@@ -92,7 +92,7 @@ class Flattened(DumpFile):
         # What is there, as joined pieces.
         self._starts, self._ends = array("Q"), array("Q")
         reach = 0
-        for offset, size in zip(self._offsets, self._sizes, strict=True):
+        for offset, size in zip(self._offsets, self._sizes):
             if not self._starts or offset > reach:
                 self._starts.append(offset)
                 self._ends.append(offset + size)
@@ -143,7 +143,7 @@ class Flattened(DumpFile):
 
     def missing(self, start: int, end: int) -> int:
         present = 0
-        for first, last in zip(self._starts, self._ends, strict=True):
+        for first, last in zip(self._starts, self._ends):
             present += max(0, min(last, end) - max(first, start))
         return max(0, end - start) - present
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import struct
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gdb_kdump.errors import DumpError, Why
@@ -37,6 +38,17 @@ _SAME_SECONDS = 2
 MOST_NOTES = 64 << 20
 
 Allocations = tuple[tuple[int, int], ...]
+
+_ONES_OF_BYTE = bytes(bin(byte).count("1") for byte in range(256))
+
+
+def _count_ones(bits: int) -> int:
+    """How many bits of a number are set."""
+    return sum(bits.to_bytes(-(-bits.bit_length() // 8), "little").translate(_ONES_OF_BYTE))
+
+
+# Python 3.10 brought one that is ten times as fast, and every page that is read needs it.
+_ones: Callable[[int], int] = getattr(int, "bit_count", None) or _count_ones
 
 
 @dataclass(frozen=True)
@@ -138,13 +150,13 @@ class Kdump:
         """How many pages were dumped, into whichever file, with page frame numbers from `first` to before `end`."""
         # A damaged header may name more pages than the bitmap has bits.
         steps = range(first // (8 * _BITMAP_STEP), -(-min(end, 8 * self._dumped_bytes) // (8 * _BITMAP_STEP)))
-        return sum(self._read_bits(step, first, end).bit_count() for step in steps)
+        return sum(_ones(self._read_bits(step, first, end)) for step in steps)
 
     def _count(self) -> list[int]:
         """How many pages were dumped into this file before each step of the bitmap, and in all."""
         counts, total = [0], 0
         for step in range(-(-self._dumped_bytes // _BITMAP_STEP)):
-            total += self._read_bits(step, self.first, self.end).bit_count()
+            total += _ones(self._read_bits(step, self.first, self.end))
             counts.append(total)
         return counts
 
@@ -186,7 +198,7 @@ class Kdump:
                 self._refuse_unknown(sizes)
             last = self.file.size - self.block  # no page is larger: what begins until there has an end, too
             if max(offsets) > last or not min(offsets) or not self.file.whole:
-                for offset, both in zip(offsets, sizes, strict=True):
+                for offset, both in zip(offsets, sizes):
                     if 0 < offset <= last and self.file.whole:
                         continue
                     size = both >> 32 if self._swap else both & 0xFFFFFFFF  # the flags share its word
@@ -234,7 +246,7 @@ class Kdump:
             return Why.FILTERED
         step, rest = divmod(pfn, 8 * _BITMAP_STEP)
         bits = self._read_bits(step, self.first, self.end)
-        index = self._counts[step] + (bits & (1 << rest) - 1).bit_count()
+        index = self._counts[step] + _ones(bits & (1 << rest) - 1)
         descriptor_at = self.descriptors_at + _DESCRIPTOR_BYTES * index
         if not self.file.has(descriptor_at, _DESCRIPTOR_BYTES):
             return Why.TRUNCATED

@@ -36,7 +36,7 @@ def _notes(data: bytes) -> Iterator[tuple[bytes, int, bytes]]:
 def cpu_registers(data: bytes) -> list[tuple[int, dict[str, int]]]:
     """Of each CPU that left a note, in order: the pid that ran there, and the registers by GDB's names."""
     return [
-        (_PID.unpack_from(descriptor)[0], dict(zip(_NAMES, _REGISTERS.unpack_from(descriptor), strict=True)))
+        (_PID.unpack_from(descriptor)[0], dict(zip(_NAMES, _REGISTERS.unpack_from(descriptor))))
         for name, kind, descriptor in _notes(data)
         if name == b"CORE" and kind == _PRSTATUS and len(descriptor) >= _REGISTERS.size
     ]

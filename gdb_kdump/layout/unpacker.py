@@ -8,11 +8,11 @@ from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import Any, Union
 
 from gdb_kdump.layout.members import Member
 
-Column: TypeAlias = "array[int] | list[int]"
+Column = Union["array[int]", list[int]]
 """One member of many structs: an array where it can be, as that makes no object of each number."""
 
 

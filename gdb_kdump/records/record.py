@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from typing import dataclass_transform
+    from typing_extensions import dataclass_transform
 else:  # it came with Python 3.11, and only type checkers need it
 
     def dataclass_transform(**_: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gdb_kdump.records.allocation import Hole
+from gdb_kdump.records.record import record
 from gdb_kdump.text import hex16
 
 ALLOCATED = "allocated"
@@ -77,7 +78,7 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Slab:
     """A struct slab (or the struct page that it was before) at `addr`, with the memory from `start` on.
 

@@ -6,7 +6,6 @@ Pure arithmetic on bytes: nothing here knows what an sk_buff is.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 MAX_PERIOD = 512
 _RECORDS = 4  # how many records back a column is looked at
@@ -91,7 +90,7 @@ def _measure(before: bytes, after: bytes, period: int, within: int | None) -> Co
 def _expected(text: bytes, at: int, period: int, records: int) -> int | None:
     """What stands at `at` if its column goes on as before, or None where the column follows no rule."""
     column = [text[at - period * back] for back in range(1, records + 1) if at >= period * back]
-    steps = {(newer - older) & 0xFF for newer, older in pairwise(column)}
+    steps = {(newer - older) & 0xFF for newer, older in zip(column, column[1:])}
     if len(steps) != 1:
         return None
     return (column[0] + steps.pop()) & 0xFF

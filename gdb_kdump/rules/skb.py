@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 
 from gdb_kdump.errors import Why
 from gdb_kdump.records.skb import DATAREF_SHIFT, GSO_BY_FRAGS, Skb
@@ -33,7 +32,7 @@ def order(skb: Skb) -> Iterator[Finding]:
         return
     pointers = (("head", skb.head), ("data", skb.data), ("tail", skb.tail), ("end", skb.end))
     found = ", ".join(f"{name} {hex16(value)}" for name, value in pointers)
-    for (low, low_value), (high, high_value) in pairwise(pointers):
+    for (low, low_value), (high, high_value) in zip(pointers, pointers[1:]):
         if low_value > high_value:
             message = f"{low} stands behind {high} by {low_value - high_value} bytes"
             yield Finding("skb.order", skb.addr, high, CORRUPT, "head <= data <= tail <= end", found, message)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Iterable
-from itertools import pairwise
 
 from gdb_kdump.arch.x86_64.paging import IMAGE_MAP
 
@@ -30,9 +29,10 @@ def find_direct_map(pages: Iterable[tuple[int, bytes]]) -> int | None:
     votes: Counter[int] = Counter()
     for physical, page in pages:
         votes.update(_bases(physical, page))
-        if votes.total() >= _ENOUGH:
+        total = sum(votes.values())
+        if total >= _ENOUGH:
             base, count = votes.most_common(1)[0]
-            if count >= _ENOUGH and count >= _AGREED * votes.total():
+            if count >= _ENOUGH and count >= _AGREED * total:
                 return base
     return None
 
@@ -41,7 +41,7 @@ def _bases(physical: int, page: bytes) -> set[int]:
     """What the empty lists of a page say: none, mostly, or the same."""
     words = _words(page)
     found = set()
-    for index, (word, following) in enumerate(pairwise(words)):
+    for index, (word, following) in enumerate(zip(words, words[1:])):
         if word == following and _KERNEL_HALF <= word < IMAGE_MAP:
             base = word - physical - 8 * index
             if not base % _ALIGNMENT:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Union
 
 from gdb_kdump.arch.x86_64.paging import IMAGE_MAP, IMAGE_SIZE, PageTables
 from gdb_kdump.errors import Why
@@ -17,7 +18,7 @@ _PAGE = 4096
 _ALIGNMENT = 1 << 21  # arch/x86/Kconfig: the least CONFIG_PHYSICAL_ALIGN of a 64-bit kernel
 _TOP = 1 << 64
 
-ReadMemory = Callable[[int, int], bytes | Why]
+ReadMemory = Callable[[int, int], Union[bytes, Why]]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from typing import Union
 
 from gdb_kdump.errors import Why
 
@@ -25,7 +26,7 @@ _MOST_REGIONS = 8192
 
 _entry = struct.Struct("<Q").unpack_from
 
-Table = bytes | Why
+Table = Union[bytes, Why]
 
 
 class PageTables:

@@ -75,7 +75,7 @@ class Modules:
     def find(self, addr: int) -> Module | None:
         """The module that has an address, or None."""
         self.all()
-        number = bisect_right(self._starts, addr, key=lambda row: row[0]) - 1
+        number = bisect_right(self._starts, (addr + 1,)) - 1
         if number >= 0 and addr < self._starts[number][1]:
             return self._starts[number][2]
         return None

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add, or_
+from typing import Optional
 
 from gdb_kdump import walks
 from gdb_kdump.errors import MissingDebugInfo, Unreadable, Why
@@ -32,7 +33,7 @@ _MISALIGNED = 7  # bits that no sk_buff's address has
 
 # What a walk along next came to: what it found, contradicting pointers, the node that it met again, the hole that
 # stopped it, and why it was given up.
-Followed = tuple[Figures, list[BadLink], int | None, Hole | None, str]
+Followed = tuple[Figures, list[BadLink], Optional[int], Optional[Hole], str]
 
 _MEMBERS = ("prev", "len", "data_len", "end", "head", "truesize")
 

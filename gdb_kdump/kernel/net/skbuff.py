@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
-from itertools import pairwise
 
 from gdb_kdump import walks
 from gdb_kdump.errors import MissingDebugInfo, Unreadable, Why
@@ -210,7 +209,7 @@ class Skbs:
     def sharing(self, addresses: Collection[int]) -> list[list[Skb]]:
         """Those of some sk_buffs (addresses) that have the same head, together, one list for each such head."""
         heads = sorted(self._heads(addresses))
-        found: dict[int, dict[int, Skb]] = {one: {} for one, other in pairwise(heads) if one == other and one}
+        found: dict[int, dict[int, Skb]] = {one: {} for one, other in zip(heads, heads[1:]) if one == other and one}
         if found:
             for addr, head in zip(addresses, self._heads(addresses)):
                 if head in found:
