@@ -39,6 +39,7 @@ FOREIGN = {
     "elftools": {"gdb_kdump.debuginfo"},
     "kdumpfile": {"gdb_kdump.dump"},
     "tabulate": {"gdb_kdump.commands.show"},
+    "typing_extensions": {"gdb_kdump.records"},  # mypy alone imports it
     "gdb": {
         "gdb_kdump.debuginfo",
         "gdb_kdump.session",
