@@ -1,6 +1,6 @@
 """libkdumpfile's newer Python binding, pykdumpfile (cffi); the older one is what every other test runs with.
 
-No Debian package has it: $GDB_KDUMP_CFFI_PYTHON names a Python that does.
+Debian 12 has no package of it: $GDB_KDUMP_CFFI_PYTHON names a Python that has it, as `scripts/other-gdb sid` makes one.
 """
 
 from __future__ import annotations
