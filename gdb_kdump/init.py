@@ -26,8 +26,15 @@ if sys.version_info < (3, 9):  # noqa: UP036
         "such as that of Debian 12 or RHEL 9" % sys.version_info[:2]
     )
 
+# Where this file is; __file__ is the outer one's where a Python file sources it.
+_PATH = _say.__code__.co_filename
+if not os.path.exists(_PATH):
+    # A name without a folder, which GDB has found where `directory` says.
+    _TRIED = [os.path.join(folder, _PATH) for folder in str(gdb.parameter("directories")).split(os.pathsep)]
+    _PATH = ([path for path in _TRIED if os.path.exists(path)] + [_PATH])[0]
+
 # A sourced file runs as __main__: the package is imported by its own name, once, however often this is sourced.
-_ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+_ROOT = os.path.dirname(os.path.dirname(os.path.realpath(_PATH)))
 if _ROOT not in sys.path:
     sys.path.insert(0, _ROOT)
 

@@ -39,6 +39,50 @@ def test_another_error_is_still_shown(gdb_run: Gdb) -> None:
     assert "ImportError" in run.output and "ELFFile" in run.output
 
 
+WAYS = {  # the arguments of gdb that source it; {folder} has outer.py that sources it, a link to it, and a .gdbinit
+    "by its path": ("-nx", "-ex", "source {init}"),
+    "twice": ("-nx", "-ex", "source {init}", "-ex", "source {init}"),
+    "nested": ("-nx", "-ex", "source {folder}/outer.py"),
+    "nested twice": ("-nx", "-ex", "source {folder}/outer.py", "-ex", "source {folder}/outer.py"),
+    "nested, then by its path": ("-nx", "-ex", "source {folder}/outer.py", "-ex", "source {init}"),
+    "nested in a file of commands": ("-nx", "-x", "{folder}/outer.gdb"),
+    "from python": ("-nx", "-ex", "python import gdb; gdb.execute('source {init}')"),
+    "by a link": ("-nx", "-ex", "source {folder}/link.py"),
+    "by a link, nested": ("-nx", "-ex", "source {folder}/around.py"),
+    "by its folder": ("-nx", "-ex", "cd {folder}/package", "-ex", "source init.py"),
+    "by a folder that is a link": ("-nx", "-ex", "source {folder}/package/init.py"),
+    "relative to the folder": ("-nx", "-ex", "source package/init.py", "-ex", "cd /"),
+    "relative to the home folder": ("-nx", "-ex", "cd /", "-ex", "source ~/package/init.py"),
+    "by the source path": ("-nx", "-ex", "directory {folder}/package", "-ex", "source init.py"),
+    "by the source path, -s": ("-nx", "-ex", "directory {folder}/package", "-ex", "source -s init.py"),
+    ".gdbinit": (),
+    "-x": ("-nx", "-x", "{init}"),
+    "-ix": ("-nx", "-ix", "{init}"),
+    "-ix, nested": ("-nx", "-ix", "{folder}/outer.py"),
+    "-iex": ("-nx", "-iex", "source {init}"),
+    "-iex, nested": ("-nx", "-iex", "source {folder}/outer.py"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_any_way_to_source_it_registers_the_commands(gdb_run: Gdb, tmp_path: Path, way: str) -> None:
+    files = {
+        "outer.py": f"import gdb\ngdb.execute('source {INIT}')\n",
+        "around.py": f"import gdb\ngdb.execute('source {tmp_path}/link.py')\n",
+        "outer.gdb": f"source {tmp_path}/outer.py\n",
+        ".gdbinit": f"source {INIT}\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "link.py").symlink_to(INIT)
+    (tmp_path / "package").symlink_to(INIT.parent)
+    arguments = [word.format(init=INIT, folder=tmp_path) for word in WAYS[way]]
+    where = "python import gdb_kdump; print('@', gdb_kdump.__file__)"
+    run = gdb_run(where, "kinfo", plugin=False, arguments=arguments, env={"HOME": str(tmp_path)})
+    assert f"@ {INIT.parent}/__init__.py\n" in run.stdout, run.output
+    assert all("no dump is open" in line for line in run.errors) and run.errors, run.output
+
+
 def test_any_python_can_read_why_it_will_not_do() -> None:
     """No Python before 3.6 knows these, and 2.7 not the annotations either."""
     new = (ast.AnnAssign, ast.JoinedStr, ast.NamedExpr, ast.AsyncFunctionDef, ast.Match)
