@@ -5,7 +5,6 @@ from __future__ import annotations
 import gdb
 from gdb.unwinder import register_unwinder
 
-from gdb_kdump import session
 from gdb_kdump.commands import refusals
 from gdb_kdump.commands.base import show_notices
 from gdb_kdump.commands.functions import FUNCTIONS, Function
@@ -23,6 +22,7 @@ from gdb_kdump.commands.shinfo import Shinfo
 from gdb_kdump.commands.skbcheck import Skbcheck
 from gdb_kdump.commands.skbwalk import Skbwalk
 from gdb_kdump.commands.target import TargetKdump
+from gdb_kdump.target.connection import forget
 from gdb_kdump.target.frame_filter import ModuleFrameFilter
 from gdb_kdump.target.unwinder import KernelUnwinder
 
@@ -43,7 +43,7 @@ def register() -> None:
     refusals.register()
     ModuleFrameFilter()
     register_unwinder(None, KernelUnwinder(), replace=True)  # type: ignore[arg-type]  # the stubs want a function
-    gdb.events.connection_removed.connect(lambda event: session.forget(event.connection))
+    gdb.events.connection_removed.connect(lambda event: forget(event.connection))
     # For GDB's own commands; the stubs give it an argument, GDB gives it none.
     gdb.events.before_prompt.connect(show_notices)  # type: ignore[arg-type]
     _registered = True

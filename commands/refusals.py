@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gdb
 
-from gdb_kdump import session
+from gdb_kdump.target.connection import is_selected
 
 _COMMANDS = (
     "run", "start", "starti", "continue", "step", "next", "stepi", "nexti", "finish", "until", "advance", "jump",
@@ -25,7 +25,7 @@ class _Refuse(gdb.Function):
 
     def invoke(self, *words: gdb.Value) -> int:
         """Refuse a command by its name; raises gdb.GdbError with one sentence."""
-        if session.is_selected():
+        if is_selected():
             name = " ".join(word.string() for word in words)
             raise gdb.GdbError(f"{name}: this is a dump of a dead kernel: nothing in it can run or change")
         return 0

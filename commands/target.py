@@ -8,7 +8,6 @@ from pathlib import Path
 
 import gdb
 
-from gdb_kdump import session
 from gdb_kdump.commands.base import show_notices
 from gdb_kdump.commands.kinfo import partial_summary, summary
 from gdb_kdump.debuginfo import index_cache
@@ -20,6 +19,9 @@ from gdb_kdump.kernel.sched.registers import Registers
 from gdb_kdump.kernel.sched.tasks import Tasks
 from gdb_kdump.kernel.system import read_system
 from gdb_kdump.records.threads import SavedFrame, Thread
+from gdb_kdump.session import Session
+from gdb_kdump.target.connection import connect
+from gdb_kdump.target.opening import Hints, open_dump
 from gdb_kdump.target.threads import all_threads, thread_id
 from gdb_kdump.text import escape
 
@@ -57,7 +59,7 @@ def _open(words: list[str]) -> None:
     hints, files = _parse(words)
     vmcores, vmlinux = _sort(files)
     progress = _Progress()
-    opened = session.open_dump(vmcores, vmlinux, progress.show, hints)
+    opened = open_dump(vmcores, vmlinux, progress.show, hints)
     progress.end()
     try:
         try:
@@ -71,7 +73,7 @@ def _open(words: list[str]) -> None:
     gdb.write("\n".join(opening.summary) + "\n")
     for warning in opening.warnings:
         gdb.write(escape(f"warning: {warning}") + "\n", gdb.STDERR)
-    session.connect(opened, opening.threads, opening.selected, opening.frame)
+    connect(opened, opening.threads, opening.selected, opening.frame)
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class _Opening:
     frame: SavedFrame | None
 
 
-def _with_tasks(opened: session.Session) -> _Opening:
+def _with_tasks(opened: Session) -> _Opening:
     """Every task a thread, the panic task selected; raises Unreadable where the kernel's own data is missing."""
     system = read_system(opened)
     warnings: list[str] = []
@@ -117,7 +119,7 @@ def _startable(threads: list[Thread], selected: int, warnings: list[str]) -> tup
     return known, selected
 
 
-def _saved_frame(opened: session.Session, warnings: list[str]) -> SavedFrame | None:
+def _saved_frame(opened: Session, warnings: list[str]) -> SavedFrame | None:
     """Where sleeping tasks have their registers; None where that is not known, with a sentence in `warnings`."""
     try:
         return opened.once(Registers).saved_frame()
@@ -126,7 +128,7 @@ def _saved_frame(opened: session.Session, warnings: list[str]) -> SavedFrame | N
         return None
 
 
-def _without_tasks(opened: session.Session, error: Unreadable | MissingDebugInfo) -> _Opening:
+def _without_tasks(opened: Session, error: Unreadable | MissingDebugInfo) -> _Opening:
     """Every CPU a thread, where the dump or the types have lost what leads to the tasks: the rest can still be read."""
     report = opened.dump["preflight"]
     if isinstance(error, Unreadable) and not report["pages_missing"]:
@@ -144,7 +146,7 @@ def _without_tasks(opened: session.Session, error: Unreadable | MissingDebugInfo
     return _Opening(list(partial_summary(opened)), warnings, *_startable(threads, 1, warnings), None)
 
 
-def _remedy(opened: session.Session) -> str:
+def _remedy(opened: Session) -> str:
     """What to do about a whole dump that lacks what every kernel has."""
     if opened.vmcoreinfo.get("BUILD-ID"):
         return "dump the next one with a lower dump level (makedumpfile -d), or with less left out"
@@ -152,7 +154,7 @@ def _remedy(opened: session.Session) -> str:
     return f"name the vmlinux of its kernel{f' ({release})' if release else ''}, unless {opened.vmlinux} is that"
 
 
-def _parse(words: list[str]) -> tuple[session.Hints, list[Path]]:
+def _parse(words: list[str]) -> tuple[Hints, list[Path]]:
     """The options and the files of the command line; raises UsageError."""
     given: dict[str, str] = {}
     rest = list(words)
@@ -172,7 +174,7 @@ def _parse(words: list[str]) -> tuple[session.Hints, list[Path]]:
     except ValueError:
         raise UsageError(f"--kaslr wants the offset in bytes, as in 0x1c000000, not {given['--kaslr']}") from None
     vmcoreinfo = _path(given["--vmcoreinfo"]) if "--vmcoreinfo" in given else None
-    return session.Hints(offset, vmcoreinfo), [_path(word) for word in rest]
+    return Hints(offset, vmcoreinfo), [_path(word) for word in rest]
 
 
 def _sort(files: list[Path]) -> tuple[list[Path], Path | None]:

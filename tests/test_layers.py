@@ -42,7 +42,6 @@ FOREIGN = {
     "typing_extensions": {"gdb_kdump.records"},  # mypy alone imports it
     "gdb": {
         "gdb_kdump.debuginfo",
-        "gdb_kdump.session",
         "gdb_kdump.init",
         "gdb_kdump.startup",
         "gdb_kdump.kernel",
@@ -67,10 +66,7 @@ DEBTS: set[tuple[str, str]] = {
     ("gdb_kdump.dump.server", "gdb_kdump.layout.unpacker"),
     ("gdb_kdump.formats.elf_core", "gdb_kdump.arch.x86_64.paging"),
     ("gdb_kdump.kernel.mm.pages", "gdb_kdump.channel.wire"),
-    ("gdb_kdump.kernel.module.symbols", "gdb_kdump.target.end_of_stack"),
     ("gdb_kdump.memory", "gdb_kdump.dump.bulk"),
-    ("gdb_kdump.session", "gdb_kdump.target.end_of_stack"),
-    ("gdb_kdump.session", "gdb_kdump.target.permissions"),
 }
 
 # Where each top-level package of the plugin is in the checkout.

@@ -1,4 +1,4 @@
-"""Find the vmlinux that belongs to a dump: the build-id decides, names and places only say where to look."""
+"""Find the vmlinux that belongs to a dump: the build-id decides, or the banner; names only say where to look."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gdb_kdump.debuginfo.elf import ElfFile
-from gdb_kdump.errors import DumpError, UsageError
-from gdb_kdump.text import is_plain_name
+from gdb_kdump.errors import DumpError, Unreadable, UsageError
+from gdb_kdump.memory import Memory
+from gdb_kdump.text import escape, is_plain_name
 
 SEARCH_PATH_VARIABLE = "KDUMP_VMLINUX_PATH"
 
@@ -68,6 +69,28 @@ def _accept(elf: ElfFile, build_id: str | None) -> ElfFile:
 def in_paths(name: str | None) -> str | None:
     """A release or build-id of a dump if it may become part of a path, else None: a dump must not say where to look."""
     return name if name is not None and is_plain_name(name) else None
+
+
+def check_banner(elf: ElfFile, memory: Memory, kaslr_offset: int) -> None:
+    """Raise UsageError when the dump has another kernel's banner where `elf` has its own; init/version.c: linux_banner.
+
+    For a dump whose kernel noted no build-id: 0935288c6e00 (v5.9) kdump: append kernel build-id string to VMCOREINFO.
+    A dump that lacks the page, or that has nothing there, tells nothing.
+    """
+    symbol = elf.find_symbol("linux_banner")
+    expected = elf.banner
+    if symbol is None or not expected:
+        return
+    try:
+        banner = memory.cstring(symbol.value + (kaslr_offset if symbol.relocated else 0), len(expected) + 256)
+    except Unreadable:
+        return
+    if banner and banner != expected:
+        text = escape(banner.decode("utf-8", "replace").strip()) if banner.startswith(b"Linux version ") else "none"
+        raise UsageError(
+            f"{elf.path} is the vmlinux of another kernel: its banner is {escape(expected.strip())!r}, the dump has "
+            f"{text!r} there; name the vmlinux of the kernel that crashed"
+        )
 
 
 def _candidates(vmcore: Path, release: str | None, build_id: str | None, loaded: Path | None) -> Iterator[Path]:

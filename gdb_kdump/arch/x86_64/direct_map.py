@@ -1,4 +1,4 @@
-"""Finds where the kernel maps all physical memory in a dump that has lost the variable that says it.
+"""Where the kernel maps all physical memory: by its variable, or looked for in a dump that has lost that.
 
 An empty list_head holds its own address twice (include/linux/list.h: INIT_LIST_HEAD), and memory is full of them: each
 in a page whose physical address is known tells where the map begins. With KASLR that is a multiple of 1 GiB
@@ -9,16 +9,36 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from gdb_kdump.arch.x86_64.paging import IMAGE_MAP
+from gdb_kdump.errors import Why
 
 _PAGE = 4096
 _ALIGNMENT = 1 << 30
 _KERNEL_HALF = 1 << 63
 _ENOUGH = 16  # pages that agree
 _AGREED = 0.9  # of all that tell anything
+# Where the direct map begins when it is not randomized, oldest first; Documentation/arch/x86/x86_64/mm.rst.
+# d52888aa2753 (v4.20) x86/mm: Move LDT remap out of KASLR region on 5-level paging: what was its begin is unmapped now.
+_PAGE_OFFSETS = (0xFFFF880000000000, 0xFFFF888000000000)
+_ALWAYS_MAPPED = 1 << 20  # bytes from its begin: after the first MiB, every machine has memory
 _words = struct.Struct(f"<{_PAGE // 8}Q").unpack
+
+
+def direct_map(
+    find_address: Callable[[str], int | None], read_u64: Callable[[int], int], why: Callable[[int], Why | None]
+) -> int:
+    """The address of the kernel's direct map of physical memory; arch/x86/include/asm/page_64_types.h: PAGE_OFFSET.
+
+    `find_address` finds a symbol, `read_u64` and `why` (there is no byte at an address, or None) read memory.
+    Raises Unreadable where a variable has it and is not in the dump.
+    """
+    randomized = find_address("page_offset_base")
+    if randomized is not None:
+        return read_u64(randomized)
+    mapped = (base for base in _PAGE_OFFSETS if why(base + _ALWAYS_MAPPED) in (None, Why.FILTERED))
+    return next(mapped, _PAGE_OFFSETS[-1])
 
 
 def find_direct_map(pages: Iterable[tuple[int, bytes]]) -> int | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from gdb_kdump.arch.x86_64.direct_map import direct_map
 from gdb_kdump.arch.x86_64.paging import IMAGE_MAP, IMAGE_SIZE
 from gdb_kdump.channel.wire import MAX_READ
 from gdb_kdump.errors import MissingDebugInfo, Unreadable, Why
 from gdb_kdump.layout.layout import compound_order, head_page, page_flags, page_types, tail_page_flag
 from gdb_kdump.records.runs import Hole
-from gdb_kdump.session import Session, direct_map
+from gdb_kdump.session import Session
 
 PAGE_SHIFT = 12
 PAGE_SIZE = 1 << PAGE_SHIFT
@@ -67,7 +68,7 @@ class Pages:
         # The variable may be damaged, and the array of all pages is walked up to there.
         noted = int(session.dump["max_pfn"] or _MOST_PAGES)
         self._max_pfn = min(noted, memory.u64(max_pfn)) if max_pfn is not None else noted
-        self._direct_map = direct_map(session.debuginfo, memory)
+        self._direct_map = direct_map(find, memory.u64, memory.why)
         self._image = self._image_offset()
         self._flags = page_flags(layout)
         self._types = page_types(layout)

@@ -14,13 +14,13 @@ from pathlib import Path
 import gdb
 
 from gdb_kdump.debuginfo.elf import ElfFile, zero_section_addresses
+from gdb_kdump.debuginfo.loading import in_memory, quoted
 from gdb_kdump.debuginfo.symbol_file import elf_image
 from gdb_kdump.debuginfo.vmlinux import in_paths, search_path
 from gdb_kdump.errors import Corrupt, DumpError, MissingDebugInfo, Unreadable, UsageError
 from gdb_kdump.kernel.module.modules import Module, Modules
 from gdb_kdump.layout.layout import module_section
-from gdb_kdump.session import Session, quoted
-from gdb_kdump.target.end_of_stack import in_memory
+from gdb_kdump.session import Session
 from gdb_kdump.text import is_plain_name
 
 _SUFFIXES = (".ko.debug", ".ko")

@@ -1,0 +1,105 @@
+"""Opening a dump: its server, its vmlinux, and where the kernel lies in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import gdb
+
+from gdb_kdump.arch.x86_64.direct_map import direct_map
+from gdb_kdump.channel.client import Server
+from gdb_kdump.debuginfo.debuginfo import DebugInfo
+from gdb_kdump.debuginfo.elf import ElfFile
+from gdb_kdump.debuginfo.loading import Progress, load_symbols, loaded_file
+from gdb_kdump.debuginfo.vmlinux import check_banner, find_vmlinux
+from gdb_kdump.errors import Unreadable, UsageError
+from gdb_kdump.formats.vmcoreinfo import KNOWN_SYMBOLS, TOP_TABLES, offset_of, parse_vmcoreinfo
+from gdb_kdump.memory import Memory
+from gdb_kdump.session import Session, find_current
+from gdb_kdump.target.connection import close
+
+_MOST_VMCOREINFO = 1 << 16
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What the user knows and the dump does not say: the KASLR offset in bytes, a file with the VMCOREINFO."""
+
+    kaslr_offset: int | None = None
+    vmcoreinfo: Path | None = None
+
+
+def open_dump(vmcores: Sequence[Path], vmlinux: Path | None, progress: Progress, hints: Hints) -> Session:
+    """Start the server, load the vmlinux at the dump's KASLR offset; no GDB target yet: see connection.connect().
+
+    `vmcores` are the files of one dump; `progress` is called while the user has to wait for the symbols.
+    Raises DumpError, UsageError; whatever was open before is closed first.
+    """
+    _refuse_foreign_process()
+    close()
+    vmcore = vmcores[0]
+    server = Server.start(*map(str, vmcores))
+    try:
+        dump = server.info()
+        text = _vmcoreinfo_file(hints.vmcoreinfo) if hints.vmcoreinfo else dump.get("vmcoreinfo") or ""
+        vmcoreinfo = parse_vmcoreinfo(text)
+        build_id = vmcoreinfo.get("BUILD-ID")
+        elf = find_vmlinux(vmcore, dump["release"] or vmcoreinfo.get("OSRELEASE"), build_id, vmlinux, loaded_file())
+        kaslr_offset = _locate_kernel(server, elf, vmcoreinfo, text if hints.vmcoreinfo else None, hints.kaslr_offset)
+        memory = Memory(server)
+        if build_id is None:
+            check_banner(elf, memory, kaslr_offset)
+        load_symbols(elf, kaslr_offset, progress)
+        debuginfo = DebugInfo(elf, kaslr_offset)
+        if dump["preflight"]["pages_missing"]:
+            # Page tables may be missing too: the direct map can be read without them, if one knows where it starts.
+            try:
+                server.set_direct_map(direct_map(debuginfo.find_address, memory.u64, memory.why))
+            except Unreadable:  # that is missing as well
+                server.look_for_direct_map()
+    except BaseException:  # Ctrl-C too: no half-open dump stays behind
+        server.close()
+        raise
+    return Session(vmcore, elf.path, elf.build_id, kaslr_offset, dump, vmcoreinfo, server, memory, debuginfo)
+
+
+def _vmcoreinfo_file(path: Path) -> str:
+    """The text in a file that holds a VMCOREINFO; raises UsageError."""
+    try:
+        text = path.read_bytes()[:_MOST_VMCOREINFO].decode(errors="backslashreplace")
+    except OSError as error:
+        raise UsageError(f"cannot read the VMCOREINFO {path}: {error.strerror}") from error
+    if not parse_vmcoreinfo(text).get("OSRELEASE"):
+        raise UsageError(f"{path} is no VMCOREINFO: it has no line OSRELEASE=...")
+    return text
+
+
+def _locate_kernel(
+    server: Server, elf: ElfFile, vmcoreinfo: dict[str, str], given: str | None, asked: int | None
+) -> int:
+    """Have the server translate the kernel's addresses; the KASLR offset.
+
+    `given` is the text of a VMCOREINFO that is not the dump's own, `asked` the KASLR offset that the user gave.
+    """
+    translates = server.use_vmcoreinfo(given) if given is not None else server.info()["translates"]
+    if translates:
+        told = offset_of(vmcoreinfo, {name: found.value for name in KNOWN_SYMBOLS if (found := elf.find_symbol(name))})
+        if asked not in (None, told) and told is not None:
+            raise UsageError(
+                f"VMCOREINFO has the kernel at the KASLR offset {told:#x}, not at {asked:#x}: omit --kaslr"
+            )
+        return asked or told or 0
+    at, top = elf.find_symbol("linux_banner"), next(filter(None, map(elf.find_symbol, TOP_TABLES)), None)
+    if at is None or top is None:
+        raise UsageError(f"{elf.path} has no symbols to find the kernel by (linux_banner, init_top_pgt): name another")
+    encryption = elf.find_symbol("sme_me_mask")
+    return server.find_kernel(elf.banner, at.value, top.value, encryption.value if encryption else None, asked)
+
+
+def _refuse_foreign_process() -> None:
+    inferior = gdb.selected_inferior()
+    if inferior.pid == 0 or find_current() is not None:
+        return
+    raise UsageError(f"GDB is debugging process {inferior.pid}; `kill` or `detach` it first, or use `add-inferior`")
