@@ -6,12 +6,12 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pytest_gdb_fixtures import Gdb, LabDump, Run
+from pytest_gdb_fixtures.nobody import as_nobody
 from pytest_gdb_fixtures.process import INIT
 
 COMMANDS = ("kinfo", "kps", "kbt", "kstruct sk_buff 0xffff888003a41200", "shinfo 0xffff888003a41200",
@@ -147,20 +147,6 @@ def test_no_permission(gdb_run: Gdb, tmp_path: Path, dump: LabDump) -> None:
     private.chmod(0)
     run = gdb_run(vmcore=private, script=True, **as_nobody(tmp_path))
     refused(run, "private", "no permission", "root")
-
-
-def as_nobody(folder: Path) -> dict[str, Any]:
-    """How to run a gdb as somebody who may read nothing: root runs it as nobody, everybody else as themselves."""
-    if os.geteuid() != 0:
-        return {}
-    home = folder / "home"
-    home.mkdir()
-    home.chmod(0o777)
-    for parent in (folder, *folder.parents):
-        if parent.owner() == "root" and str(parent).startswith("/tmp/"):
-            parent.chmod(0o755)
-    wrapper: Sequence[str] = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-    return {"wrapper": wrapper, "env": {"HOME": str(home), "XDG_CACHE_HOME": None}}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

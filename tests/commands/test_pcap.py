@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import stat
 import struct
 import subprocess
@@ -14,8 +13,6 @@ import pytest
 from pytest_gdb_fixtures import KERNELS, Gdb, LabDump
 
 from gdb_kdump.formats import pcapng
-
-needs_tshark = pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
 
 
 @pytest.fixture(params=KERNELS)
@@ -30,7 +27,6 @@ def tshark(file: Path, *fields: str) -> list[list[str]]:
     return [line.split("|") for line in done.stdout.splitlines()]
 
 
-@needs_tshark
 def test_tshark_reads_what_was_written(tmp_path: Path) -> None:
     file = tmp_path / "made.pcapng"
     ip = bytes.fromhex("450000200000000040110000 7f000001 7f000001 04d2 162e 000c 0000") + b"quad"
@@ -53,7 +49,6 @@ def test_blocks_say_their_length_twice_and_are_aligned() -> None:
         assert first == last == (len(block),) and len(block) % 4 == 0
 
 
-@needs_tshark
 def test_the_packets_of_the_sockets(gdb_run: Gdb, dump: LabDump, tmp_path: Path) -> None:
     labels = {
         "packet0": "ethernet", "udp0.rx": "ethernet", "udp1.rx": "ethernet", "tcp0.server": "ethernet",
@@ -79,7 +74,6 @@ def test_the_packets_of_the_sockets(gdb_run: Gdb, dump: LabDump, tmp_path: Path)
                 assert port == str(socks[label]["sport"])
 
 
-@needs_tshark
 def test_datagrams_in_a_frag_list_have_their_whole_length(gdb_run: Gdb, dump: LabDump, tmp_path: Path) -> None:
     """What tshark takes for the datagram's length, from its UDP header, is what the kernel counted."""
     sock = next(sock for sock in dump.truth["socks"] if sock["label"] == "udp0.rx")
@@ -102,7 +96,6 @@ def test_nothing_is_overwritten(gdb_run: Gdb, dump: LabDump, tmp_path: Path) -> 
     assert run.errors[-1] == f"skbwalk: cannot write {tmp_path}/no/where: No such file or directory"
 
 
-@needs_tshark
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_a_bad_sk_buff_is_flagged(
     in_gdb: Callable[..., Any], lab_dump: Callable[[str], LabDump], tmp_path: Path, kernel: str

@@ -78,18 +78,19 @@ class Gdb:
         vmlinux: Path | None = None,
         script: bool = False,
         plugin: bool = True,
+        init: Path = INIT,
         arguments: Sequence[str] = ("-nx",),
         env: Mapping[str, str | None] | None = None,
         cwd: Path | None = None,
         wrapper: Sequence[str] = (),
         timeout: float = 120,
     ) -> Run:
-        """Run `commands` in a gdb -batch after sourcing the plugin and opening `vmcore`.
+        """Run `commands` in a gdb -batch after sourcing the plugin, `init`, and opening `vmcore`.
 
         With `script` they are a file that gdb executes with -x, which stops at the first error with status 1.
         In `env` None removes a variable; `wrapper` is a command that runs gdb.
         """
-        opening = [f"source {INIT}"] if plugin else []
+        opening = [f"source {init}"] if plugin else []
         if vmcore is not None:
             opening.append(" ".join(["target kdump", str(vmcore), *([str(vmlinux)] if vmlinux else [])]))
         lines = [*opening, *commands]

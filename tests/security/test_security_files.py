@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from pytest_gdb_fixtures import Gdb, LabDump
-from test_errors import as_nobody
+from pytest_gdb_fixtures.nobody import as_nobody
 
 from gdb_kdump.debuginfo import index_cache
 from gdb_kdump.debuginfo.elf import ElfFile

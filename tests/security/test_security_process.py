@@ -16,7 +16,7 @@ from typing import Any
 import kdumpfile_writer as writer
 import pytest
 from pytest_gdb_fixtures import Gdb, LabDump
-from test_errors import as_nobody
+from pytest_gdb_fixtures.nobody import as_nobody
 
 from gdb_kdump.channel.client import Server
 
@@ -129,19 +129,21 @@ def test_nothing_is_inherited_but_the_two_sockets_and_the_dump(server: Server, s
 
 def test_no_core_even_through_a_pipe(small: Path, tmp_path: Path) -> None:
     """/proc/PID belongs to root when a process is not dumpable: then no core_pattern gets its memory."""
+    options = as_nobody(tmp_path)
+    checkout = options["init"].parents[1] if options else ROOT
     script = f"""
         import os, sys
-        sys.path.insert(0, {str(ROOT)!r})
+        sys.path.insert(0, {str(checkout)!r})
         from gdb_kdump.channel.client import Server
         with Server.start({str(small)!r}) as server:
             print(os.geteuid(), os.stat("/proc/%d/environ" % server._process.pid).st_uid)
     """
-    options = as_nobody(tmp_path)
     for parent in (small, *small.parents):
         if options and str(parent).startswith("/tmp/"):
             parent.chmod(0o755)
     command = [*options.get("wrapper", ()), "/usr/bin/python3", "-c", textwrap.dedent(script)]
-    done = subprocess.run(command, capture_output=True, text=True, env={"TMPDIR": "/tmp", "PATH": os.environ["PATH"]})
+    env = {"TMPDIR": "/tmp", "PATH": os.environ["PATH"]}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     user, owner = map(int, done.stdout.split())
     assert user != 0 and owner == 0
