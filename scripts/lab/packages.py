@@ -1,6 +1,7 @@
 """Installs what the lab needs from Debian."""
 
 import os
+import platform
 import subprocess
 from pathlib import Path
 
@@ -23,6 +24,8 @@ KERNELS = {
     "6.1rt": ("linux-image-rt-amd64", "linux-headers-rt-amd64"),
     "6.1amd64": ("linux-image-amd64", "linux-headers-amd64"),
 }
+# Among these are the newer kernels of Debian 12.  A machine that is bare has the release alone.
+SECURITY = Path("/etc/apt/sources.list.d/debian-security.list")
 
 
 def install_missing(lines: list[str], cache: Path) -> None:
@@ -56,6 +59,9 @@ def _install(wanted: list[str], cache: Path) -> None:
     # Kept in the lab's own folder: the debug packages are 280 MB each.
     keep = ("-o", f"Dir::Cache::archives={archives}", "-o", "APT::Keep-Downloaded-Packages=true")
     _apt("update")
+    if not all(_known(name) for name in wanted):
+        _add_security_updates()
+        _apt("update")
     _apt(*keep, "install", "-y", "--no-install-recommends", *wanted)
 
 
@@ -64,11 +70,24 @@ def _installed(name: str) -> bool:
     return subprocess.run(query, check=False, text=True, capture_output=True).stdout == "installed"
 
 
+def _known(name: str) -> bool:
+    return subprocess.run(["apt-cache", "show", name], check=False, capture_output=True).returncode == 0
+
+
+def _add_security_updates() -> None:
+    suite = platform.freedesktop_os_release()["VERSION_CODENAME"]
+    print(f"adding Debian's security updates to apt's sources: {SECURITY}", flush=True)
+    _as_root("sh", "-c", f"echo 'deb {unpacked.ARCHIVE}-security {suite}-security main' > {SECURITY}")
+
+
 def _apt(*arguments: str) -> None:
     # kexec-tools and others would ask.
-    command = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", *arguments]
+    _as_root("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", *arguments)
+
+
+def _as_root(*command: str) -> None:
     if os.geteuid() != 0:
-        command.insert(0, "sudo")
+        command = ("sudo", *command)
     try:
         subprocess.run(command, check=True)
     except (subprocess.CalledProcessError, FileNotFoundError) as error:
