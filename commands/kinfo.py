@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from gdb_kdump.commands.arguments import Arguments
@@ -52,7 +52,7 @@ With `layout`: for each structure member that kernels disagree on, the path that
             "build_id": session.build_id,
             "vmlinux": str(session.vmlinux),
             "vmcore": str(session.vmcore),
-            "format": session.dump["format"],
+            "format": session.dump.format,
             "kaslr_offset": hex16(session.kaslr_offset),
             "cpus": system.cpus,
             "nodename": system.nodename,
@@ -60,7 +60,7 @@ With `layout`: for each structure member that kernels disagree on, the path that
             "date": system.date,
             "uptime": system.uptime,
             "registers": {str(cpu): origin for cpu, origin in system.registers.items()},
-            "missing": session.dump["preflight"],
+            "missing": asdict(session.dump.report),
             "crashed": system.crashed,
             "panic": {
                 "message": system.panic_message,
@@ -97,17 +97,17 @@ def summary(session: Session, system: System) -> Iterator[str]:
 
 def partial_summary(session: Session) -> Iterator[str]:
     """The banner of a dump that has lost the kernel's own data."""
-    release = session.vmcoreinfo.get("OSRELEASE") or session.dump["release"] or "unknown"
+    release = session.vmcoreinfo.get("OSRELEASE") or session.dump.release or "unknown"
     return pairs([*_files(session), ("RELEASE", release)])
 
 
 def _files(session: Session) -> list[tuple[str, Any]]:
-    missing = session.dump["preflight"]["sentence"]
+    missing = session.dump.report.sentence
     return [
         ("KERNEL", session.vmlinux),
         ("BUILD-ID", session.build_id or "none"),
-        ("DUMPFILE", ", ".join(file["path"] for file in session.dump["files"])),
-        ("FORMAT", session.dump["format"]),
+        ("DUMPFILE", ", ".join(file.path for file in session.dump.files)),
+        ("FORMAT", session.dump.format),
         *([("MISSING", missing)] if missing else []),
         ("KASLR OFFSET", f"{session.kaslr_offset:#x}"),
     ]

@@ -130,18 +130,18 @@ def _saved_frame(opened: Session, warnings: list[str]) -> SavedFrame | None:
 
 def _without_tasks(opened: Session, error: Unreadable | MissingDebugInfo) -> _Opening:
     """Every CPU a thread, where the dump or the types have lost what leads to the tasks: the rest can still be read."""
-    report = opened.dump["preflight"]
-    if isinstance(error, Unreadable) and not report["pages_missing"]:
+    report = opened.dump.report
+    if isinstance(error, Unreadable) and not report.pages_missing:
         raise DumpError(
             f"{opened.vmcore} cannot be opened: it lacks the kernel's own data ({error}); {_remedy(opened)}"
         ) from error
-    registers = opened.dump["registers"] or [{}]
+    registers = opened.dump.registers or [{}]
     threads = [Thread(cpu + 1, f"CPU {cpu}", cpu, known) for cpu, known in enumerate(registers)]
     warning = (
         f"what leads to the kernel's tasks is missing ({error}), so the threads are the CPUs, with the dump's notes of "
         "their registers; what else the dump has can be read by address"
     )
-    warning += f"; {report['remedy']}" if report["remedy"] else ""
+    warning += f"; {report.remedy}" if report.remedy else ""
     warnings = [warning]
     return _Opening(list(partial_summary(opened)), warnings, *_startable(threads, 1, warnings), None)
 
@@ -150,7 +150,7 @@ def _remedy(opened: Session) -> str:
     """What to do about a whole dump that lacks what every kernel has."""
     if opened.vmcoreinfo.get("BUILD-ID"):
         return "dump the next one with a lower dump level (makedumpfile -d), or with less left out"
-    release = opened.dump["release"] or opened.vmcoreinfo.get("OSRELEASE")
+    release = opened.dump.release or opened.vmcoreinfo.get("OSRELEASE")
     return f"name the vmlinux of its kernel{f' ({release})' if release else ''}, unless {opened.vmlinux} is that"
 
 

@@ -14,6 +14,7 @@ from gdb_kdump.layout.layout import Layout
 from gdb_kdump.layout.members import Member
 from gdb_kdump.layout.unpacker import Unpacker
 from gdb_kdump.memory import Memory
+from gdb_kdump.records.dump_info import DumpInfo
 
 T = TypeVar("T")
 
@@ -29,7 +30,7 @@ class Session:
     vmlinux: Path
     build_id: str | None
     kaslr_offset: int
-    dump: dict[str, Any]
+    dump: DumpInfo
     vmcoreinfo: dict[str, str]
     server: Server
     memory: Memory

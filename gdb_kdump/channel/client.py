@@ -45,6 +45,7 @@ from gdb_kdump.channel.wire import (
     unpack_runs,
 )
 from gdb_kdump.errors import DumpError, Why
+from gdb_kdump.records.dump_info import DumpInfo
 from gdb_kdump.records.runs import Run
 from gdb_kdump.records.threads import SavedFrame, Thread
 
@@ -97,7 +98,7 @@ class Server:
         self._poll = select.poll()
         self._poll.register(self._channel, select.POLLIN)
         try:
-            self._info = json.loads(self._receive(self._await(HELLO), open_timeout))
+            self._info = DumpInfo.from_json(json.loads(self._receive(self._await(HELLO), open_timeout)))
         except BaseException:  # Ctrl-C too: nobody else could close what nobody holds
             self.close()
             raise
@@ -120,9 +121,9 @@ class Server:
             f"that can import kdumpfile ({'; '.join(refusals)})"
         )
 
-    def info(self) -> dict[str, Any]:
-        """What the dump is, as `Dump.info` in dump.py says it."""
-        return self._info  # type: ignore[no-any-return]
+    def info(self) -> DumpInfo:
+        """What the dump says of itself."""
+        return self._info
 
     @property
     def socket_path(self) -> str:

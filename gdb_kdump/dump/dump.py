@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import kdumpfile  # type: ignore[import-untyped]
@@ -19,6 +18,7 @@ from gdb_kdump.formats.flattened import DumpFile
 from gdb_kdump.formats.kdump import Kdump, other_machine
 from gdb_kdump.formats.notes import cpu_registers
 from gdb_kdump.formats.vmcoreinfo import TOP_TABLES, number, parse_vmcoreinfo, symbol
+from gdb_kdump.records.dump_info import DumpInfo, NamedFile
 from gdb_kdump.records.runs import Hole, Run
 
 _PAGE = 4096
@@ -171,27 +171,22 @@ class Dump:
         except _KdumpfileError as error:
             raise self._cannot("read through the kernel's page tables", error) from None
 
-    def info(self) -> dict[str, Any]:
-        """What the dump is, ready for JSON.
-
-        format, release, max_pfn, cpus (how many), registers (by CPU: those known, by GDB's names), pids (by CPU),
-        vmcoreinfo (its raw text, or None), translates (whether virtual addresses can be read: otherwise
-        `use_vmcoreinfo` or `find_kernel` comes first), files [{path, size}], preflight (a Report).
-        """
+    def info(self) -> DumpInfo:
+        """What the dump says of itself."""
         cpus = cpu_registers(self._examined.notes)
         release = self._text("linux.uts.release") or parse_vmcoreinfo(self._vmcoreinfo or "").get("OSRELEASE")
-        return {
-            "format": self._format(),
-            "release": release,
-            "max_pfn": self._max_pfn(),
-            "cpus": len(cpus),
-            "registers": [registers for _, registers in cpus],
-            "pids": [pid for pid, _ in cpus],
-            "vmcoreinfo": self._vmcoreinfo,
-            "translates": self._by_library or self._tables is not None,
-            "files": [{"path": file.path, "size": file.file_size} for file in self._examined.files],
-            "preflight": asdict(self._examined.report),
-        }
+        return DumpInfo(
+            format=self._format(),
+            release=release,
+            max_pfn=self._max_pfn(),
+            cpus=len(cpus),
+            registers=[registers for _, registers in cpus],
+            pids=[pid for pid, _ in cpus],
+            vmcoreinfo=self._vmcoreinfo,
+            translates=self._by_library or self._tables is not None,
+            files=[NamedFile(file.path, file.file_size) for file in self._examined.files],
+            report=self._examined.report,
+        )
 
     def read(self, addr: int, size: int) -> list[Run]:
         """The bytes and holes at kernel virtual address `addr`, in order, `size` bytes in all."""

@@ -18,23 +18,7 @@ from gdb_kdump.formats.flattened import FLATTENED, DumpFile, open_dump_file
 from gdb_kdump.formats.kdump import SIGNATURES as KDUMP_SIGNATURES
 from gdb_kdump.formats.kdump import Kdump
 from gdb_kdump.formats.notes import is_of_xen, vmcoreinfo
-
-
-@dataclass(frozen=True)
-class Report:
-    """How much of the dump is missing; `exact` is false when only a sample of the descriptors was looked at."""
-
-    pages: int
-    pages_missing: int
-    bytes_missing: int
-    fraction_missing: float
-    exact: bool
-    incomplete: bool
-    """makedumpfile marked the file: it ran out of space."""
-    sentence: str
-    """For the user; empty when nothing is missing."""
-    remedy: str = ""
-    """What the user can do about it."""
+from gdb_kdump.records.dump_info import Report
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,8 @@ class DumpServer:
         self._dump = Dump(examined)
         self._overwritten = self._dump.overwritten
         info = self._dump.info()
-        self.threads = _cpu_threads(info["registers"])
-        self.reply(HELLO, json.dumps(info).encode())
+        self.threads = _cpu_threads(info.registers)
+        self.reply(HELLO, json.dumps(asdict(info)).encode())
 
     def _show_life(self) -> None:
         """Tell the client that opening goes on: it does not wait forever for one that says nothing."""

@@ -43,17 +43,17 @@ def open_dump(vmcores: Sequence[Path], vmlinux: Path | None, progress: Progress,
     server = Server.start(*map(str, vmcores))
     try:
         dump = server.info()
-        text = _vmcoreinfo_file(hints.vmcoreinfo) if hints.vmcoreinfo else dump.get("vmcoreinfo") or ""
+        text = _vmcoreinfo_file(hints.vmcoreinfo) if hints.vmcoreinfo else dump.vmcoreinfo or ""
         vmcoreinfo = parse_vmcoreinfo(text)
         build_id = vmcoreinfo.get("BUILD-ID")
-        elf = find_vmlinux(vmcore, dump["release"] or vmcoreinfo.get("OSRELEASE"), build_id, vmlinux, loaded_file())
+        elf = find_vmlinux(vmcore, dump.release or vmcoreinfo.get("OSRELEASE"), build_id, vmlinux, loaded_file())
         kaslr_offset = _locate_kernel(server, elf, vmcoreinfo, text if hints.vmcoreinfo else None, hints.kaslr_offset)
         memory = Memory(server)
         if build_id is None:
             check_banner(elf, memory, kaslr_offset)
         load_symbols(elf, kaslr_offset, progress)
         debuginfo = DebugInfo(elf, kaslr_offset)
-        if dump["preflight"]["pages_missing"]:
+        if dump.report.pages_missing:
             # Page tables may be missing too: the direct map can be read without them, if one knows where it starts.
             try:
                 server.set_direct_map(direct_map(debuginfo.find_address, memory.u64, memory.why))
@@ -83,7 +83,7 @@ def _locate_kernel(
 
     `given` is the text of a VMCOREINFO that is not the dump's own, `asked` the KASLR offset that the user gave.
     """
-    translates = server.use_vmcoreinfo(given) if given is not None else server.info()["translates"]
+    translates = server.use_vmcoreinfo(given) if given is not None else server.info().translates
     if translates:
         told = offset_of(vmcoreinfo, {name: found.value for name in KNOWN_SYMBOLS if (found := elf.find_symbol(name))})
         if asked not in (None, told) and told is not None:

@@ -55,7 +55,7 @@ def test_a_full_disk_leaves_memory_for_the_socket(dump: Path, monkeypatch: pytes
     monkeypatch.setattr(tempfile, "tempdir", "/proc/nowhere")  # where no folder can be made
     before = set(Path("/dev/shm").iterdir())
     with Server.start(str(dump)) as server:
-        assert server.info()["format"] and set(Path("/dev/shm").iterdir()) == before
+        assert server.info().format and set(Path("/dev/shm").iterdir()) == before
 
 
 def pid_of(server: Server) -> int:

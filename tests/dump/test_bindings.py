@@ -36,8 +36,8 @@ def test_the_newer_binding(python: str, container: str, tmp_path: Path) -> None:
     paths = CONTAINERS[container](tmp_path / "vmcore", kernel)
     with Server.start(*map(str, paths)) as server:
         info = server.info()
-        assert info["vmcoreinfo"] == kernel.vmcoreinfo and info["release"] == kernel.release and info["cpus"] == 2
-        assert info["registers"][1]["rip"] == kernel.registers[1]["rip"]
+        assert info.vmcoreinfo == kernel.vmcoreinfo and info.release == kernel.release and info.cpus == 2
+        assert info.registers[1]["rip"] == kernel.registers[1]["rip"]
         memory = Memory(server)
         assert check_every_page(memory, kernel) == 0
         assert memory.why(writer.VMALLOC + 16 * writer.PAGE) is Why.UNMAPPED

@@ -101,10 +101,10 @@ def test_every_container_has_the_same_memory(container: str, tmp_path: Path, ker
     paths = CONTAINERS[container](tmp_path / "vmcore", kernel)
     with Server.start(*map(str, paths)) as server:
         info = server.info()
-        assert info["vmcoreinfo"] == kernel.vmcoreinfo and info["release"] == kernel.release
-        assert info["translates"] and not info["preflight"]["sentence"]
-        assert ("flattened" in info["format"]) == ("flattened" in container)
-        assert ("split into 4 files" in info["format"]) == ("split" in container)
+        assert info.vmcoreinfo == kernel.vmcoreinfo and info.release == kernel.release
+        assert info.translates and not info.report.sentence
+        assert ("flattened" in info.format) == ("flattened" in container)
+        assert ("split into 4 files" in info.format) == ("split" in container)
         memory = Memory(server)
         assert check_every_page(memory, kernel) == 0
         # Over the ends of pages, of files, and of what libkdumpfile keeps; backwards, so that nothing is read ahead.
@@ -132,10 +132,10 @@ def test_wherever_it_is_cut_off(container: str, tmp_path: Path, kernel: writer.K
             opened += 1
             server.set_direct_map(DIRECT_MAP)
             lost = check_every_page(Memory(server), kernel)
-            report = server.info()["preflight"]
+            report = server.info().report
             # The descriptors tell of lost data; a lost bitmap was refused.
-            assert report["pages_missing"] == lost > 0
-            assert f"{lost:,} of {report['pages']:,} pages are missing" in report["sentence"]
+            assert report.pages_missing == lost > 0
+            assert f"{lost:,} of {report.pages:,} pages are missing" in report.sentence
     assert opened > 10
 
 
@@ -157,22 +157,20 @@ def test_a_split_set_in_any_order_and_without_a_part(tmp_path: Path, kernel: wri
     first, second, third, fourth = split(tmp_path / "vmcore", kernel)
     with Server.start(*map(str, (third, first, fourth, second))) as server:
         assert check_every_page(Memory(server), kernel) == 0
-        assert [file["path"] for file in server.info()["files"]] == [
-            str(path) for path in (first, second, third, fourth)
-        ]
+        assert [file.path for file in server.info().files] == [str(path) for path in (first, second, third, fourth)]
     with Server.start(*map(str, (first, third, fourth))) as server:
         server.set_direct_map(DIRECT_MAP)
-        report = server.info()["preflight"]
+        report = server.info().report
         absent = len([pfn for pfn in kernel.pages if 0x110 <= pfn < 0x138 and pfn not in kernel.excluded])
-        assert report["pages_missing"] == absent
-        assert f"after {first} and before {third} (physical memory 0x110000 to 0x138000)" in report["sentence"]
-        assert f"{absent} of {report['pages']} pages" in report["sentence"] and "name all" in report["remedy"]
+        assert report.pages_missing == absent
+        assert f"after {first} and before {third} (physical memory 0x110000 to 0x138000)" in report.sentence
+        assert f"{absent} of {report.pages} pages" in report.sentence and "name all" in report.remedy
         memory = Memory(server)
         assert memory.why(DIRECT_MAP + 0x110 * PAGE) is memory.why(DIRECT_MAP + 0x137 * PAGE) is Why.TRUNCATED
         assert memory.read(DIRECT_MAP + 0x138 * PAGE, PAGE) == kernel.pages[0x138]
         assert memory.why(DIRECT_MAP + 0x105 * PAGE) is Why.FILTERED
     with Server.start(str(second)) as server:  # without the page tables
-        assert f"before {second} (physical memory 0x0 to 0x110000)" in server.info()["preflight"]["sentence"]
+        assert f"before {second} (physical memory 0x0 to 0x110000)" in server.info().report.sentence
         assert Memory(server).why(DIRECT_MAP) is Why.TRUNCATED
 
 
@@ -269,7 +267,7 @@ def test_a_kernel_is_found_without_vmcoreinfo(tmp_path: Path, write: Write, phys
     kernel.vmcoreinfo = ""
     paths = write(tmp_path / "vmcore", kernel)
     with Server.start(*map(str, paths)) as server:
-        assert not server.info()["translates"] and not server.info()["vmcoreinfo"]
+        assert not server.info().translates and not server.info().vmcoreinfo
         with pytest.raises(DumpError, match="does not say where"):
             server.read(DIRECT_MAP, 8)
         with pytest.raises(DumpError, match="was not found.*--vmcoreinfo"):
@@ -395,7 +393,7 @@ def test_a_vmcoreinfo_with_a_damaged_page_size(line: str, version: int, tmp_path
         kernel.pages[pfn] = os.urandom(PAGE)
     writer.write_kdump(path, kernel, method="zlib", version=version)
     with Server.start(str(path)) as server:
-        assert server.info()["vmcoreinfo"] == kernel.vmcoreinfo
+        assert server.info().vmcoreinfo == kernel.vmcoreinfo
         assert check_every_page(Memory(server), kernel) == 0
 
 

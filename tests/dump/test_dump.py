@@ -18,6 +18,7 @@ from gdb_kdump.channel.client import Server
 from gdb_kdump.dump.preflight import examine
 from gdb_kdump.errors import DumpError, Why
 from gdb_kdump.memory import Memory
+from gdb_kdump.records.dump_info import NamedFile
 from gdb_kdump.records.runs import Hole
 
 PAGE = writer.PAGE
@@ -51,14 +52,14 @@ def cut(path: Path, size: int) -> Path:
 def test_what_the_dump_is(dump: Path, kernel: writer.Kernel) -> None:
     with Server.start(str(dump)) as server:
         info = server.info()
-    assert info["release"] == "6.1.0-synthetic"
-    assert info["vmcoreinfo"] == kernel.vmcoreinfo
-    assert info["files"] == [{"path": str(dump), "size": dump.stat().st_size}]
-    assert info["preflight"]["pages_missing"] == 0
-    assert info["preflight"]["sentence"] == ""
-    assert info["cpus"] == 2
-    assert info["registers"][1]["rip"] == kernel.registers[1]["rip"]
-    assert info["registers"][0]["eflags"] == kernel.registers[0]["eflags"]
+    assert info.release == "6.1.0-synthetic"
+    assert info.vmcoreinfo == kernel.vmcoreinfo
+    assert info.files == [NamedFile(str(dump), dump.stat().st_size)]
+    assert info.report.pages_missing == 0
+    assert info.report.sentence == ""
+    assert info.cpus == 2
+    assert info.registers[1]["rip"] == kernel.registers[1]["rip"]
+    assert info.registers[0]["eflags"] == kernel.registers[0]["eflags"]
 
 
 def test_every_page_is_read_where_it_is_mapped(dump: Path, kernel: writer.Kernel) -> None:
@@ -92,14 +93,14 @@ def test_a_page_past_the_end_is_truncated_and_never_zeros(dump: Path, kernel: wr
         assert "truncated" in str(refusal) and percent <= 25
         return
     with server:
-        report = server.info()["preflight"]
-        assert 0 < report["pages_missing"] <= report["pages"] == len(kernel.pages) - 1
+        report = server.info().report
+        assert 0 < report.pages_missing <= report.pages == len(kernel.pages) - 1
         bytes_missing = dump.stat().st_size - short.stat().st_size
-        if "at least" in report["sentence"]:  # some descriptors are missing too
-            assert 0 < report["bytes_missing"] < bytes_missing and percent < 40
+        if "at least" in report.sentence:  # some descriptors are missing too
+            assert 0 < report.bytes_missing < bytes_missing and percent < 40
         else:
-            assert report["bytes_missing"] == bytes_missing
-        assert f"{report['pages_missing']:,} of {report['pages']:,} pages are missing" in report["sentence"]
+            assert report.bytes_missing == bytes_missing
+        assert f"{report.pages_missing:,} of {report.pages:,} pages are missing" in report.sentence
         server.set_direct_map(writer.DIRECT_MAP)
         memory, found, lost = Memory(server), 0, 0
         for pfn in kernel.pages:
@@ -112,7 +113,7 @@ def test_a_page_past_the_end_is_truncated_and_never_zeros(dump: Path, kernel: wr
             else:
                 assert (data, why) == (b"", Why.TRUNCATED)
                 lost += 1
-        assert lost == report["pages_missing"] and found == report["pages"] - lost
+        assert lost == report.pages_missing and found == report.pages - lost
 
 
 @pytest.mark.parametrize("phys_base", [0, 0x1000000, -0x1000000])
@@ -212,7 +213,7 @@ def test_any_file_name_will_do(tmp_path: Path, kernel: writer.Kernel) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a b\xff\n'\"<"))
     writer.write_kdump(path, kernel)
     with Server.start(str(path)) as server:
-        assert server.info()["files"][0]["path"] == str(path)
+        assert server.info().files[0].path == str(path)
     path.write_bytes(b"")
     with pytest.raises(DumpError, match="is empty"):
         Server.start(str(path))

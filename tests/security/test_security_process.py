@@ -164,7 +164,7 @@ def test_modules_in_the_way_are_not_imported(small: Path, tmp_path: Path, monkey
         monkeypatch.setenv(variable, str(tmp_path))
     monkeypatch.chdir(tmp_path)
     with Server.start(str(small)) as server:
-        assert server.info()["format"]
+        assert server.info().format
         assert "-I" in proc(server, "cmdline").read_bytes().decode().split("\0")
     assert not marker.exists()
 

@@ -33,7 +33,7 @@ def live(kernel: str, name: str) -> Path:
 
 def release(path: Path) -> str:
     with Server.start(str(path)) as server:
-        return str(server.info()["release"])
+        return str(server.info().release)
 
 
 def vmlinux(kernel: str) -> Path:
@@ -53,7 +53,7 @@ class Reference:
                 if segment["p_type"] == "PT_LOAD"
             ]
         with Server.start(str(self.path)) as server:
-            vmcoreinfo = parse_vmcoreinfo(server.info()["vmcoreinfo"])
+            vmcoreinfo = parse_vmcoreinfo(server.info().vmcoreinfo or "")
             self.kaslr_offset = offset_of(vmcoreinfo, {}) or 0
             symbol = ElfFile(self.vmlinux).find_symbol("page_offset_base")
             assert symbol
@@ -182,11 +182,11 @@ def test_a_dump_that_reached_its_limit(
     found = old_reference.compare(path)
     assert found[Why.TRUNCATED] > 1000 and found[None] > 1000
     with Server.start(str(path)) as server:
-        report = server.info()["preflight"]
-    assert report["incomplete"] and "reached its limit" in report["sentence"]
-    assert f"{report['pages_missing']:,} of {report['pages']:,} pages" in report["sentence"]
+        report = server.info().report
+    assert report.incomplete and "reached its limit" in report.sentence
+    assert f"{report.pages_missing:,} of {report.pages:,} pages" in report.sentence
     if "-E" in options:
-        assert not found.get(Why.FILTERED) and "and all memory from 0x" in report["sentence"]
+        assert not found.get(Why.FILTERED) and "and all memory from 0x" in report.sentence
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -206,13 +206,13 @@ def test_a_session_on_a_running_guest(gdb_run: Gdb, kernel: str, name: str) -> N
 
 def noted(kernel: str) -> dict[str, str]:
     with Server.start(str(live(kernel, "plain.elf"))) as server:
-        return parse_vmcoreinfo(server.info()["vmcoreinfo"])
+        return parse_vmcoreinfo(server.info().vmcoreinfo or "")
 
 
 def test_a_vmcoreinfo_in_a_file(gdb_run: Gdb, tmp_path: Path) -> None:
     path, file = live("6.1", "bare.elf"), tmp_path / "vmcoreinfo"
     with Server.start(str(live("6.1", "plain.elf"))) as server:
-        file.write_text(server.info()["vmcoreinfo"])
+        file.write_text(server.info().vmcoreinfo or "")
     (info,) = gdb_run(f"target kdump --vmcoreinfo {file} {path}", "kinfo --json").succeeded().documents
     assert info["build_id"] in file.read_text() and int(info["kaslr_offset"], 16) == offset_of(noted("6.1"), {})
     # What makedumpfile -g writes has no address of this boot: the kernel is found, and the file names its build-id.

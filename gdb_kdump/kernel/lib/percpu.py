@@ -67,7 +67,7 @@ class PerCpu:
         if mask is None and pointer is not None:
             mask = memory.ptr(pointer)
         if mask is None:
-            noted = self._session.dump["registers"][: len(self._offsets) or None]
+            noted = self._session.dump.registers[: len(self._offsets) or None]
             return [cpu for cpu, registers in enumerate(noted) if registers] or [0]
         bits = int.from_bytes(memory.read(mask, (self.nr_cpu_ids + 63) // 64 * 8), "little")
         return [cpu for cpu in range(self.nr_cpu_ids) if bits >> cpu & 1]

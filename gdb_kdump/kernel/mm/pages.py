@@ -66,7 +66,7 @@ class Pages:
         vmemmap, max_pfn = find("vmemmap_base"), find("max_pfn")
         self._vmemmap = _VMEMMAP if vmemmap is None else memory.u64(vmemmap)
         # The variable may be damaged, and the array of all pages is walked up to there.
-        noted = int(session.dump["max_pfn"] or _MOST_PAGES)
+        noted = session.dump.max_pfn or _MOST_PAGES
         self._max_pfn = min(noted, memory.u64(max_pfn)) if max_pfn is not None else noted
         self._direct_map = direct_map(find, memory.u64, memory.why)
         self._image = self._image_offset()

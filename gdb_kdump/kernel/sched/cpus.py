@@ -41,7 +41,7 @@ class Running:
         Notes have no numbers, but those of the online CPUs come in that order; where one is missing, or one is too
         many, the PIDs tell.  Raises MissingDebugInfo, Unreadable.
         """
-        pids, running = self._session.dump["pids"], self.tasks()
+        pids, running = self._session.dump.pids, self.tasks()
         if self._notes is not None:
             return self._notes.get(cpu)
         if cpu not in running:
@@ -64,7 +64,7 @@ class Running:
     def _by_registers(self) -> dict[int, tuple[int, int]]:
         """By CPU, as its task says or else by the note's number: which note that is, and the task."""
         dump, found = self._session.dump, dict[int, tuple[int, int]]()
-        for number, (registers, pid) in enumerate(zip(dump["registers"], dump["pids"])):
+        for number, (registers, pid) in enumerate(zip(dump.registers, dump.pids)):
             task = self._on_stack(registers["rsp"]) or self._listed(registers["rsp"], pid) if "rsp" in registers else 0
             if task:
                 cpu = self._cpu_of(task)

@@ -75,7 +75,7 @@ class Registers:
 
     def _from_dump(self, cpu: int) -> dict[str, int]:
         number = self._session.once(Running).note_of(cpu)
-        return dict(self._session.dump["registers"][number]) if number is not None else {}
+        return dict(self._session.dump.registers[number]) if number is not None else {}
 
     def of_sleeping(self, task: Task) -> dict[str, int]:
         """The registers that a sleeping task left on its stack; arch/x86/include/asm/switch_to.h."""

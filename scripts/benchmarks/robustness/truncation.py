@@ -79,7 +79,7 @@ def _direct_map(dump: Dump) -> int:
     symbol = ElfFile(dump.vmlinux).find_symbol("page_offset_base")
     assert symbol is not None
     with Server.start(str(dump.vmcore)) as server:
-        offset = offset_of(parse_vmcoreinfo(server.info()["vmcoreinfo"]), {}) or 0
+        offset = offset_of(parse_vmcoreinfo(server.info().vmcoreinfo or ""), {}) or 0
         (found,) = server.read(symbol.value + offset, 8)
     assert isinstance(found, bytes)
     return int.from_bytes(found, "little")
@@ -97,7 +97,7 @@ def _read(server: Server, memory: _Memory, pfns: Sequence[int] | None) -> dict[i
     found: dict[int, Known] = {}
     with server:
         server.set_direct_map(memory.direct_map)
-        for first, end in _runs(range(server.info()["max_pfn"]) if pfns is None else pfns):
+        for first, end in _runs(range(server.info().max_pfn) if pfns is None else pfns):
             pfn = first
             for run in server.read(memory.address(first), (end - first) * _PAGE):
                 for at in range(0, run.size if isinstance(run, Hole) else len(run), _PAGE):
@@ -144,14 +144,14 @@ def _compare(short: Path, memory: _Memory, row: Row, what: str) -> dict[int, Kno
     except DumpError as error:
         row.count("refused", "" if "truncated" in str(error) else f"{what}: {error}")
         return {}
-    report = server.info()["preflight"]
+    report = server.info().report
     # An ELF dump ends with its last segment, whatever the file has of it.
-    there = _read(server, memory, [pfn for pfn in memory.pages if pfn < server.info()["max_pfn"]])
+    there = _read(server, memory, [pfn for pfn in memory.pages if pfn < server.info().max_pfn])
     lost = sum(found is Why.TRUNCATED and isinstance(memory.pages[pfn], str) for pfn, found in there.items())
     wrong = sum(found is not Why.TRUNCATED and found != memory.pages[pfn] for pfn, found in there.items())
     failure = f"{what}: {wrong} pages differ from the whole dump's" if wrong else ""
-    if f"{report['pages_missing']:,} of {report['pages']:,} pages are missing" not in report["sentence"]:
-        failure = f"{what}: the report says {report['sentence']!r}"
+    if f"{report.pages_missing:,} of {report.pages:,} pages are missing" not in report.sentence:
+        failure = f"{what}: the report says {report.sentence!r}"
     row.count("compared", failure)
     row.most("most pages lost", lost)
     return there
