@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 import gdb
@@ -14,6 +14,7 @@ from gdb_kdump.errors import Interrupted, KdumpError
 from gdb_kdump.kernel.module.symbols import ModuleSymbols
 from gdb_kdump.session import Session
 from gdb_kdump.text import escape
+from gdb_kdump.walks import Gaps
 
 R = TypeVar("R")
 
@@ -23,9 +24,14 @@ JSON = Option("--json", "print one JSON document")
 class Command(gdb.Command, Generic[R]):
     """A command that reads a result from the open dump and shows it.
 
-    A subclass says `name`, `operands` (for the Usage line), `summary`, `options`; `read` computes the result,
-    `text` yields its lines, `json` gives its JSON document, what there can be much of through walks.shown(): after
-    Ctrl-C there is little time for it.  Only this class prints.
+    A subclass says `name`, `operands` (for the Usage line), `summary`, `options`, and has three methods:
+
+        read(session, arguments, gaps)   reads and judges: the result; notes in `gaps` why there may be more
+        text(result)                     the lines for people, but for the gaps; closing(result) the lines below those
+        json(result)                     the JSON document, but for the gaps
+
+    Only this class prints, the gaps too: in text a line each with `gap_words` before it, in JSON what gaps_json() says.
+    What there can be much of goes through walks.shown(): after Ctrl-C there is little time for it.
     """
 
     name: ClassVar[str]
@@ -33,6 +39,7 @@ class Command(gdb.Command, Generic[R]):
     summary: ClassVar[str]
     options: ClassVar[Sequence[Option]] = ()
     completer: ClassVar[int] = gdb.COMPLETE_EXPRESSION
+    gap_words: ClassVar[str] = "there may be more"
 
     def __init__(self) -> None:
         self._all_options = (*self.options, JSON)
@@ -49,53 +56,52 @@ class Command(gdb.Command, Generic[R]):
 
     def invoke(self, argument: str, from_tty: bool) -> None:
         """Run the command as GDB asks for it; raises gdb.GdbError with one sentence, also after a partial result."""
-        walks.begin()
-        try:
-            arguments = parse(argument, self._all_options)
-            result = self._result(arguments)
-            self.note(result)
-            for piece in self._json(result) if arguments.has(JSON.name) else self._text(result):
-                _write(piece)
-            if walks.is_interrupted():
-                raise Interrupted
-        except KdumpError as error:
-            raise gdb.GdbError(escape(f"{self.name}: {error}")) from None
-        except KeyboardInterrupt:
-            walks.interrupt()
-            raise
-        finally:
-            if walks.is_interrupted():
-                _forget_parts()
-            walks.end()
-            show_notices()
+        with walks.StoppableCommand() as running:
+            try:
+                arguments, gaps = parse(argument, self._all_options), Gaps()
+                result = self._result(arguments, gaps)
+                self.note(result)
+                show = self._json if arguments.has(JSON.name) else self._text
+                for piece in show(result, gaps, running):
+                    _write(piece)
+                if running.is_interrupted:
+                    raise Interrupted
+            except KdumpError as error:
+                raise gdb.GdbError(escape(f"{self.name}: {error}")) from None
+            except KeyboardInterrupt:
+                walks.interrupt()
+                raise
+            finally:
+                if running.is_interrupted:
+                    _forget_parts()
+                show_notices()
 
-    def _result(self, arguments: Arguments) -> R:
+    def _result(self, arguments: Arguments, gaps: Gaps) -> R:
         try:
-            return self.read(session.current(), arguments)
+            return self.read(session.current(), arguments, gaps)
         except KeyboardInterrupt:  # where there is no part to show
             walks.interrupt()
             raise Interrupted(nothing=True) from None
 
-    def _text(self, result: R) -> Iterator[str]:
-        try:
-            for line in self.text(result):
-                # The last line of defence: what comes from a dump must not rule a terminal.
-                yield escape(line) + "\n"
-        except KeyboardInterrupt:
-            walks.interrupt()
+    def _text(self, result: R, gaps: Gaps, running: walks.StoppableCommand) -> Iterator[str]:
+        yield from _lines(self.text(result))
+        yield from _lines(f"{self.gap_words}: {sentence}" for sentence in gaps)
+        yield from _lines(self.closing(result))
 
-    def _json(self, result: R) -> Iterator[str]:
+    def _json(self, result: R, gaps: Gaps, running: walks.StoppableCommand) -> Iterator[str]:
         try:
             document = self.json(result)
         except KeyboardInterrupt:
             walks.interrupt()
             document = self.json(result)  # again, now as much as there is time for
-        walks.restart_the_clock()
+        if isinstance(document, dict):
+            document |= self.gaps_json(list(gaps))
+        running.restart_the_clock()
         piece = ""
         for following in json_pieces(document):
             yield piece
             piece = following
-        if walks.is_interrupted() and isinstance(document, dict):
+        if running.is_interrupted and isinstance(document, dict):
             yield ', "interrupted": true'
         yield f"{piece}\n"
 
@@ -107,7 +113,7 @@ class Command(gdb.Command, Generic[R]):
             return [o.name[len(last) - len(word or "") :] for o in self._all_options if o.name.startswith(last)]
         return self.completer
 
-    def read(self, session: Session, arguments: Arguments) -> R:
+    def read(self, session: Session, arguments: Arguments, gaps: Gaps) -> R:
         """Compute the result; raises KdumpError."""
         raise NotImplementedError
 
@@ -115,12 +121,29 @@ class Command(gdb.Command, Generic[R]):
         """Leave what scripts want in convenience variables."""
 
     def text(self, result: R) -> Iterator[str]:
-        """The lines for people; raises KdumpError after the last one when the result is partial."""
+        """The lines for people, above those of the gaps."""
         raise NotImplementedError
 
+    def closing(self, result: R) -> Iterator[str]:
+        """The lines for people below those of the gaps."""
+        return iter(())
+
     def json(self, result: R) -> Any:
-        """The JSON document."""
+        """The JSON document; where that is a dict, the gaps are added to it."""
         raise NotImplementedError
+
+    def gaps_json(self, gaps: list[str]) -> dict[str, Any]:
+        """What the JSON document says of the gaps."""
+        return {"problems": gaps}
+
+
+def _lines(lines: Iterable[str]) -> Iterator[str]:
+    try:
+        for line in lines:
+            # The last line of defence: what comes from a dump must not rule a terminal.
+            yield escape(line) + "\n"
+    except KeyboardInterrupt:
+        walks.interrupt()
 
 
 def show_notices() -> None:

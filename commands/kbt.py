@@ -23,6 +23,7 @@ from gdb_kdump.kernel.stack.crash_path import backtrace
 from gdb_kdump.kernel.stack.unwind import Frame, Trace
 from gdb_kdump.session import Session
 from gdb_kdump.text import escape, hex16
+from gdb_kdump.walks import Gaps
 
 NOTHING_CRASHED = "nothing crashed: the kernel was running when the dump was taken"
 _MOST_NAMES = 8
@@ -41,12 +42,10 @@ class Group:
 class Backtraces:
     """Traces, in groups of identical ones where asked for, and what else to show of them.
 
-    `problems` are the reasons why there may be more tasks; `words(low, high)` reads a stack; `crashed` is False where
-    there is no panic task.
+    `words(low, high)` reads a stack; `crashed` is False where there is no panic task.
     """
 
     groups: tuple[Group, ...]
-    problems: tuple[str, ...]
     options: Arguments
     words: Callable[[int, int], bytes]
     crashed: bool
@@ -64,6 +63,7 @@ For the panic task the trace begins where the dying kernel ended; the line with 
 Where nothing crashed (a dump that a hypervisor took of a running kernel) the running tasks of all CPUs are shown.
 The first number is where the frame's return address stands, as in crash; inlined functions have none.
 An entry frame shows the registers of what it interrupted."""
+    gap_words = "there may be more tasks"
     options = (
         Option("-a", "every task; with -c the running tasks of those CPUs"),
         Option("-c", "the running tasks of these CPUs (0,2 or 0-3)", "CPU"),
@@ -76,18 +76,20 @@ An entry frame shows the registers of what it interrupted."""
         Option("--group", "identical traces once, the most frequent first, with the names and PIDs of their tasks"),
     )
 
-    def read(self, session: Session, arguments: Arguments) -> Backtraces:
+    def read(self, session: Session, arguments: Arguments, gaps: Gaps) -> Backtraces:
         traces = (backtrace(session, task) for task in _chosen(session, arguments))
         if arguments.has("--grep"):
             pattern = arguments.options["--grep"]
             traces = (trace for trace in traces if _has_function(trace, pattern))
         words = lambda low, high: session.memory.read_prefix(low, high - low)[0]  # noqa: E731
         groups = _Groups(arguments.has("--group"))
-        ended = walks.gather(traces, groups.add, "the traces", lambda trace: trace.task.task)
-        # Only who asked for all tasks wants to know that there may be more.
-        problems = () if arguments.operands or arguments.has("-c") else session.once(Tasks).all().problems
-        problems += (ended,) if ended else ()
-        return Backtraces(groups.all(), problems, arguments, words, session.once(Panic).happened())
+        with walks.walk("the traces", where=lambda trace: trace.task.task) as walked:
+            for trace in walked(traces):
+                groups.add(trace)
+        if not arguments.operands and not arguments.has("-c"):  # all tasks were asked for
+            gaps.note(*session.once(Tasks).all().problems)
+        gaps.note(walked.ended)
+        return Backtraces(groups.all(), arguments, words, session.once(Panic).happened())
 
     def text(self, result: Backtraces) -> Iterator[str]:
         if not result.crashed and not result.options.operands and not result.options.options:
@@ -103,17 +105,16 @@ An entry frame shows the registers of what it interrupted."""
             yield from _trace_text(group.trace, result)
         if not result.groups:
             yield "no such task"
-        yield from (f"there may be more tasks: {problem}" for problem in result.problems)
 
     def json(self, result: Backtraces) -> Any:
         if not result.is_grouped:
             tasks = [_trace_json(group.trace, result) for group in walks.shown(result.groups)]
-            return {"tasks": tasks, "problems": list(result.problems), "crashed": result.crashed}
+            return {"tasks": tasks, "crashed": result.crashed}
         groups = [
             {**_trace_json(group.trace, result), "tasks": [task_json(task) for task in walks.shown(group.tasks)]}
             for group in walks.shown(result.groups)
         ]
-        return {"tasks": [], "groups": groups, "problems": list(result.problems), "crashed": result.crashed}
+        return {"tasks": [], "groups": groups, "crashed": result.crashed}
 
 
 class _Groups:

@@ -15,6 +15,7 @@ from gdb_kdump.errors import UsageError
 from gdb_kdump.kernel.system import System, read_system
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
+from gdb_kdump.walks import Gaps
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Kinfo(Command[Info]):
     summary = """Show what dump is open: kernel, files, format, KASLR offset, CPUs, date, panic.
 With `layout`: for each structure member that kernels disagree on, the path that this kernel has."""
 
-    def read(self, session: Session, arguments: Arguments) -> Info:
+    def read(self, session: Session, arguments: Arguments, gaps: Gaps) -> Info:
         if arguments.operands not in ([], ["layout"]):
             raise UsageError("the only operand is `layout`")
         if arguments.operands:

@@ -15,14 +15,14 @@ from gdb_kdump.kernel.printk import Printk, Record
 from gdb_kdump.kernel.system import wall_clock_offset
 from gdb_kdump.session import Session
 from gdb_kdump.text import escape
+from gdb_kdump.walks import Gaps, walk
 
 
 @dataclass(frozen=True)
 class Log:
-    """The messages, why they end early ("" when they do not), and what to add to a time for the wall clock (ns)."""
+    """The messages, and what to add to a time for the wall clock (ns)."""
 
     records: tuple[Record, ...]
-    cut_short: str
     offset: int | None
     wall_clock: bool
 
@@ -31,17 +31,20 @@ class Klog(Command[Log]):
     name = "klog"
     summary = """Print the kernel's message buffer, oldest message first, as dmesg would.
 Control characters are escaped."""
+    gap_words = "the buffer ends early"
     options = (Option("-T", "wall-clock times (UTC) in place of seconds since boot"),)
 
-    def read(self, session: Session, arguments: Arguments) -> Log:
+    def read(self, session: Session, arguments: Arguments, gaps: Gaps) -> Log:
         if arguments.operands:
             raise UsageError("klog takes no operands")
         records: list[Record] = []
-        cut_short = walks.gather(session.once(Printk).for_each(), records.append, "the messages")
+        with walk("the messages", gaps) as steps:
+            for record in steps(session.once(Printk).for_each()):
+                records.append(record)
         offset, wall_clock = wall_clock_offset(session), arguments.has("-T")
         if wall_clock and offset is None:
             raise UsageError("the dump's timekeeper cannot be read, so there are no wall-clock times; leave -T out")
-        return Log(tuple(records), cut_short, offset, wall_clock)
+        return Log(tuple(records), offset, wall_clock)
 
     def text(self, result: Log) -> Iterator[str]:
         for record in walks.shown(result.records):
@@ -49,8 +52,6 @@ Control characters are escaped."""
             first, *rest = record.text.decode("utf-8", "backslashreplace").split("\n")
             yield stamp + escape(first.replace("\t", " "))
             yield from (" " * len(stamp) + escape(line.replace("\t", " ")) for line in rest)
-        if result.cut_short:
-            yield f"the buffer ends early: {result.cut_short}"
 
     def json(self, result: Log) -> Any:
         return {
@@ -64,8 +65,10 @@ Control characters are escaped."""
                 }
                 for record in walks.shown(result.records)
             ],
-            "cut_short": result.cut_short or None,
         }
+
+    def gaps_json(self, gaps: list[str]) -> dict[str, Any]:
+        return {"cut_short": "; ".join(gaps) or None}
 
 
 def _stamp(record: Record, log: Log) -> str:

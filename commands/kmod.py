@@ -17,6 +17,7 @@ from gdb_kdump.kernel.module.modules import Module, Modules
 from gdb_kdump.kernel.module.symbols import ModuleSymbols, Symbols
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
+from gdb_kdump.walks import Gaps
 
 
 @dataclass(frozen=True)
@@ -28,27 +29,20 @@ class Row:
     symbols: Symbols | None
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """Modules, and why their list ended early, or None."""
-
-    rows: tuple[Row, ...]
-    cut_short: str | None
-
-
-class Kmod(Command[Loaded]):
+class Kmod(Command["list[Row]"]):
     name = "kmod"
     operands = "[PATTERN [FILE]]"
     summary = """List the loaded modules and where their symbols come from; load symbols.
 A module's symbols are loaded when a backtrace first needs them, from the file with its build-id under
 /usr/lib/debug/lib/modules, /lib/modules, $KDUMP_VMLINUX_PATH, beside the dump or in a folder there that has the
 release for a name; without a file, function names come from the dump itself.  FILE names the file of one module."""
+    gap_words = "the list of modules ends early"
     options = (
         Option("-s", "load the symbols of the modules shown"),
         Option("-S", "load the symbols of all modules"),
     )
 
-    def read(self, session: Session, arguments: Arguments) -> Loaded:
+    def read(self, session: Session, arguments: Arguments, gaps: Gaps) -> list[Row]:
         if len(arguments.operands) > 2:
             raise UsageError("kmod takes a PATTERN, and with -s a FILE")
         modules, symbols = session.once(Modules), session.once(ModuleSymbols)
@@ -62,18 +56,17 @@ release for a name; without a file, function names come from the dump itself.  F
         if arguments.has("-s") or arguments.has("-S") or file is not None:
             for module in chosen:
                 symbols.load(module, file)
-        return Loaded(tuple(Row(m, _build_id(symbols, m), symbols.known(m)) for m in chosen), modules.cut_short)
+        gaps.note(modules.cut_short or "")
+        return [Row(module, _build_id(symbols, module), symbols.known(module)) for module in chosen]
 
-    def text(self, result: Loaded) -> Iterator[str]:
+    def text(self, result: list[Row]) -> Iterator[str]:
         rows = (
             (row.module.name, hex16(row.module.addr), hex16(row.module.base), row.module.size, _state(row.symbols))
-            for row in result.rows
+            for row in result
         )
         yield from table(("NAME", "MODULE", "BASE", "SIZE", "SYMBOLS"), rows, right=("SIZE",))
-        if result.cut_short:
-            yield f"the list of modules ends early: {result.cut_short}"
 
-    def json(self, result: Loaded) -> Any:
+    def json(self, result: list[Row]) -> Any:
         return {
             "modules": [
                 {
@@ -85,10 +78,12 @@ release for a name; without a file, function names come from the dump itself.  F
                     "file": str(row.symbols.file) if row.symbols and row.symbols.file else None,
                     "why_not": row.symbols.why_not if row.symbols else None,
                 }
-                for row in walks.shown(result.rows)
+                for row in walks.shown(result)
             ],
-            "cut_short": result.cut_short,
         }
+
+    def gaps_json(self, gaps: list[str]) -> dict[str, Any]:
+        return {"cut_short": "; ".join(gaps) or None}
 
 
 def _build_id(symbols: ModuleSymbols, module: Module) -> str | None:

@@ -11,36 +11,37 @@ from gdb_kdump.commands.arguments import Arguments
 from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.show.tables import table
 from gdb_kdump.errors import UsageError
-from gdb_kdump.kernel.sched.tasks import Task, TaskList, Tasks
+from gdb_kdump.kernel.sched.tasks import Task, Tasks
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
+from gdb_kdump.walks import Gaps
 
 
-class Kps(Command[TaskList]):
+class Kps(Command[tuple[Task, ...]]):
     name = "kps"
     operands = "[PATTERN]"
+    gap_words = "there may be more tasks"
     summary = """List the tasks: PID, CPU, address, state, command; > marks those that were running.
 PATTERN is a PID, a task address, or a command name with the shell's * ? [].
 State letters are those of ps; a command in [brackets] is a kernel thread."""
 
-    def read(self, session: Session, arguments: Arguments) -> TaskList:
+    def read(self, session: Session, arguments: Arguments, gaps: Gaps) -> tuple[Task, ...]:
         if len(arguments.operands) > 1:
             raise UsageError("one PATTERN at the most; quote a name with spaces")
         pattern = arguments.operands[0].strip("\"'") if arguments.operands else "*"
         found = session.once(Tasks).all()
-        return TaskList(tuple(task for task in found.tasks if _matches(task, pattern)), found.problems)
+        gaps.note(*found.problems)
+        return tuple(task for task in found.tasks if _matches(task, pattern))
 
-    def text(self, result: TaskList) -> Iterator[str]:
+    def text(self, result: tuple[Task, ...]) -> Iterator[str]:
         rows = (
             (">" if task.running else "", task.pid, task.cpu, hex16(task.task), task.state, display_name(task))
-            for task in result.tasks
+            for task in result
         )
         yield from table(("", "PID", "CPU", "TASK", "ST", "COMM"), rows, right=("PID", "CPU"))
-        yield from (f"there may be more tasks: {problem}" for problem in result.problems)
 
-    def json(self, result: TaskList) -> Any:
-        tasks = [task_json(task) for task in walks.shown(result.tasks)]
-        return {"tasks": tasks, "problems": list(result.problems)}
+    def json(self, result: tuple[Task, ...]) -> Any:
+        return {"tasks": [task_json(task) for task in walks.shown(result)]}
 
 
 def task_json(task: Task) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from gdb_kdump.rules.findings import Finding
 from gdb_kdump.rules.slab import judge_slab
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
+from gdb_kdump.walks import Gaps, walk
 
 
 @dataclass(frozen=True)
@@ -53,15 +54,7 @@ class CacheRow:
     unknown: int
 
 
-@dataclass(frozen=True)
-class Listed:
-    """The caches, and sentences for what may be missing."""
-
-    rows: tuple[CacheRow, ...]
-    missing: tuple[str, ...]
-
-
-class Kslab(Command["Located | Listed"]):
+class Kslab(Command["Located | list[CacheRow]"]):
     name = "kslab"
     operands = "ADDRESS | -l [PATTERN]"
     summary = """Show what memory ADDRESS is: its page, slab cache and object, and whether that is allocated or free.
@@ -70,24 +63,27 @@ objects before and after it; with slub_debug red zones, poison and the last allo
 $_kfindings is set to the number of corrupt findings."""
     options = (Option("-l", "list the caches, or those whose names match PATTERN"),)
 
-    def read(self, session: Session, arguments: Arguments) -> Located | Listed:
+    def read(self, session: Session, arguments: Arguments, gaps: Gaps) -> Located | list[CacheRow]:
         if arguments.has("-l"):
             if len(arguments.operands) > 1:
                 raise UsageError("-l takes one PATTERN")
-            return _list(session, arguments.operands[0] if arguments.operands else "*")
+            return _list(session, arguments.operands[0] if arguments.operands else "*", gaps)
         if not arguments.operands:
             raise UsageError("name an address: kslab ADDRESS, or list the caches: kslab -l")
         return _locate(session, address(" ".join(arguments.operands)))
 
-    def note(self, result: Located | Listed) -> None:
+    def note(self, result: Located | list[CacheRow]) -> None:
         if isinstance(result, Located):
             note_findings(result.findings)
 
-    def text(self, result: Located | Listed) -> Iterator[str]:
+    def text(self, result: Located | list[CacheRow]) -> Iterator[str]:
         return _located_text(result) if isinstance(result, Located) else _listed_text(result)
 
-    def json(self, result: Located | Listed) -> Any:
+    def json(self, result: Located | list[CacheRow]) -> Any:
         return _located_json(result) if isinstance(result, Located) else _listed_json(result)
+
+    def gaps_json(self, gaps: list[str]) -> dict[str, Any]:
+        return {"missing": gaps}
 
 
 def _locate(session: Session, addr: int) -> Located:
@@ -185,7 +181,7 @@ def _located_json(result: Located) -> Any:
     }
 
 
-def _list(session: Session, pattern: str) -> Listed:
+def _list(session: Session, pattern: str, gaps: Gaps) -> list[CacheRow]:
     slabs, caches = session.once(Slabs), session.once(SlabCaches)
     chosen = [
         cache
@@ -194,9 +190,14 @@ def _list(session: Session, pattern: str) -> Listed:
     ]
     if not chosen and pattern != "*":
         raise UsageError(f"no cache matches {pattern}; kslab -l lists them")
-    rows, ended = walks.collect(chosen, lambda cache: _count(slabs, cache), "the caches", lambda cache: cache.addr)
-    cut_short = (f"the list of caches ends early: {caches.cut_short}",) if caches.cut_short else ()
-    return Listed(tuple(rows), cut_short + slabs.missing() + ((ended,) if ended else ()))
+    if caches.cut_short:
+        gaps.note(f"the list of caches ends early: {caches.cut_short}")
+    rows: list[CacheRow] = []
+    with walk("the caches", None, lambda cache: cache.addr) as counted:
+        for cache in counted(chosen):
+            rows.append(_count(slabs, cache))
+    gaps.note(*slabs.missing(), counted.ended)
+    return rows
 
 
 def _count(slabs: Slabs, cache: SlabCache) -> CacheRow:
@@ -206,10 +207,10 @@ def _count(slabs: Slabs, cache: SlabCache) -> CacheRow:
     return CacheRow(cache, slabs.aliases(cache), len(pages), allocated + free + unknown, free, unknown)
 
 
-def _listed_text(result: Listed) -> Iterator[str]:
+def _listed_text(result: list[CacheRow]) -> Iterator[str]:
     headers = ("CACHE", "OBJSIZE", "SIZE", "ALLOCATED", "TOTAL", "SLABS", "NAME")
     rows = []
-    for row in walks.shown(sorted(result.rows, key=lambda row: row.cache.name)):
+    for row in walks.shown(sorted(result, key=lambda row: row.cache.name)):
         allocated = row.objects - row.free - row.unknown
         # What is unknown may be either.
         counted = f"{allocated}..{allocated + row.unknown}" if row.unknown else str(allocated)
@@ -226,10 +227,9 @@ def _listed_text(result: Listed) -> Iterator[str]:
             )
         )
     yield from table(headers, rows, right=headers[1:6])
-    yield from result.missing
 
 
-def _listed_json(result: Listed) -> Any:
+def _listed_json(result: list[CacheRow]) -> Any:
     return {
         "caches": [
             cache_json(row.cache, row.aliases)
@@ -240,7 +240,6 @@ def _listed_json(result: Listed) -> Any:
                 "free": row.free,
                 "unknown": row.unknown,
             }
-            for row in sorted(result.rows, key=lambda row: row.cache.name)
-        ],
-        "missing": list(result.missing),
+            for row in sorted(result, key=lambda row: row.cache.name)
+        ]
     }

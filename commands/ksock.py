@@ -19,6 +19,7 @@ from gdb_kdump.kernel.net.sock import AF_NETLINK, Socks
 from gdb_kdump.records.queue import Queue
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
+from gdb_kdump.walks import Gaps, walk
 
 _AF_XDP = 44  # include/linux/socket.h; Python has no name for it
 
@@ -32,54 +33,50 @@ class Row:
     why_not: str = ""
 
 
-@dataclass(frozen=True)
-class Listing:
-    """Sockets, and sentences on why there may be more."""
-
-    rows: tuple[Row, ...]
-    problems: tuple[str, ...]
-
-
-class Ksock(Command[Listing]):
+class Ksock(Command["list[Row]"]):
     name = "ksock"
     operands = "[PATTERN]"
     summary = """List the sockets: of every protocol and network namespace, with or without a file descriptor.
 PATTERN is a PID, a socket's address, or words with the shell's * ? [] that a cell of its row must match (TCP, LISTEN,
 *:443, sshd).  Queues are shown as sk_buffs/bytes: RECVQ what waits to be read, SENDQ what waits to be sent or
 acknowledged, OTHER what else there is.  An owner is the first process that has the socket open."""
+    gap_words = "there may be more sockets"
     options = (Option("-n", "only sockets with something in a queue"),)
 
-    def read(self, session: Session, arguments: Arguments) -> Listing:
+    def read(self, session: Session, arguments: Arguments, gaps: Gaps) -> list[Row]:
         if len(arguments.operands) > 1:
             raise UsageError("one PATTERN at the most; quote one with spaces")
         pattern = arguments.operands[0].strip("\"'") if arguments.operands else "*"
         found, problems = session.once(AllSocks).all()
         socks = session.once(Socks)
         chosen = (info for info in found if _matches(info, pattern))
-        rows, ended = walks.collect(chosen, lambda info: _row(socks, info), "the sockets", lambda info: info.sock.sock)
-        if ended:
-            problems = [*problems, ended]
+        gaps.note(*problems)
+        rows: list[Row] = []
+        with walk("the sockets", gaps, lambda info: info.sock.sock) as steps:
+            for info in steps(chosen):
+                rows.append(_row(socks, info))
         if arguments.has("-n"):
             rows = [row for row in rows if any(queue.nodes for queue in row.queues)]
-        return Listing(tuple(rows), tuple(problems))
+        return rows
 
-    def text(self, result: Listing) -> Iterator[str]:
+    def text(self, result: list[Row]) -> Iterator[str]:
         rows = (
             (
                 hex16(row.info.sock.sock), family(row.info), kind(row.info), row.info.state, row.info.local,
                 row.info.peer, _amount(row, ("receive", "reader")), _amount(row, ("write", "rtx")), _others(row),
                 _owner(row.info),
             )
-            for row in result.rows
+            for row in result
         )  # fmt: skip
         headers = ("SOCK", "FAMILY", "TYPE/PROTO", "STATE", "LOCAL", "PEER", "RECVQ", "SENDQ", "OTHER", "OWNER")
         yield from table(headers, rows, right=("RECVQ", "SENDQ"))
-        yield from (f"there may be more sockets: {problem}" for problem in result.problems)
-        unreadable = dict.fromkeys(row.why_not for row in result.rows if row.why_not)
+
+    def closing(self, result: list[Row]) -> Iterator[str]:
+        unreadable = dict.fromkeys(row.why_not for row in result if row.why_not)
         yield from (f"queues shown as ? cannot be read: {why}" for why in unreadable)
 
-    def json(self, result: Listing) -> Any:
-        return {"socks": [_json(row) for row in walks.shown(result.rows)], "problems": list(result.problems)}
+    def json(self, result: list[Row]) -> Any:
+        return {"socks": [_json(row) for row in walks.shown(result)]}
 
 
 def _row(socks: Socks, info: SockInfo) -> Row:

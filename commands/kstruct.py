@@ -19,6 +19,7 @@ from gdb_kdump.layout.members import Member, find_path
 from gdb_kdump.memory import Memory
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
+from gdb_kdump.walks import Gaps
 
 T = TypeVar("T")
 
@@ -29,12 +30,13 @@ _TAG = re.compile(r"(?:(struct|union|enum)\s+)?(\w+)((?:\.[\w.]+(?:,[\w.]+)*)?)$
 class Shown:
     """A type, the members asked for (all when empty), and the first of the objects asked for (None: the type).
 
-    There are `count` objects in `memory`, one behind the other.
+    There are `count` objects in `memory`, one after the other, each read as it is shown; `gaps` says why not all were.
     """
 
     type: gdb.Type
     members: tuple[Member, ...]
     options: Arguments
+    gaps: Gaps
     first: Object | None = None
     count: int = 0
     memory: Memory | None = None
@@ -78,12 +80,12 @@ TYPE is a struct or union tag or a typedef.  EXPR is a GDB expression, or hex di
         Option("-l", "EXPR is the address of this member of the object", "MEMBER"),
     )
 
-    def read(self, session: Session, arguments: Arguments) -> Shown:
+    def read(self, session: Session, arguments: Arguments, gaps: Gaps) -> Shown:
         tag, expression = _operands(arguments.operands)
         wanted, names = _type(session, tag)
         members = tuple(_member(wanted, name) for name in names)
         if expression is None:
-            return Shown(wanted, members, arguments)
+            return Shown(wanted, members, arguments, gaps)
         start = address(expression)
         if arguments.has("-l"):
             start -= _member(wanted, arguments.options["-l"].rpartition(".")[2]).offset
@@ -91,7 +93,7 @@ TYPE is a struct or union tag or a typedef.  EXPR is a GDB expression, or hex di
         if count < 1:
             raise UsageError("-c takes a count of at least 1")
         first = read_object(session.memory, wanted, start & (1 << 64) - 1)
-        return Shown(wanted, members, arguments, first, count, session.memory)
+        return Shown(wanted, members, arguments, gaps, first, count, session.memory)
 
     def text(self, result: Shown) -> Iterator[str]:
         return _type_text(result) if result.first is None else _objects_text(result)
@@ -154,7 +156,10 @@ def _each(shown: Shown, make: Callable[[Object], T]) -> Iterator[T | Cut]:
 
 def _objects_text(shown: Shown) -> Iterator[str]:
     for made in _each(shown, lambda thing: list(_object_text(shown, thing))):
-        yield from [f"there may be more: {made.reason}"] if isinstance(made, Cut) else made
+        if isinstance(made, Cut):
+            shown.gaps.note(made.reason)
+        else:
+            yield from made
 
 
 def _member(struct: gdb.Type, name: str) -> Member:

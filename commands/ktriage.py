@@ -18,6 +18,7 @@ from gdb_kdump.errors import UsageError
 from gdb_kdump.rules.findings import CORRUPT, verdict
 from gdb_kdump.session import Session
 from gdb_kdump.text import escape, hex16
+from gdb_kdump.walks import Gaps
 
 
 class Ktriage(Command[Triage]):
@@ -26,10 +27,14 @@ class Ktriage(Command[Triage]):
 Every address was found in the panic task's arguments, locals and registers and verified against the allocator.
 Where no sk_buff is involved, or nothing crashed, it says so, and judges all of the system."""
 
-    def read(self, session: Session, arguments: Arguments) -> Triage:
+    gap_words = "not judged"
+
+    def read(self, session: Session, arguments: Arguments, gaps: Gaps) -> Triage:
         if arguments.operands:
             raise UsageError("ktriage takes no operands: it starts from the panic")
-        return triage(session)
+        story = triage(session)
+        gaps.note(*story.problems)
+        return story
 
     def note(self, result: Triage) -> None:
         note_findings(result.findings)
@@ -51,7 +56,8 @@ Where no sk_buff is involved, or nothing crashed, it says so, and judges all of 
                 )
         yield ""
         yield from summary(result)
-        yield from (f"not judged: {problem}" for problem in result.problems)
+
+    def closing(self, result: Triage) -> Iterator[str]:
         yield ""
         yield "by hand:"
         yield from (f"  {command}" for command in commands(result))
@@ -84,7 +90,6 @@ Where no sk_buff is involved, or nothing crashed, it says so, and judges all of 
             "overrun": _overrun_json(result),
             "findings": [finding_json(finding) for finding in walks.shown(result.findings)],
             "verdict": verdict(result.findings),
-            "problems": list(result.problems),
             "summary": " ".join(summary(result)),
             "commands": list(commands(result)),
         }

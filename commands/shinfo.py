@@ -18,17 +18,17 @@ from gdb_kdump.rules import judge_shinfo
 from gdb_kdump.rules.findings import Finding
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
+from gdb_kdump.walks import Gaps
 
 
 @dataclass(frozen=True)
 class SharedInfoOf:
-    """An sk_buff, its shared info as an object, what is wrong with that, and why more could be."""
+    """An sk_buff, its shared info as an object, and what is wrong with that."""
 
     skb: Skb
     object: Object
     end_is_offset: bool
     findings: tuple[Finding, ...]
-    problems: tuple[str, ...]
 
 
 class Shinfo(Command[SharedInfoOf]):
@@ -37,7 +37,9 @@ class Shinfo(Command[SharedInfoOf]):
     summary = """Show the shared info of the sk_buff at SKB: where it stands, every member, and what is wrong with it.
 SKB is a GDB expression (`skb`, `$r12`), or hex digits without 0x."""
 
-    def read(self, session: Session, arguments: Arguments) -> SharedInfoOf:
+    gap_words = "not judged"
+
+    def read(self, session: Session, arguments: Arguments, gaps: Gaps) -> SharedInfoOf:
         if not arguments.operands:
             raise UsageError("name an sk_buff: shinfo SKB")
         skbs = session.once(Skbs)
@@ -45,7 +47,8 @@ SKB is a GDB expression (`skb`, `$r12`), or hex digits without 0x."""
         if skb.hole is not None:
             raise Unreadable(skb.hole.addr, skb.hole.why)
         thing = read_object(session.memory, session.layout.struct("skb_shared_info"), skb.end)
-        return SharedInfoOf(skb, thing, skbs.end_is_offset, tuple(judge_shinfo(skb)), skbs.missing)
+        gaps.note(*skbs.missing)
+        return SharedInfoOf(skb, thing, skbs.end_is_offset, tuple(judge_shinfo(skb)))
 
     def note(self, result: SharedInfoOf) -> None:
         note_findings(result.findings)
@@ -59,7 +62,6 @@ SKB is a GDB expression (`skb`, `$r12`), or hex digits without 0x."""
         yield f"sk_buff {hex16(skb.addr)}: {how}"
         yield from object_text(result.object, {})
         yield from findings_text(result.findings)
-        yield from (f"not judged: {problem}" for problem in result.problems)
 
     def json(self, result: SharedInfoOf) -> Any:
         return {
@@ -69,5 +71,4 @@ SKB is a GDB expression (`skb`, `$r12`), or hex digits without 0x."""
             "shinfo": hex16(result.object.addr),
             "fields": to_json(result.object),
             "findings": [finding_json(finding) for finding in result.findings],
-            "problems": list(result.problems),
         }

@@ -26,17 +26,17 @@ from gdb_kdump.records.skb import Skb
 from gdb_kdump.rules.overrun import attribute
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
+from gdb_kdump.walks import Gaps
 
 _MAX_DRAWN = 4  # buffers, of all that are bad
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What was judged, the bad sk_buffs to draw, and why there may be more to judge."""
+    """What was judged, and the bad sk_buffs to draw."""
 
     checked: Checked
     drawn: tuple[Skb, ...]
-    problems: tuple[str, ...]
     is_all: bool
 
 
@@ -47,27 +47,28 @@ class Skbcheck(Command[Judged]):
 SKB is a GDB expression (in parentheses when it has spaces), or hex digits without 0x.
 `corrupt` is what the kernel itself never does, `suspect` what it rarely does; a page that is missing from the dump
 is neither, and is listed apart.  $_kfindings is set to the number of corrupt findings."""
+    gap_words = "not judged"
     options = (
         Option("--sock", "every queue of that socket, and every sk_buff on it", "SOCK"),
         Option("--all", "every socket, qdisc, backlog and allocated sk_buff of the system"),
     )
 
-    def read(self, session: Session, arguments: Arguments) -> Judged:
+    def read(self, session: Session, arguments: Arguments, gaps: Gaps) -> Judged:
         sock = arguments.options.get("--sock")
         if arguments.has("--all"):
             progress = _Progress()
             checked, problems = check_everything(session, progress.show)
             progress.end()
-            return Judged(checked, (), problems, True)
+            gaps.note(*checked.missing, *problems)
+            return Judged(checked, (), True)
         if not arguments.operands and sock is None:
             raise UsageError("name sk_buffs, a socket, or all: skbcheck SKB..., skbcheck --sock SOCK, skbcheck --all")
         checks = session.once(Checks)
         checked = checks.all_skbs([address(expression) for expression in arguments.operands])
         if sock is not None:
             checked = checked + checks.sock(address(sock))
-        why_unknown = session.once(Allocations).why_unknown
-        problems = (*session.once(Skbs).missing, *([why_unknown] if why_unknown else []))
-        return Judged(checked, () if walks.is_interrupted() else _drawn(session, checked), problems, False)
+        gaps.note(*checked.missing, *session.once(Skbs).missing, session.once(Allocations).why_unknown)
+        return Judged(checked, () if walks.is_interrupted() else _drawn(session, checked), False)
 
     def note(self, result: Judged) -> None:
         note_findings(result.checked.findings)
@@ -86,7 +87,9 @@ is neither, and is listed apart.  $_kfindings is set to the number of corrupt fi
             yield f"not judged: {hex16(hole.addr)}: {hole.why.sentence} ({hole.why.name})"
         if len(checked.holes) > 20:
             yield f"not judged: {len(checked.holes) - 20} more, see --json"
-        yield from (f"not judged: {problem}" for problem in (*checked.missing, *result.problems))
+
+    def closing(self, result: Judged) -> Iterator[str]:
+        checked = result.checked
         yield f"checked {checked.skbs} sk_buffs, {checked.queues} queues: {checked.verdict}"
 
     def json(self, result: Judged) -> Any:
@@ -95,7 +98,6 @@ is neither, and is listed apart.  $_kfindings is set to the number of corrupt fi
             "checked": {"skbs": checked.skbs, "queues": checked.queues},
             "findings": [finding_json(finding) for finding in walks.shown(checked.findings)],
             "unreadable": [{"address": hex16(hole.addr), "why": hole.why.name} for hole in walks.shown(checked.holes)],
-            "problems": [*checked.missing, *result.problems],
             "verdict": checked.verdict,
         }
 

@@ -21,6 +21,7 @@ from gdb_kdump.rules import judge_queue
 from gdb_kdump.rules.findings import Finding
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
+from gdb_kdump.walks import Gaps
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ trees rtx and ofo the kernel has none, and the number that was walked is shown."
         Option("--pcap", "write the packets to a new pcapng file, for Wireshark", "FILE"),
     )
 
-    def read(self, session: Session, arguments: Arguments) -> Walk:
+    def read(self, session: Session, arguments: Arguments, gaps: Gaps) -> Walk:
         if not arguments.operands:
             raise UsageError("name a socket: skbwalk SOCK")
         wanted = arguments.options.get("--queue")
@@ -76,10 +77,12 @@ trees rtx and ofo the kernel has none, and the number that was walked is shown."
             raise UsageError(f"no queue {wanted}; there are: {', '.join(QUEUES)}")
         walk = walk_sock(session, address(" ".join(arguments.operands)), wanted)
         file = arguments.options.get("--pcap")
+        gaps.note(*walk.problems)
         if file is None:
             return walk
         if walks.is_interrupted():
-            return replace(walk, problems=(*walk.problems, "no capture was written, as the walk was stopped"))
+            gaps.note("no capture was written, as the walk was stopped")
+            return walk
         queues = [walked.queue for walked in walk.queues]
         for child in (child for walked in walk.queues for child in walked.children if isinstance(child, Walk)):
             queues += [walked.queue for walked in child.queues]
@@ -90,6 +93,8 @@ trees rtx and ofo the kernel has none, and the number that was walked is shown."
 
     def text(self, result: Walk) -> Iterator[str]:
         yield from _walk_text(result)
+
+    def closing(self, result: Walk) -> Iterator[str]:
         if result.pcap is not None:
             yield ""
             yield from result.pcap.text()
@@ -144,10 +149,16 @@ def _walk_text(walk: Walk) -> Iterator[str]:
         yield ""
         yield from _queue_text(walked)
         for child in walks.shown(walked.children):
-            lines = _walk_text(child) if isinstance(child, Walk) else [f"unreadable: {hex16(child.addr)}"]
             yield ""
-            yield from (f"    {line}".rstrip() for line in lines)
-    yield from (f"there may be more: {problem}" for problem in walk.problems)
+            yield from (f"    {line}".rstrip() for line in _child_text(child))
+
+
+def _child_text(child: Walk | Hole) -> Iterator[str]:
+    if isinstance(child, Hole):
+        yield f"unreadable: {hex16(child.addr)}"
+        return
+    yield from _walk_text(child)
+    yield from (f"there may be more: {problem}" for problem in child.problems)
 
 
 def _queue_text(walked: WalkedQueue) -> Iterator[str]:
@@ -219,7 +230,6 @@ def _walk_json(walk: Walk) -> dict[str, Any]:
         "protocol": sock.protocol,
         "state": sock.state,
         "queues": [_queue_json(walked) for walked in walk.queues],
-        "problems": list(walk.problems),
     }
 
 
@@ -249,7 +259,9 @@ def _queue_json(walked: WalkedQueue) -> dict[str, Any]:
     }
     if queue.kind == "accept":
         document["children"] = [
-            _walk_json(child) if isinstance(child, Walk) else {"unreadable": child.why.name}
+            {**_walk_json(child), "problems": list(child.problems)}
+            if isinstance(child, Walk)
+            else {"unreadable": child.why.name}
             for child in walks.shown(walked.children)
         ]
     return document

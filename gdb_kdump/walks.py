@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
-from gdb_kdump.text import hex16
+from gdb_kdump.text import hex16, some
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -19,10 +20,9 @@ R = TypeVar("R")
 DEFAULT_MAX_ELEMENTS = 10_000_000  # an engineer's patience: about half a minute of walking
 _SHOW_SECONDS = 0.15  # of the second that Ctrl-C may take, on a machine that is slower than ours
 
+# What this module keeps is GDB's, which has one of each: the limit that `set kdump` sets, and the command that runs.
 _max_elements = DEFAULT_MAX_ELEMENTS
-_in_command = False
-_is_interrupted = False
-_show_until: float | None = None
+_running: StoppableCommand | None = None
 
 
 def max_elements() -> int:
@@ -41,9 +41,47 @@ def too_many(what: str) -> str:
     return f"{what}: stopped after {_max_elements} elements (set kdump max-elements)"
 
 
+class StoppableCommand:
+    """A command that shows what it has when Ctrl-C stops it: while it runs, Ctrl-C ends walks and nothing else.
+
+        with StoppableCommand() as running:
+            ...
+
+    Commands may follow each other, and one may run within another: Ctrl-C then stops both.
+    """
+
+    def __init__(self) -> None:
+        self.is_interrupted = False
+        self._show_until: float | None = None
+        self._outer: StoppableCommand | None = None
+
+    def __enter__(self) -> StoppableCommand:
+        global _running
+        self._outer, _running = _running, self
+        self.is_interrupted = self._outer is not None and self._outer.is_interrupted
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        global _running
+        _running = self._outer
+        if _running is not None and self.is_interrupted:
+            _running.is_interrupted = True
+
+    def is_time_over(self) -> bool:
+        """Whether what is shown after Ctrl-C has taken as long as it may."""
+        if not self.is_interrupted:
+            return False
+        self._show_until = self._show_until or time.monotonic() + _SHOW_SECONDS
+        return time.monotonic() > self._show_until
+
+    def restart_the_clock(self) -> None:
+        """Give as much time again, for what is done next."""
+        self._show_until = None
+
+
 def is_interrupted() -> bool:
     """Whether the user has stopped the command that runs: what it shows is partial."""
-    return _is_interrupted
+    return _running is not None and _running.is_interrupted
 
 
 def interrupt() -> str:
@@ -51,49 +89,28 @@ def interrupt() -> str:
 
     Outside of a command there is nobody to show a part to: raises KeyboardInterrupt there.
     """
-    global _is_interrupted
-    if not _in_command:
+    if _running is None:
         raise KeyboardInterrupt
-    _is_interrupted = True
+    _running.is_interrupted = True
     return "stopped by Ctrl-C"
-
-
-def begin() -> None:
-    """A command begins that shows what it has when it is stopped: until end(), Ctrl-C ends walks and nothing else."""
-    global _in_command, _is_interrupted, _show_until
-    _in_command, _is_interrupted, _show_until = True, False, None
-
-
-def end() -> None:
-    """The command has ended."""
-    global _in_command, _is_interrupted
-    _in_command = _is_interrupted = False
 
 
 def shown(items: Iterable[T]) -> Iterator[T]:
     """What a command shows of what it has found: all of it, or after Ctrl-C as much as there is time for.
 
-    There can be a million, and who has stopped a command wants the prompt.
+    There can be a million, and a user who has stopped a command wants the prompt.
     """
-    global _show_until
     for item in items:
-        if _is_interrupted:
-            _show_until = _show_until or time.monotonic() + _SHOW_SECONDS
-            if time.monotonic() > _show_until:
-                return
+        if _running is not None and _running.is_time_over():
+            return
         yield item
-
-
-def restart_the_clock() -> None:
-    """Give shown() as much time again, for what is done next."""
-    global _show_until
-    _show_until = None
 
 
 class Gaps:
     """What was looked for and is not all here: sentences, each once, in the order of their coming.
 
-    Readers are handed one and note in it; who shows what they found shows them, too.
+    A reader is handed one and notes in it; a reader that keeps what it has read keeps its own, too, and notes that
+    again for each caller.  A command prints the one that Command.invoke made.
     """
 
     def __init__(self) -> None:
@@ -102,6 +119,15 @@ class Gaps:
     def note(self, *sentences: str) -> None:
         """Add sentences; empty ones and those that are there already change nothing."""
         self._sentences.update(dict.fromkeys(filter(None, sentences)))
+
+    @contextmanager
+    def about(self, what: str) -> Iterator[Gaps]:
+        """Gaps of one thing: in the end they are noted here with `what` before each; of too many the first ones."""
+        gaps = Gaps()
+        try:
+            yield gaps
+        finally:
+            self.note(*(f"{what}: {sentence}" if what else sentence for sentence in some(list(gaps))))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._sentences)
@@ -137,7 +163,7 @@ class walk:
 
     def __call__(self, items: Iterable[T]) -> Iterator[T]:
         """The items, as far as the walk goes."""
-        if _is_interrupted:
+        if is_interrupted():
             self._end(f"{self._what}: {interrupt()} before it began")
             return
         for item in items:
@@ -147,9 +173,10 @@ class walk:
             yield item
             self._count += 1
             self._last = item
-            if _is_interrupted:  # in a walk within this one
-                self._end(self._stopped())
-                return
+            if is_interrupted():  # in a walk within this one
+                break
+        if is_interrupted():
+            self._end(self._stopped())
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
         if isinstance(error, (Unreadable, Corrupt, MissingDebugInfo)):
@@ -185,7 +212,7 @@ def gather(items: Iterable[T], take: Callable[[T], object], what: str, where: Ca
     count = 0
     last: T | None = None
     try:
-        if _is_interrupted:
+        if is_interrupted():
             return f"{what}: {interrupt()} before it began"
         for item in items:
             if count >= _max_elements:
@@ -193,14 +220,14 @@ def gather(items: Iterable[T], take: Callable[[T], object], what: str, where: Ca
             take(item)
             count += 1
             last = item
-            if _is_interrupted:  # in a walk within this one
+            if is_interrupted():  # in a walk within this one
                 break
     except (Unreadable, Corrupt, MissingDebugInfo) as error:
         knows_it = isinstance(error, Corrupt) and error.last_good is not None
         return str(error) if knows_it else f"{error}{_last_good(last, where)}"
     except KeyboardInterrupt:
         interrupt()
-    return f"{what}: {interrupt()} after {count}{_last_good(last, where)}" if _is_interrupted else ""
+    return f"{what}: {interrupt()} after {count}{_last_good(last, where)}" if is_interrupted() else ""
 
 
 def collect(

@@ -238,10 +238,10 @@ def half_a_capture(skb: str, file: str) -> list[Any]:
     from gdb_kdump.commands.export.pcap import write_pcap
     from gdb_kdump.records.queue import Queue
 
-    walks.begin()
     queue = Queue("receive", 0, 10**7, (int(skb, 16),) * 10**7)
     threading.Timer(2, os.kill, (os.getpid(), signal.SIGINT)).start()
-    written = write_pcap(session.current(), file, [queue])
+    with walks.StoppableCommand():
+        written = write_pcap(session.current(), file, [queue])
     return [written.packets, written.stopped]
 
 

@@ -60,13 +60,13 @@ def cut_short() -> dict[str, Any]:
     from gdb_kdump.commands.show.jsontext import json_pieces
     from gdb_kdump.commands.show.tables import table
 
-    walks.begin()
-    walks.interrupt()
-    started = time.monotonic()
-    header, *lines = table(("NUMBER",), ([number] for number in count()), right=("NUMBER",))
-    walks.restart_the_clock()
-    numbers = list(walks.shown(count()))
-    walks.restart_the_clock()
-    numbers = json.loads("".join(json_pieces({"numbers": numbers})))["numbers"]
+    with walks.StoppableCommand() as running:
+        walks.interrupt()
+        started = time.monotonic()
+        header, *lines = table(("NUMBER",), ([number] for number in count()), right=("NUMBER",))
+        running.restart_the_clock()
+        numbers = list(walks.shown(count()))
+        running.restart_the_clock()
+        numbers = json.loads("".join(json_pieces({"numbers": numbers})))["numbers"]
     return {"header": header, "rows": len(lines), "last": lines[-1], "numbers": numbers[:1000],
             "seconds": time.monotonic() - started}  # fmt: skip
