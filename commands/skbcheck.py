@@ -57,13 +57,13 @@ is neither, and is listed apart.  $_kfindings is set to the number of corrupt fi
         sock = arguments.options.get("--sock")
         if arguments.has("--all"):
             progress = _Progress()
-            checked, problems = check_everything(session, progress.show)
+            checked, problems = check_everything(session, Checks(session), progress.show)
             progress.end()
             gaps.note(*checked.missing, *problems)
             return Judged(checked, (), True)
         if not arguments.operands and sock is None:
             raise UsageError("name sk_buffs, a socket, or all: skbcheck SKB..., skbcheck --sock SOCK, skbcheck --all")
-        checks = session.once(Checks)
+        checks = Checks(session)
         checked = checks.all_skbs([address(expression) for expression in arguments.operands])
         if sock is not None:
             checked = checked + checks.sock(address(sock))
@@ -104,9 +104,7 @@ is neither, and is listed apart.  $_kfindings is set to the number of corrupt fi
 
 def _drawn(session: Session, checked: Checked) -> tuple[Skb, ...]:
     """The sk_buffs whose shared info is bad, with their buffers."""
-    bad = dict.fromkeys(f.object for f in checked.findings if f.rule.startswith("shinfo."))
-    skbs = session.once(Skbs)
-    return tuple(skbs.with_buffer(skbs.read(addr)) for addr in list(bad)[:_MAX_DRAWN])
+    return tuple(map(session.once(Skbs).read_with_buffer, checked.bad_shinfos[:_MAX_DRAWN]))
 
 
 def _by_rule(checked: Checked) -> Iterator[str]:

@@ -78,7 +78,7 @@ class _Capture:
 
     def __init__(self, session: Session, stream: BufferedWriter) -> None:
         self._stream = stream
-        self._data, self._checks = session.once(SkbData), session.once(Checks)
+        self._data, self._checks = session.once(SkbData), Checks(session)
         self._kinds = list(_LINKTYPES)
         stream.write(pcapng.section_header("gdb-kdump", f"sk_buffs of {session.vmcore.name}"))
         for kind, linktype in _LINKTYPES.items():
@@ -89,7 +89,7 @@ class _Capture:
     def add(self, place: tuple[Queue, int, int]) -> None:
         """Write the packet of an sk_buff, which stands in a queue, with what is wrong with it."""
         queue, number, skb = place
-        findings, _ = self._checks.skb(skb)
+        findings = self._checks.skb(skb, queue.held).findings
         lines = [f"sk_buff {hex16(skb)}, {number} in the {queue.name} queue of sock {hex16(queue.sock)}"]
         try:
             packet = self._data.read(skb)

@@ -17,16 +17,17 @@ def buffer_text(skb: Skb, damage: Attribution | None) -> Iterator[str]:
     """The lines of the drawing; the payload's bytes are shown only around the damage."""
     marks = (("head", skb.head), ("data", skb.data), ("tail", skb.tail), ("end, shared info", skb.end))
     yield "  ".join(f"{name} {hex16(addr)} (+{addr - skb.head})" for name, addr in marks)
-    if not skb.buffer:
+    buffer = skb.buffer()
+    if not buffer:
         return
     if not gdb.parameter("kdump payload"):
         yield "the bytes around end are not shown: set kdump payload on"
         return
     low = max(0, (skb.end - skb.head - _BEFORE) & ~15)
-    high = min(len(skb.buffer), skb.end - skb.head + _BEHIND)
+    high = min(len(buffer), skb.end - skb.head + _BEHIND)
     first, last = (damage.first - skb.head, damage.first - skb.head + damage.length) if damage else (0, 0)
     for start in range(low, high, 16):
-        row = skb.buffer[start : min(start + 16, high)]
+        row = buffer[start : min(start + 16, high)]
         cells = "".join(
             ("[" if at == first and damage else "]" if at == last and damage else " ") + f"{byte:02x}"
             for at, byte in enumerate(row, start)

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 from gdb_kdump import walks
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable, Why
 from gdb_kdump.kernel.mm.pages import PAGE_SHIFT
 from gdb_kdump.kernel.mm.slab import allocator
+from gdb_kdump.kernel.net.holders import Holders
 from gdb_kdump.kernel.net.skb_caches import SkbObjects
 from gdb_kdump.kernel.net.skbuff import Skbs
 from gdb_kdump.kernel.net.sock import AF_NETLINK, AF_PACKET, AF_UNIX, Sock, Socks
 from gdb_kdump.layout.unpacker import Unpacker
 from gdb_kdump.records.allocation import Hole
 from gdb_kdump.records.queue import Queue
-from gdb_kdump.records.skb import Skb
+from gdb_kdump.records.skb import Held
+from gdb_kdump.records.slab import SlabObject
 from gdb_kdump.records.sock import Owner, Segment, SockRecord
-from gdb_kdump.rules import judge_queue, judge_skb, judge_sock
+from gdb_kdump.rules import judge_members, judge_queue, judge_shinfo, judge_sock
 from gdb_kdump.rules.findings import CORRUPT, Finding, verdict
 from gdb_kdump.rules.slab import judge_slab
 from gdb_kdump.session import Session
 
+T = TypeVar("T")
+
 _ACCOUNTS = ("sk_wmem_queued", "wmem_alloc", "rmem_alloc", "sk_forward_alloc")
 _WITH_DESTRUCTOR = {"destructor": 1}  # what is assumed where the types do not say
-_SOUND: tuple[tuple[Finding, ...], None] = ((), None)
 _KINDS = {AF_UNIX: "unix", AF_NETLINK: "netlink", AF_PACKET: "packet"}
 _READERS = ("tcp", "netlink", "packet")  # those who are charged by sk_buffs that have a destructor
 _SEGMENTS = ("write", "rtx", "receive", "ofo")
@@ -35,7 +40,7 @@ class Checked:
     """What was judged and what was found.
 
     `holes` could not be judged because the dump does not have them; `missing` says what else could not, as the types
-    lack something, or the user stopped it.
+    lack something, or the user stopped it.  `bad_shinfos` are the sk_buffs (addresses) whose shared info is not sound.
     """
 
     skbs: int
@@ -43,6 +48,7 @@ class Checked:
     findings: tuple[Finding, ...]
     holes: tuple[Hole, ...]
     missing: tuple[str, ...] = ()
+    bad_shinfos: tuple[int, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -51,13 +57,42 @@ class Checked:
         return verdict(self.findings, judged=judged and not self.missing)
 
     def __add__(self, other: Checked) -> Checked:
-        findings, holes = self.findings + other.findings, self.holes + other.holes
-        missing = tuple(dict.fromkeys(self.missing + other.missing))
-        return Checked(self.skbs + other.skbs, self.queues + other.queues, findings, holes, missing)
+        findings = _merged(self.findings, other.findings)
+        missing, bad = _merged(self.missing, other.missing), _merged(self.bad_shinfos, other.bad_shinfos)
+        return Checked(
+            self.skbs + other.skbs, self.queues + other.queues, findings, self.holes + other.holes, missing, bad
+        )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is wrong with an sk_buff, by what gave it: its members, its shared info, the slabs that it stands in.
+
+    `hole` is what of it the dump does not have.
+    """
+
+    members: tuple[Finding, ...] = ()
+    shinfo: tuple[Finding, ...] = ()
+    slabs: tuple[Finding, ...] = ()
+    hole: Hole | None = None
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        return self.members + self.shinfo + self.slabs
+
+
+def _merged(first: tuple[T, ...], second: tuple[T, ...]) -> tuple[T, ...]:
+    return tuple(dict.fromkeys(first + second)) if first and second else first or second
+
+
+_SOUND = Verdict()
 
 
 class Checks:
-    """Has the sk_buffs and sockets of one session judged, each once."""
+    """Has sk_buffs and sockets judged, for one command.
+
+    What it keeps are answers that would be the same again: a verdict never depends on what was asked before.
+    """
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -70,73 +105,66 @@ class Checks:
         # An sk_buff with this destructor is charged to sk_omem_alloc: net/core/skbuff.c: msg_zerocopy_alloc.
         self._omem = session.debuginfo.find_address("sock_ofree")
         self._accounts: Unpacker | None = None
-        # In a tree, the device's place is a part of the node, which the rules about trees judge.
-        self._in_trees: set[int] = set()
-        self._judged_slabs: set[int] = set()
-        self._judged_pages: set[int] = set()  # the numbers of pages of those slabs
-        # Of those that are not sound: there can be hundreds of thousands, and they are seldom asked for twice.
-        self._known: dict[int, tuple[Sequence[Finding], Hole | None]] = {}
+        self._slabs: dict[int, tuple[Finding, ...]] = {}  # by the address of the slab
+        self._pages: dict[int, tuple[Finding, ...]] = {}  # the same by the number of a page: it belongs to one slab
 
-    def skb(self, addr: int) -> tuple[Sequence[Finding], Hole | None]:
-        """What is wrong with the sk_buff at an address, with its buffer and with the slabs that hold them."""
-        found = self._known.get(addr)
-        if found is None:
-            findings, hole = self._skb(addr)
-            if not findings and hole is None:
-                return _SOUND
-            found = self._known[addr] = findings, hole
-        return found
+    def skb(self, addr: int, held: Held | None = None) -> Verdict:
+        """What is wrong with the sk_buff at an address, with its buffer and with the slabs that hold them.
 
-    def _skb(self, addr: int) -> tuple[list[Finding], Hole | None]:
+        Where it is `held` is looked for where that is not known, and a rule asks.
+        """
+        where = partial(self._held, addr) if held is None else lambda: held
         try:
-            record = self._skbs.read_with_places(addr)
+            record = self._skbs.read_with_places(addr, where)
         except Unreadable as error:
             if error.why is not Why.UNMAPPED:
-                return [], Hole(error.addr, error.why)
+                return Verdict(hole=Hole(error.addr, error.why))
             message = "there is no memory of this kernel"
-            return [Finding("skb.address", addr, "", CORRUPT, "a struct sk_buff *", "unmapped", message)], None
-        findings = judge_skb(record)
-        if any(finding.rule.startswith("shinfo.") for finding in findings):
-            # Only now are the bytes of the buffer worth a read.
-            findings = judge_skb(self._skbs.with_buffer(record))
-        if addr in self._in_trees:
-            findings = [finding for finding in findings if (finding.rule, finding.member) != ("skb.refs", "dev")]
-        return findings + self._slabs_of(record), record.hole
+            return Verdict((Finding("skb.address", addr, "", CORRUPT, "a struct sk_buff *", "unmapped", message),))
+        members, shinfo = judge_members(record), judge_shinfo(record)
+        slabs = self._slab(addr)
+        for finding in self._slab(record.head):
+            if finding not in slabs:
+                slabs += (finding,)
+        if not (members or shinfo or slabs or record.hole):
+            return _SOUND
+        return Verdict(tuple(members), tuple(shinfo), slabs, record.hole)
 
-    def _slabs_of(self, record: Skb) -> list[Finding]:
-        """What is wrong with the slab objects of an sk_buff and its buffer."""
-        findings: list[Finding] = []
-        for addr in (record.addr, record.head):
-            if addr >> PAGE_SHIFT in self._judged_pages:
-                continue  # a page belongs to one slab
-            try:
-                found = allocator(self._session).find_object(addr)
-            except (Unreadable, MissingDebugInfo, Corrupt):
-                continue  # without its slab, memory is neither sound nor corrupt
-            if found is None:
-                continue
-            self._judged_pages.add(addr >> PAGE_SHIFT)
-            if found.slab.addr in self._judged_slabs:
-                continue
-            self._judged_slabs.add(found.slab.addr)
-            # With guards around every object, the damage to a neighbour is part of the story.
-            objects = (
-                [found.slab.object_start(index) for index in range(found.slab.objects)]
-                if found.guards
-                else (found.start,)
-            )
-            for start in objects:
-                judged = allocator(self._session).find_object(start)
-                findings += [f for f in judge_slab(judged) if f not in findings] if judged is not None else []
+    def _held(self, addr: int) -> Held:
+        return self._session.once(Holders).of(addr)
+
+    def _slab(self, addr: int) -> tuple[Finding, ...]:
+        """What is wrong with the slab that an address lies in: its freelists, and the guards of all its objects."""
+        findings = self._pages.get(addr >> PAGE_SHIFT)
+        if findings is not None:
+            return findings
+        try:
+            entry = allocator(self._session).find_object(addr)
+        except (Unreadable, MissingDebugInfo, Corrupt):
+            return ()  # without its slab, memory is neither sound nor corrupt
+        if entry is None:
+            return ()
+        findings = self._slabs.get(entry.slab.addr)
+        if findings is None:
+            findings = self._slabs[entry.slab.addr] = self._judge_slab(entry)
+        self._pages[addr >> PAGE_SHIFT] = findings
         return findings
+
+    def _judge_slab(self, entry: SlabObject) -> tuple[Finding, ...]:
+        slab, findings = entry.slab, dict.fromkeys(judge_slab(entry))
+        # With guards around every object, the damage to a neighbour is part of the story.
+        for index in range(slab.objects if slab.cache.is_guarded else 0):
+            judged = allocator(self._session).find_object(slab.object_start(index))
+            findings.update(dict.fromkeys(judge_slab(judged) if judged is not None else ()))
+        return tuple(findings)
 
     def sock(self, addr: int) -> Checked:
         """A socket, its queues and every sk_buff on them; raises Unreadable for the socket itself."""
-        checked, skbs = self.queues_of(addr)
-        return checked + self.all_skbs(skbs)
+        checked, queues = self.queues_of(addr)
+        return checked + self.all_skbs([skb for queue in queues for skb in queue.skbs])
 
-    def queues_of(self, addr: int) -> tuple[Checked, list[int]]:
-        """A socket and the linkage of its queues, and the sk_buffs on them, not judged yet.
+    def queues_of(self, addr: int) -> tuple[Checked, list[Queue]]:
+        """A socket and the linkage of its queues, and these, whose sk_buffs are not judged yet.
 
         Raises Unreadable for the socket itself.
         """
@@ -148,14 +176,11 @@ class Checks:
                 checked = checked + Checked(0, 0, tuple(judge_sock(record)), ())
             except MissingDebugInfo as error:
                 checked = checked + Checked(0, 0, (), (), (f"what sockets account for: {error}",))
-        return checked, [skb for queue in queues for skb in queue.skbs]
+        return checked, queues
 
     def queues(self, queues: list[Queue]) -> Checked:
         """The linkage of some queues."""
         findings = [finding for queue in queues for finding in judge_queue(queue)]
-        for queue in queues:
-            if queue.kind == "rbtree":
-                self._in_trees.update(queue.nodes)
         holes = [queue.hole for queue in queues if queue.hole is not None]
         missing = self._socks.missing
         missing += tuple(f"{queue.name} queues: {queue.stopped}" for queue in queues if not queue.head)
@@ -163,20 +188,22 @@ class Checks:
         return Checked(0, walked, tuple(findings), tuple(holes), missing)
 
     def all_skbs(self, addresses: list[int]) -> Checked:
-        """Several sk_buffs, each once."""
-        findings: list[Finding] = []
+        """Several sk_buffs, each once; what is wrong with a slab is told once for all that stand in it."""
+        findings: dict[Finding, None] = {}
         holes: list[Hole] = []
-        judged: list[int] = []
-
-        def judge(addr: int) -> None:
-            found, hole = self.skb(addr)
-            findings.extend(found)
-            if hole is not None and not found:
-                holes.append(hole)
-            judged.append(addr)
-
-        ended = walks.gather(dict.fromkeys(addresses), judge, "the sk_buffs")
-        return Checked(len(judged), 0, tuple(findings), tuple(holes), (ended,) if ended else ())
+        bad_shinfos: list[int] = []
+        count = 0
+        with walks.walk("the sk_buffs") as steps:
+            for addr in steps(dict.fromkeys(addresses)):
+                verdict = self.skb(addr)
+                findings.update(dict.fromkeys(verdict.findings))
+                if verdict.shinfo:
+                    bad_shinfos.append(addr)
+                if verdict.hole is not None and not verdict.findings:
+                    holes.append(verdict.hole)
+                count += 1
+        missing = (steps.ended,) if steps.ended else ()
+        return Checked(count, 0, tuple(findings), tuple(holes), missing, tuple(bad_shinfos))
 
     def _record(self, sock: Sock, queues: list[Queue]) -> SockRecord:
         if self._accounts is None:

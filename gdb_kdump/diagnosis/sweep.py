@@ -11,34 +11,40 @@ from gdb_kdump.diagnosis.checks import Checked, Checks
 from gdb_kdump.errors import MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.mm.allocations import Allocations
 from gdb_kdump.kernel.net.all_socks import AllSocks, SockInfo
-from gdb_kdump.kernel.net.backlogs import FREED, GRO
+from gdb_kdump.kernel.net.holders import held_on
 from gdb_kdump.kernel.net.net_queues import net_queues
 from gdb_kdump.kernel.net.skb_caches import SkbObjects
 from gdb_kdump.kernel.net.skbuff import Skbs
 from gdb_kdump.records.allocation import Hole
 from gdb_kdump.records.queue import Queue
+from gdb_kdump.records.skb import Held
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
 from gdb_kdump.rules.skb import sharing
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16, some
 
 
-def check_everything(session: Session, progress: Callable[[int], None]) -> tuple[Checked, tuple[str, ...]]:
+def check_everything(
+    session: Session, checks: Checks, progress: Callable[[int], None]
+) -> tuple[Checked, tuple[str, ...]]:
     """Judge every sk_buff once; returns what was found and why there may be more.
 
     `progress` is called with the number judged so far.
     """
-    checks, skbs = session.once(Checks), session.once(Skbs)
+    skbs = session.once(Skbs)
     try:
-        checked, reached, problems = _of_socks(session)
+        checked, held, problems = _of_socks(session, checks)
     except MissingDebugInfo as error:
-        checked, reached, problems = Checked(0, 0, (), ()), [], [f"the sockets: {error}"]
+        checked, held, problems = Checked(0, 0, (), ()), {}, [f"the sockets: {error}"]
+    reached = list(held)
     places: dict[int, Queue] = {}
     queues: list[Queue] = []
     if ended := walks.gather(net_queues(session, problems), queues.append, "the other queues"):
         problems.append(ended)
     checked = checked + checks.queues(queues)
+    held.update(held_on(queues))
     findings: list[Finding] = []
+    of_slabs: set[Finding] = set()
     for queue in queues:
         findings += [_twice(skb, places[skb].name, queue) for skb in queue.skbs if skb in places]
         places.update(dict.fromkeys(queue.skbs, queue))
@@ -54,11 +60,15 @@ def check_everything(session: Session, progress: Callable[[int], None]) -> tuple
         seen.add(addr)
         if not is_reached and not skbs.looks_alive(addr):
             return
-        found, hole = checks.skb(addr)
-        found = _placed(found, places[addr]) if found and addr in places else found
-        findings.extend(found if is_reached else [_doubted(f) for f in found if not _half_made(f)])
-        if hole is not None and not found:
-            holes.append(hole)
+        verdict = checks.skb(addr, held[addr] if is_reached else Held.NOWHERE)
+        found = verdict.members + verdict.shinfo
+        if addr in places:
+            found = _placed(found, places[addr])
+        findings.extend(found if is_reached else map(_doubted, found))
+        findings.extend(finding for finding in verdict.slabs if finding not in of_slabs)
+        of_slabs.update(verdict.slabs)
+        if verdict.hole is not None and not verdict.findings:
+            holes.append(verdict.hole)
         progress(len(seen))
 
     try:
@@ -76,14 +86,6 @@ def check_everything(session: Session, progress: Callable[[int], None]) -> tuple
     return checked + Checked(len(seen), 0, tuple(findings), tuple(holes)), tuple(problems)
 
 
-def _half_made(finding: Finding) -> bool:
-    """Whether that is how an sk_buff looks whose fragments are there and not counted yet.
-
-    net/core/sock.c: sock_alloc_send_pskb leaves len and data_len to its caller.
-    """
-    return (finding.rule, finding.member, finding.found) == ("skb.len", "data_len", "0")
-
-
 def _doubted(finding: Finding) -> Finding:
     return replace(finding, severity=SUSPECT, message=f"{finding.message} (it is on no queue)")
 
@@ -94,25 +96,14 @@ def _twice(skb: int, other: str, queue: Queue) -> Finding:
     return Finding("queue.link", skb, "next", CORRUPT, "one queue", "two queues", message)
 
 
-def _placed(findings: Sequence[Finding], queue: Queue) -> list[Finding]:
-    """The same with the queue that the sk_buff was found on, which no command walks, and without what is right there.
-
-    Nobody uses what waits to be freed (net/core/dev.c: dev_kfree_skb_irq_reason); GRO has the size of segments, but
-    their type only when it has put them together (net/core/gro.c: dev_gro_receive).
-    """
-    right: tuple[str, str | None] = ("", None)
-    if queue.name.startswith(FREED):
-        right = "skb.users", None
-    elif queue.name.startswith(GRO):
-        right = "shinfo.gso", SUSPECT
-    judged = (f for f in findings if f.rule != right[0] or right[1] not in (None, f.severity))
-    return [replace(finding, message=f"{finding.message} (on {queue.name})") for finding in judged]
+def _placed(findings: Sequence[Finding], queue: Queue) -> tuple[Finding, ...]:
+    """The same with the name of the queue that the sk_buff was found on, which no other command walks."""
+    return tuple(replace(finding, message=f"{finding.message} (on {queue.name})") for finding in findings)
 
 
-def _of_socks(session: Session) -> tuple[Checked, list[int], list[str]]:
+def _of_socks(session: Session, checks: Checks) -> tuple[Checked, dict[int, Held], list[str]]:
     """The linkage of every queue of every socket, the sk_buffs on them, and what could not be followed."""
-    checks = session.once(Checks)
-    skbs: list[int] = []
+    held: dict[int, Held] = {}
     socks, found_problems = session.once(AllSocks).all()
     problems = list(found_problems)
     judged: list[Checked] = []
@@ -120,13 +111,13 @@ def _of_socks(session: Session) -> tuple[Checked, list[int], list[str]]:
 
     def judge(info: SockInfo) -> None:
         try:
-            checked, on_queues = checks.queues_of(info.sock.sock)
+            checked, queues = checks.queues_of(info.sock.sock)
         except (Unreadable, MissingDebugInfo) as error:
             wrong.append(f"sock {hex16(info.sock.sock)}: {error}")
             return
         judged.append(checked)
-        skbs.extend(on_queues)
+        held.update(held_on(queues))
 
     ended = walks.gather(socks, judge, "the sockets", lambda info: info.sock.sock)
     problems += [*some(wrong), *([ended] if ended else [])]
-    return sum(judged, Checked(0, 0, (), ())), skbs, problems
+    return sum(judged, Checked(0, 0, (), ())), held, problems

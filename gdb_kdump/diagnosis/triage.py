@@ -76,7 +76,8 @@ def triage(session: Session) -> Triage:
         return _of_a_running_kernel(session, panic.message(), trace)
     fault = fault_frame(trace)
     pointers = variables_in(panic.task()) + registers_in(trace.frames)
-    suspects = _suspects(session, pointers)
+    checks = Checks(session)
+    suspects = _suspects(session, checks, pointers)
     first = suspects[0] if suspects else None
     attribution = attribute(first.skb) if first is not None and first.is_corrupt else None
     sock, sock_from = _sock(session, first, pointers)
@@ -86,8 +87,9 @@ def triage(session: Session) -> Triage:
     problems = list(session.once(Skbs).missing)
     if sock is not None:
         try:
-            queues = tuple(session.once(Socks).queues(sock.sock))
-            checked = session.once(Checks).sock(sock.sock)
+            checked, walked = checks.queues_of(sock.sock)
+            queues = tuple(walked)
+            checked += checks.all_skbs([skb for queue in queues for skb in queue.skbs])
             holes, problems = checked.holes, [*problems, *checked.missing]
             findings = tuple(dict.fromkeys((*findings, *checked.findings)))
         except Unreadable as error:
@@ -96,7 +98,7 @@ def triage(session: Session) -> Triage:
             problems.append(f"the queues of the socket: {error}")
     everything = None
     if not any(finding.severity == CORRUPT for finding in findings):
-        everything = _everything(session, problems)
+        everything = _everything(session, checks, problems)
         findings = tuple(dict.fromkeys((*findings, *(everything.findings if everything is not None else ()))))
     return Triage(
         True, panic.message(), trace, fault, suspects, attribution, sock, sock_from, queues, findings, holes,
@@ -107,17 +109,17 @@ def triage(session: Session) -> Triage:
 def _of_a_running_kernel(session: Session, message: str | None, trace: Trace) -> Triage:
     """Without a panic there is no fault to follow: all sk_buffs of the system are judged."""
     problems: list[str] = []
-    everything = _everything(session, problems)
+    everything = _everything(session, Checks(session), problems)
     findings = everything.findings if everything is not None else ()
     return Triage(
         False, message, trace, None, (), None, None, "", (), findings, (), everything, tuple(problems)
     )  # fmt: skip
 
 
-def _everything(session: Session, problems: list[str]) -> Checked | None:
+def _everything(session: Session, checks: Checks, problems: list[str]) -> Checked | None:
     """What skbcheck --all finds; None where the types lack something, which goes to `problems`."""
     try:
-        checked, more = check_everything(session, lambda judged: None)
+        checked, more = check_everything(session, checks, lambda judged: None)
     except MissingDebugInfo as error:
         problems.append(f"the sk_buffs of the system: {error}")
         return None
@@ -137,9 +139,9 @@ def fault_frame(trace: Trace) -> Frame | None:
     return next((frame for frame in frames[start:] if not frame.source.inlined), None)
 
 
-def _suspects(session: Session, pointers: list[Pointer]) -> tuple[Suspect, ...]:
+def _suspects(session: Session, checks: Checks, pointers: list[Pointer]) -> tuple[Suspect, ...]:
     """The sk_buffs among the pointers, the corrupt ones first, else in the order of the frames."""
-    places, skbs, checks = session.once(Allocations), session.once(Skbs), session.once(Checks)
+    places, skbs = session.once(Allocations), session.once(Skbs)
     found: dict[int, Suspect] = {}
     for pointer in pointers:
         if pointer.value in found or pointer.type not in ("", "sk_buff"):
@@ -149,11 +151,10 @@ def _suspects(session: Session, pointers: list[Pointer]) -> tuple[Suspect, ...]:
         if not is_object and (pointer.type != "sk_buff" or place.kind == "slab"):
             continue
         try:
-            skb = skbs.with_buffer(skbs.read(pointer.value))
+            skb = skbs.read_with_buffer(pointer.value)
         except Unreadable:
             continue
-        findings, _ = checks.skb(pointer.value)
-        found[pointer.value] = Suspect(skb, pointer, tuple(findings))
+        found[pointer.value] = Suspect(skb, pointer, checks.skb(pointer.value).findings)
     return tuple(sorted(found.values(), key=lambda suspect: not suspect.is_corrupt))
 
 

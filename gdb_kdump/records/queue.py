@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 from gdb_kdump.errors import Why
 from gdb_kdump.records.allocation import Hole
+from gdb_kdump.records.skb import Held
+
+
+class Role(Enum):
+    """What a queue is for, as far as rules go by it."""
+
+    GRO = "GRO"  # packets that wait for the next ones of their flow
+    TO_BE_FREED = "to be freed"  # sk_buffs that nobody uses any more
+    OTHER = "other"
+
+
+_HELD = {Role.GRO: Held.GRO, Role.TO_BE_FREED: Held.TO_BE_FREED}
 
 
 @dataclass(frozen=True)
@@ -84,6 +97,7 @@ class Queue:
     elsewhere: int = 0
     is_busy: bool = False
     stopped: str = ""
+    role: Role = Role.OTHER
 
     @property
     def complete(self) -> bool:
@@ -91,6 +105,11 @@ class Queue:
         if self.stopped or self.dead_ends:
             return False
         return self.cycle is None and self.hole is None and self.astray is None
+
+    @property
+    def held(self) -> Held:
+        """Where its sk_buffs are held."""
+        return Held.TREE if self.kind == "rbtree" else _HELD.get(self.role, Held.QUEUE)
 
     @property
     def skbs(self) -> tuple[int, ...]:

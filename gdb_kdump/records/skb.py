@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from enum import Enum
+
 from gdb_kdump.records.allocation import Allocation, Hole
 from gdb_kdump.records.record import record
 
 DATAREF_SHIFT = 16  # include/linux/skbuff.h: SKB_DATAREF_SHIFT
 GSO_BY_FRAGS = 0xFFFF  # include/linux/skbuff.h: the gso_size of an sk_buff whose segments are those of frag_list
+
+
+class Held(Enum):
+    """Where an sk_buff is held: what is right in one place is not in another."""
+
+    QUEUE = "queue"  # a list of a socket, a CPU, a device, a qdisc, ...
+    TREE = "tree"  # a red-black tree, whose node takes the place of next, prev and dev
+    GRO = "GRO"
+    TO_BE_FREED = "to be freed"
+    NOWHERE = "nowhere"  # on no queue: in somebody's hands, or half made
 
 
 @record
@@ -106,13 +119,19 @@ class References:
     inner_headers: tuple[tuple[str, int], ...] = ()
 
 
+def on_a_queue() -> Held:
+    """What is assumed where nobody has looked."""
+    return Held.QUEUE
+
+
 @record
 class Skb:
     """A struct sk_buff; `tail` and `end` are addresses, whatever the kernel stores.
 
     `shinfo` is None where it cannot be read: `hole` says why.  The headers are offsets from `head` in bytes, None when
     not set.  `size` is sizeof(struct sk_buff), `shinfo_size` that of its shared info.  `place` and `head_place` are
-    the memory that the sk_buff and its buffer stand in, `buffer` the bytes from head on through the shared info.
+    the memory that the sk_buff and its buffer stand in; `buffer` reads the bytes from head on through the shared info,
+    as far as they can be read, and `held` tells where the sk_buff is held: both are costly, and seldom asked for.
     `sk_place` is the memory of its socket, where it has one and a destructor.
     `references` are read only with the places.
     `unset_header` is the offset that says not set; `is_tcp` says that it is a TCP segment, which is only looked for
@@ -141,7 +160,8 @@ class Skb:
     hole: Hole | None
     place: Allocation = Allocation("unknown")
     head_place: Allocation = Allocation("unknown")
-    buffer: bytes = b""
+    buffer: Callable[[], bytes] = bytes
+    held: Callable[[], Held] = on_a_queue
     destructor: int = 0
     sk_place: Allocation = Allocation("unknown")
     unset_header: int = 0xFFFF
@@ -149,7 +169,7 @@ class Skb:
     is_fragment: bool = False
     references: References = References()
 
-    @property
-    def shinfo_bytes(self) -> bytes:
-        """The bytes of the shared info, as far as they could be read."""
-        return self.buffer[self.end - self.head :] if 0 <= self.end - self.head <= len(self.buffer) else b""
+    def payload_and_shinfo(self) -> tuple[bytes, bytes]:
+        """The bytes of the buffer up to end, and those of the shared info, as far as they could be read."""
+        buffer, size = self.buffer(), self.end - self.head
+        return (buffer[:size], buffer[size:]) if 0 <= size <= len(buffer) else (buffer, b"")

@@ -41,6 +41,11 @@ class SlabCache:
     flags: frozenset[str]
     cpu_slab: int
 
+    @property
+    def is_guarded(self) -> bool:
+        """Whether its objects have red zones, poison or padding to look at; mm/slub.c: check_object."""
+        return bool(self.flags & {"RED_ZONE", "POISON"})
+
 
 @dataclass(frozen=True)
 class FreelistProblem:

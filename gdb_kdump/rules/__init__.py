@@ -13,11 +13,17 @@ from gdb_kdump.records.sock import SockRecord
 from gdb_kdump.rules import overrun, queue, references, shinfo, skb, sock
 from gdb_kdump.rules.findings import CORRUPT, Finding
 
+_SKB_RULES = (*skb.RULES, *references.RULES)
+
 
 def judge_skb(record: Skb) -> list[Finding]:
     """What is wrong with an sk_buff and its shared info."""
-    rules = (*skb.RULES, *references.RULES)
-    return [finding for rule in rules for finding in rule(record)] + judge_shinfo(record)
+    return judge_members(record) + judge_shinfo(record)
+
+
+def judge_members(record: Skb) -> list[Finding]:
+    """What is wrong with an sk_buff and what it refers to, but for its shared info."""
+    return [finding for rule in _SKB_RULES for finding in rule(record)]
 
 
 def judge_shinfo(record: Skb) -> list[Finding]:

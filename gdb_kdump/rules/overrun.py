@@ -32,8 +32,7 @@ class Attribution:
 
 def attribute(skb: Skb) -> Attribution | None:
     """Say where the bytes in the shared info come from, or None when nothing is known of them."""
-    damaged = skb.shinfo_bytes
-    payload = skb.buffer[: skb.end - skb.head]
+    payload, damaged = skb.payload_and_shinfo()
     if not damaged or not payload:
         return None
     written = skb.shinfo.written if skb.shinfo is not None else None

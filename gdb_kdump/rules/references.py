@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gdb_kdump.records.allocation import Allocation
-from gdb_kdump.records.skb import References, Skb
+from gdb_kdump.records.skb import Held, References, Skb
 from gdb_kdump.rules.findings import CORRUPT, Finding
 from gdb_kdump.text import hex16, is_kernel_address
 
@@ -23,11 +23,12 @@ def references(skb: Skb) -> Iterator[Finding]:
     flags stand in the pointers' lowest bits; extensions mean nothing while no active_extensions are set; on a queue,
     UDP keeps notes in the device's place (dev_scratch), trees a part of their node, which may be a colour alone, and
     TCP a list in the route's (tcp_tsorted_anchor); a device, and a route without a reference, may be gone.  What wrote
-    over the socket behind the device, too, is told by skb.sk.
+    over the socket behind the device, too, is told by skb.sk, and what wrote over a tree's node by the queue's rules.
     """
     held = skb.references
     is_device = held.dev <= _BLACK or is_kernel_address(held.dev) or (held.has_scratch and _is_scratch(skb, held.dev))
-    if not is_device and (skb.sk <= _LARGEST_OFFSET or is_kernel_address(skb.sk)):
+    is_told_by_sk = skb.sk > _LARGEST_OFFSET and not is_kernel_address(skb.sk)
+    if not is_device and not is_told_by_sk and skb.held() is not Held.TREE:
         yield _wild(skb, "dev", "NULL or a struct net_device *", held.dev)
     dst, nfct = held.dst & ~_DST_FLAGS, held.nfct & ~_NFCT_FLAGS
     if dst and (not is_kernel_address(dst) or dst % 8):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gdb_kdump.errors import Why
-from gdb_kdump.records.skb import DATAREF_SHIFT, GSO_BY_FRAGS, Skb
+from gdb_kdump.records.skb import DATAREF_SHIFT, GSO_BY_FRAGS, Held, Skb
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
 from gdb_kdump.text import hex16, is_kernel_address
 
@@ -119,7 +119,8 @@ def gso(skb: Skb) -> Iterator[Finding]:
     gso_segs may be 0 where a guest or the device left the counting to us, and gso_size 0xffff where the segments are
     those of frag_list (GSO_BY_FRAGS).  TCP's are as they were when it was last sent, though part of it was acknowledged
     since (tcp_trim_head), or added up over what it coalesced, pure ACKs of no size included (tcp_add_backlog,
-    tcp_ooo_try_coalesce, which counts segments where there is no size at all).
+    tcp_ooo_try_coalesce, which counts segments where there is no size at all).  GRO has the size of segments, but their
+    type only when it has put them together (net/core/gro.c: dev_gro_receive).
     """
     shinfo = skb.shinfo
     if shinfo is None or not (shinfo.gso_size or shinfo.gso_segs or shinfo.gso_type):
@@ -135,6 +136,8 @@ def gso(skb: Skb) -> Iterator[Finding]:
         yield Finding("shinfo.gso", skb.addr, "gso_type", CORRUPT, "one protocol's SKB_GSO_*", found, message)
     if shinfo.gso_size and not shinfo.gso_type:
         severity = CORRUPT if shinfo.gso_size > skb.len else SUSPECT
+        if severity == SUSPECT and not skb.is_tcp and skb.held() is Held.GRO:
+            return
         if severity == CORRUPT or not skb.is_tcp:
             message = "a size of segments, but no kind of segmentation"
             yield Finding("shinfo.gso", skb.addr, "gso_size", severity, "0, or an SKB_GSO_* bit", found, message)

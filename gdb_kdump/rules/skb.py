@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from gdb_kdump.errors import Why
-from gdb_kdump.records.skb import DATAREF_SHIFT, GSO_BY_FRAGS, Skb
+from gdb_kdump.records.skb import DATAREF_SHIFT, GSO_BY_FRAGS, Held, Skb
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
 from gdb_kdump.rules.references import udp_truesize
 from gdb_kdump.text import hex16, is_kernel_address
@@ -44,7 +44,8 @@ def length(skb: Skb) -> Iterator[Finding]:
     Mirrors include/linux/skbuff.h: skb_headlen, skb_tail_pointer, and net/core/skbuff.c: skb_copy_bits, which walks
     exactly this sum.  Traps: the fragments count only when nr_frags and the frag_list are sound themselves, else one
     damage would be told twice.  SCTP takes chunk after chunk off the sk_buffs that GSO joined (net/sctp/inqueue.c:
-    sctp_inq_pop).
+    sctp_inq_pop).  One that is half made has fragments that are not counted yet: net/core/sock.c: sock_alloc_send_pskb
+    leaves len and data_len to its caller.
     """
     if skb.data_len > skb.len:
         message = f"data_len exceeds len by {skb.data_len - skb.len} bytes"
@@ -60,7 +61,7 @@ def length(skb: Skb) -> Iterator[Finding]:
     fragments = sum(frag.size for frag in shinfo.frags) + shinfo.chain.len
     if shinfo.gso_size == GSO_BY_FRAGS and fragments < skb.data_len:
         return
-    if fragments != skb.data_len:
+    if fragments != skb.data_len and (skb.data_len or skb.held() is not Held.NOWHERE):
         message = f"data_len is {skb.data_len} bytes, but frags and frag_list hold {fragments}"
         yield Finding("skb.len", skb.addr, "data_len", CORRUPT, str(fragments), str(skb.data_len), message)
 
@@ -101,8 +102,11 @@ def users(skb: Skb) -> Iterator[Finding]:
     """There is a user, and not a saturated count of them.
 
     Mirrors include/linux/refcount.h: REFCOUNT_SATURATED, and net/core/skbuff.c: kfree_skb, which frees at 0.
-    Trap: an sk_buff on its way through kfree_skb has none; it is on no queue any more.
+    Traps: an sk_buff on its way through kfree_skb has none; it is on no queue any more.  Nobody uses what waits to be
+    freed (net/core/dev.c: dev_kfree_skb_irq_reason).
     """
+    if skb.users == 0 and skb.held() is Held.TO_BE_FREED:
+        return
     if skb.users == 0:
         yield Finding("skb.users", skb.addr, "users", CORRUPT, "at least 1", "0", "nobody holds it, yet it is here")
     elif skb.users < 0 or skb.users > _SATURATED:

@@ -33,7 +33,7 @@ def skb(payload: bytes, behind: bytes, nr_frags: int = 200) -> Skb:
     buffer = payload.rjust(SIZE, b"\0") + behind.ljust(320, b"\0")
     return Skb(
         0xFFFF8810DD32F280, 0, 0, 0, 0, 0, HEAD, HEAD, HEAD, HEAD + SIZE, 2304, 1, 0, 0, (), 232, 320,
-        replace(SHINFO, nr_frags=nr_frags), None, buffer=buffer,
+        replace(SHINFO, nr_frags=nr_frags), None, buffer=lambda: buffer,
     )  # fmt: skip
 
 

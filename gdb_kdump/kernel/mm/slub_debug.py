@@ -43,7 +43,7 @@ class SlubDebug:
         mm/slub.c: check_object.  Red zones tell allocated from free, and only a free object is poisoned: where the
         state is not known these are left out.
         """
-        if not cache.flags & {"RED_ZONE", "POISON"}:
+        if not cache.is_guarded:
             return ()
         guards = []
         end = start + cache.object_size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from gdb_kdump.errors import Corrupt, Unreadable
 from gdb_kdump.kernel.lib.percpu import PerCpu
@@ -10,13 +11,12 @@ from gdb_kdump.kernel.net.devices import NetDevices
 from gdb_kdump.kernel.net.skb_chains import SkbChains
 from gdb_kdump.kernel.net.skb_queues import SkbQueues
 from gdb_kdump.layout.layout import array_length, enumerators
-from gdb_kdump.records.queue import Queue
+from gdb_kdump.records.queue import Queue, Role
 from gdb_kdump.session import Session
 
 # Queues of struct softnet_data that are a struct sk_buff_head, and those that end in NULL, of what is to be freed.
 _LISTS = ("input_pkt_queue", "process_queue", "xfrm_backlog")
-GRO = "GRO of "
-FREED = ("completion_queue", "defer_list")
+_FREED = ("completion_queue", "defer_list")
 _MAX_NODES = 1024  # include/linux/numa.h: NODES_SHIFT is at most 10
 
 
@@ -42,11 +42,11 @@ class Backlogs:
                 member = self._layout.find_member(f"softnet_data.{name}")
                 if member is not None:
                     yield self._queues.linked(f"{name} of CPU {cpu}", data + member.offset).queue
-            for name in FREED:
+            for name in _FREED:
                 member = self._layout.find_member(f"softnet_data.{name}")
                 if member is not None and member.size == 8:
                     at = data + member.offset
-                    yield self._chains.chain(f"{name} of CPU {cpu}", at, self._memory.ptr(at))
+                    yield _freed(self._chains.chain(f"{name} of CPU {cpu}", at, self._memory.ptr(at)))
             yield from self._deferred(cpu)
             yield from self._gro(data + self._layout.offset("softnet_data.backlog"), f"CPU {cpu}'s backlog")
 
@@ -63,7 +63,7 @@ class Backlogs:
         first = self._session.once(PerCpu).pointer(nodes, cpu) if nodes else 0
         for node in range(min(self._memory.u32(counted) if counted else 1, _MAX_NODES) if first else 0):
             at = first + node * self._layout.size("skb_defer_node") + self._layout.offset("skb_defer_node.defer_list")
-            yield self._chains.chain(f"defer_list of CPU {cpu} for node {node}", at, self._memory.ptr(at))
+            yield _freed(self._chains.chain(f"defer_list of CPU {cpu} for node {node}", at, self._memory.ptr(at)))
 
     def of_devices(self, problems: list[str]) -> Iterator[Queue]:
         """What GRO holds in the NAPI contexts of the devices; raises MissingDebugInfo."""
@@ -89,11 +89,20 @@ class Backlogs:
             size, count = self._layout.size("gro_list"), self._layout.offset("gro_list.count")
             for number in range(array_length(buckets)):
                 at = napi + buckets.offset + number * size
-                yield self._chains.list(f"{GRO}{owner}, bucket {number}", at, self._memory.s32(at + count), is_busy)
+                name = f"GRO of {owner}, bucket {number}"
+                yield _gros(self._chains.list(name, at, self._memory.s32(at + count), is_busy))
         single = self._layout.find_member("napi_struct.gro_list")
         if single is not None and single.size == 8:
             at, count = napi + single.offset, self._session.number(napi, "napi_struct.gro_count")
-            yield self._chains.chain(f"{GRO}{owner}", at, self._memory.ptr(at), count=(count, 0))
+            yield _gros(self._chains.chain(f"GRO of {owner}", at, self._memory.ptr(at), count=(count, 0)))
         received = self._layout.find_member("napi_struct.rx_list")
         if received is not None:
             yield self._chains.list(f"rx_list of {owner}", napi + received.offset, None, is_busy)
+
+
+def _freed(queue: Queue) -> Queue:
+    return replace(queue, role=Role.TO_BE_FREED)
+
+
+def _gros(queue: Queue) -> Queue:
+    return replace(queue, role=Role.GRO)

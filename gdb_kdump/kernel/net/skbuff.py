@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 
 from gdb_kdump import walks
 from gdb_kdump.errors import MissingDebugInfo, Unreadable, Why
@@ -13,7 +14,7 @@ from gdb_kdump.kernel.module.source import Source
 from gdb_kdump.kernel.net.sock import Socks
 from gdb_kdump.layout.layout import max_skb_frags, skb_counts_from_head, skb_inner_headers, skb_zerocopy
 from gdb_kdump.records.allocation import Allocation, Hole
-from gdb_kdump.records.skb import Frag, FragList, References, SharedInfo, Skb
+from gdb_kdump.records.skb import Frag, FragList, Held, References, SharedInfo, Skb, on_a_queue
 from gdb_kdump.session import Session
 from gdb_kdump.text import is_kernel_address
 
@@ -103,16 +104,21 @@ class Skbs:
         """The sk_buff at the `struct sk_buff *` skb with its shared info; raises Unreadable for skb itself only."""
         return self._read(skb, _nowhere)
 
-    def read_with_places(self, skb: int) -> Skb:
-        """The same with what memory the sk_buff, its buffer and its fragments stand in."""
-        record = self._read(skb, self._session.once(Allocations).of)
+    def read_with_buffer(self, skb: int) -> Skb:
+        """The same with the bytes of the buffer."""
+        record = self.read(skb)
+        return replace(record, buffer=partial(self._buffer, record.head, record.end - record.head + record.shinfo_size))
+
+    def read_with_places(self, skb: int, held: Callable[[], Held]) -> Skb:
+        """The same with what memory the sk_buff, its buffer and its fragments stand in, its bytes, and who holds it."""
+        record = self._read(skb, self._session.once(Allocations).of, held)
         shinfo = record.shinfo
         if shinfo is None or not (shinfo.frags or shinfo.chain.skbs):
             return record
         frags, chain = tuple(map(self._with_room, shinfo.frags)), self._with_foreign(shinfo.chain)
         return replace(record, shinfo=replace(shinfo, frags=frags, chain=chain))
 
-    def _read(self, skb: int, place_of: Callable[[int], Allocation]) -> Skb:
+    def _read(self, skb: int, place_of: Callable[[int], Allocation], held: Callable[[], Held] = on_a_queue) -> Skb:
         values = self._skb.unpack_from(*self._memory.block(skb, self._skb.span))
         next_, prev, sk, len_, data_len, head, data, tail, end, truesize, users, cloned, nohdr, destructor, *offsets = (
             values
@@ -132,9 +138,10 @@ class Skbs:
             shinfo = self.read_shinfo(end)
         except Unreadable as error:
             hole = Hole(error.addr, error.why)
+        buffer = bytes if place_of is _nowhere else partial(self._buffer, head, end - head + self._shinfo.size)
         return Skb(
             skb, next_, prev, sk, len_, data_len, head, data, tail, end, truesize, users, cloned, nohdr, headers,
-            self._skb.size, self._shinfo.size, shinfo, hole, place_of(skb), place_of(head), b"",
+            self._skb.size, self._shinfo.size, shinfo, hole, place_of(skb), place_of(head), buffer, held,
             destructor, place_of(sk) if sk and destructor else _UNKNOWN, self._unset[-1] or 0,
             shinfo is not None
             and bool(shinfo.gso_size or shinfo.gso_segs)
@@ -236,12 +243,9 @@ class Skbs:
         is_anchor = truesize == length == data_len
         return data_len <= length and truesize >= self.size and users > 0 and is_kernel_address(head) and not is_anchor
 
-    def with_buffer(self, skb: Skb) -> Skb:
-        """The same record with the bytes of the buffer and of the shared info, as far as they can be read."""
-        size = skb.end - skb.head + skb.shinfo_size
-        if not 0 < size <= _LARGEST_BUFFER:
-            return skb
-        return replace(skb, buffer=self._memory.read_prefix(skb.head, size)[0])
+    def _buffer(self, head: int, size: int) -> bytes:
+        """The bytes of a buffer and its shared info, as far as they can be read."""
+        return self._memory.read_prefix(head, size)[0] if 0 < size <= _LARGEST_BUFFER else b""
 
     def _with_foreign(self, chain: FragList) -> FragList:
         """The same chain with the first member that is no allocated sk_buff."""
