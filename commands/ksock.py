@@ -52,7 +52,7 @@ acknowledged, OTHER what else there is.  An owner is the first process that has 
         chosen = (info for info in found if _matches(info, pattern))
         gaps.note(*problems)
         rows: list[Row] = []
-        with walk("the sockets", gaps, lambda info: info.sock.sock) as steps:
+        with walk("the sockets", gaps, lambda info: info.sock.addr) as steps:
             for info in steps(chosen):
                 rows.append(_row(socks, info))
         if arguments.has("-n"):
@@ -62,7 +62,7 @@ acknowledged, OTHER what else there is.  An owner is the first process that has 
     def text(self, result: list[Row]) -> Iterator[str]:
         rows = (
             (
-                hex16(row.info.sock.sock), family(row.info), kind(row.info), row.info.state, row.info.local,
+                hex16(row.info.sock.addr), family(row.info), kind(row.info), row.info.state, row.info.local,
                 row.info.peer, _amount(row, ("receive", "reader")), _amount(row, ("write", "rtx")), _others(row),
                 _owner(row.info),
             )
@@ -81,7 +81,7 @@ acknowledged, OTHER what else there is.  An owner is the first process that has 
 
 def _row(socks: Socks, info: SockInfo) -> Row:
     try:
-        return Row(info, tuple(socks.queues(info.sock.sock, children=False)))
+        return Row(info, tuple(socks.queues(info.sock.addr, children=False)))
     except (Unreadable, MissingDebugInfo) as error:
         return Row(info, (), str(error))
 
@@ -117,7 +117,7 @@ def _matches(info: SockInfo, pattern: str) -> bool:
     task = info.opened.task if info.opened else None
     if pattern.isdecimal() and task is not None and task.pid == int(pattern):
         return True
-    if pattern.lower() in (hex16(info.sock.sock), f"{info.sock.sock:x}"):
+    if pattern.lower() in (hex16(info.sock.addr), f"{info.sock.addr:x}"):
         return True
     cells = [family(info), type_name(info), info.protocol, info.state, info.local, info.peer]
     if task is not None:
@@ -149,7 +149,7 @@ def _json(row: Row) -> dict[str, Any]:
     info, opened = row.info, row.info.opened
     sock = info.sock
     return {
-        "sock": hex16(sock.sock),
+        "sock": hex16(sock.addr),
         "family": family(info),
         "type": type_name(info),
         "protocol": info.protocol,

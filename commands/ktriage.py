@@ -82,7 +82,7 @@ Where no sk_buff is involved, or nothing crashed, it says so, and judges all of 
                 {"skb": hex16(s.skb.addr), "from": f"{s.pointer.name} of {s.pointer.function}", "corrupt": s.is_corrupt}
                 for s in result.suspects
             ],
-            "sock": hex16(result.sock.sock) if result.sock else None,
+            "sock": hex16(result.sock.addr) if result.sock else None,
             "queues": [
                 {"queue": q.name, "head": hex16(q.head), "qlen": q.qlen, "skbs": [hex16(node) for node in q.nodes]}
                 for q in result.queues
@@ -155,7 +155,7 @@ def _sock(result: Triage) -> str:
     if result.sock is None:
         return "none found"
     sock = result.sock
-    return f"{hex16(sock.sock)} ({result.sock_from}; family {sock.family}, type {sock.type}, protocol {sock.protocol})"
+    return f"{hex16(sock.addr)} ({result.sock_from}; family {sock.family}, type {sock.type}, protocol {sock.protocol})"
 
 
 def summary(result: Triage) -> Iterator[str]:
@@ -204,6 +204,6 @@ def commands(result: Triage) -> Iterator[str]:
         yield f"x/16xg {hex16(suspect.skb.head)}"
         yield f"skbcheck {hex16(suspect.skb.addr)}"
     if result.sock is not None:
-        yield f"kstruct sock {hex16(result.sock.sock)}"
-        yield f"skbwalk {hex16(result.sock.sock)}"
-        yield f"skbcheck --sock {hex16(result.sock.sock)}"
+        yield f"kstruct sock {hex16(result.sock.addr)}"
+        yield f"skbwalk {hex16(result.sock.addr)}"
+        yield f"skbcheck --sock {hex16(result.sock.addr)}"

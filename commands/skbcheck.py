@@ -18,6 +18,7 @@ from gdb_kdump.commands.show.findings import finding_json, findings_text, note_f
 from gdb_kdump.commands.show.hexdump import buffer_text
 from gdb_kdump.commands.show.tables import table
 from gdb_kdump.diagnosis.checks import Checked, Checks
+from gdb_kdump.diagnosis.sockets import judge_sock_and_queues
 from gdb_kdump.diagnosis.sweep import check_everything
 from gdb_kdump.errors import UsageError
 from gdb_kdump.kernel.mm.allocations import Allocations
@@ -59,15 +60,16 @@ is neither, and is listed apart.  $_kfindings is set to the number of corrupt fi
             progress = _Progress()
             checked, problems = check_everything(session, Checks(session), progress.show)
             progress.end()
-            gaps.note(*checked.missing, *problems)
+            gaps.note(*checked.gaps, *problems)
             return Judged(checked, (), True)
         if not arguments.operands and sock is None:
             raise UsageError("name sk_buffs, a socket, or all: skbcheck SKB..., skbcheck --sock SOCK, skbcheck --all")
         checks = Checks(session)
         checked = checks.all_skbs([address(expression) for expression in arguments.operands])
         if sock is not None:
-            checked = checked + checks.sock(address(sock))
-        gaps.note(*checked.missing, *session.once(Skbs).missing, session.once(Allocations).why_unknown)
+            of_sock, queues = judge_sock_and_queues(session, address(sock))
+            checked += of_sock + checks.all_skbs([skb for queue in queues for skb in queue.skbs])
+        gaps.note(*checked.gaps, *session.once(Skbs).missing, session.once(Allocations).why_unknown)
         return Judged(checked, () if walks.is_interrupted() else _drawn(session, checked), False)
 
     def note(self, result: Judged) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from gdb_kdump import walks
@@ -11,49 +11,23 @@ from gdb_kdump.commands.arguments import Arguments, Option, address
 from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.export.pcap import Written, write_pcap
 from gdb_kdump.commands.show.findings import finding_json, findings_text, note_findings
+from gdb_kdump.diagnosis.sockets import JudgedQueue, WalkedSock, walk_sock
 from gdb_kdump.errors import Unreadable, UsageError, Why
-from gdb_kdump.kernel.net.skb_columns import Figures
-from gdb_kdump.kernel.net.skb_queues import SkbQueues
-from gdb_kdump.kernel.net.sock import QUEUES, Sock, Socks
-from gdb_kdump.records.allocation import Hole
-from gdb_kdump.records.queue import Queue
-from gdb_kdump.rules import judge_queue
-from gdb_kdump.rules.findings import Finding
+from gdb_kdump.kernel.net.sock import QUEUES
+from gdb_kdump.records.queue import Queue, Role
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
 from gdb_kdump.walks import Gaps
 
-
-@dataclass(frozen=True)
-class WalkedQueue:
-    """A queue, what the walk read of its sk_buffs, and what is wrong with its linkage.
-
-    `nr_frags` goes by the address of the shared info; after Ctrl-C some are not known.
-    `children` are the sockets in an accept queue: walked, or a Hole where one cannot be read.
-    """
-
-    queue: Queue
-    figures: Figures
-    nr_frags: dict[int, int | Why]
-    findings: tuple[Finding, ...]
-    children: tuple[Walk | Hole, ...] = ()
+_NAMES = [role.value for role in QUEUES]
 
 
 @dataclass(frozen=True)
 class Walk:
-    """A socket and its queues, and why there may be more of those; `pcap` is what was written of them, or None."""
+    """A socket and its queues; `pcap` is what was written of them, or None."""
 
-    sock: Sock
-    queues: tuple[WalkedQueue, ...]
-    problems: tuple[str, ...] = ()
+    sock: WalkedSock
     pcap: Written | None = None
-
-    @property
-    def findings(self) -> list[Finding]:
-        """What is wrong with any of the queues, those of sockets in an accept queue among them."""
-        children = [child for walked in self.queues for child in walked.children if isinstance(child, Walk)]
-        own = [finding for walked in self.queues for finding in walked.findings]
-        return own + [finding for child in children for finding in child.findings]
 
 
 class Skbwalk(Command[Walk]):
@@ -65,7 +39,7 @@ goes, with the reason and the last good address, and from the queue's other end.
 qlen is the kernel's own number: sk_buffs, of the backlog bytes of truesize, of the accept queue sockets; for the
 trees rtx and ofo the kernel has none, and the number that was walked is shown."""
     options = (
-        Option("--queue", f"only that queue: {', '.join(QUEUES)}", "Q"),
+        Option("--queue", f"only that queue: {', '.join(_NAMES)}", "Q"),
         Option("--pcap", "write the packets to a new pcapng file, for Wireshark", "FILE"),
     )
 
@@ -73,26 +47,24 @@ trees rtx and ofo the kernel has none, and the number that was walked is shown."
         if not arguments.operands:
             raise UsageError("name a socket: skbwalk SOCK")
         wanted = arguments.options.get("--queue")
-        if wanted is not None and wanted not in QUEUES:
-            raise UsageError(f"no queue {wanted}; there are: {', '.join(QUEUES)}")
-        walk = walk_sock(session, address(" ".join(arguments.operands)), wanted)
+        if wanted is not None and wanted not in _NAMES:
+            raise UsageError(f"no queue {wanted}; there are: {', '.join(_NAMES)}")
+        role = Role(wanted) if wanted is not None else None
+        walked = walk_sock(session, address(" ".join(arguments.operands)), role)
         file = arguments.options.get("--pcap")
-        gaps.note(*walk.problems)
+        gaps.note(*walked.gaps)
         if file is None:
-            return walk
+            return Walk(walked)
         if walks.is_interrupted():
             gaps.note("no capture was written, as the walk was stopped")
-            return walk
-        queues = [walked.queue for walked in walk.queues]
-        for child in (child for walked in walk.queues for child in walked.children if isinstance(child, Walk)):
-            queues += [walked.queue for walked in child.queues]
-        return replace(walk, pcap=write_pcap(session, file, queues))
+            return Walk(walked)
+        return Walk(walked, write_pcap(session, file, walked.all_queues))
 
     def note(self, result: Walk) -> None:
-        note_findings(result.findings)
+        note_findings(result.sock.findings)
 
     def text(self, result: Walk) -> Iterator[str]:
-        yield from _walk_text(result)
+        yield from _walk_text(result.sock)
 
     def closing(self, result: Walk) -> Iterator[str]:
         if result.pcap is not None:
@@ -100,49 +72,14 @@ trees rtx and ofo the kernel has none, and the number that was walked is shown."
             yield from result.pcap.text()
 
     def json(self, result: Walk) -> Any:
-        document = _walk_json(result)
+        document = _walk_json(result.sock)
         return document if result.pcap is None else {**document, "pcap": result.pcap.json()}
 
 
-def walk_sock(session: Session, sock: int, wanted: str | None = None, children: bool = True) -> Walk:
-    """Walk one or all queues of a `struct sock *`; raises Unreadable for the socket itself, UsageError."""
-    socks, queues = session.once(Socks), session.once(SkbQueues)
-    read = socks.read(sock)
-    names = socks.names(read)
-    if wanted is not None and wanted not in names:
-        raise UsageError(f"that socket has no queue {wanted}; it has: {', '.join(names) or 'none'}")
-    found: dict[str, WalkedQueue] = {}
-    problems: list[str] = []
-
-    def walk(name: str) -> None:
-        walked = socks.walked(sock, name, nr_frags=True)
-        found[name] = WalkedQueue(walked.queue, walked.figures, queues.nr_frags(walked), ())
-        found[name] = replace(found[name], findings=tuple(judge_queue(walked.queue)))
-        if children and walked.queue.kind == "accept":
-            waiting = socks.children(walked.queue)
-            below, ended = walks.collect(
-                waiting, lambda child: _walk_child(session, child), "the sockets that wait to be accepted"
-            )
-            if ended:
-                problems.append(ended)
-            found[name] = replace(found[name], children=tuple(below))
-
-    if ended := walks.gather([name for name in names if wanted in (None, name)], walk, "the queues"):
-        problems.append(ended)
-    return Walk(read, tuple(found.values()), (*socks.missing, *problems))
-
-
-def _walk_child(session: Session, sock: int) -> Walk | Hole:
-    try:
-        return walk_sock(session, sock, children=False)
-    except Unreadable as error:
-        return Hole(error.addr, error.why)
-
-
-def _walk_text(walk: Walk) -> Iterator[str]:
+def _walk_text(walk: WalkedSock) -> Iterator[str]:
     sock = walk.sock
     kind = f"family {sock.family}, type {sock.type}, protocol {sock.protocol}, state {sock.state}"
-    yield f"sock {hex16(sock.sock)}: {kind}"
+    yield f"sock {hex16(sock.addr)}: {kind}"
     if not sock.is_full:
         yield "not a full socket (TIME_WAIT or a connection request): it has no queues"
     for walked in walk.queues:
@@ -153,15 +90,15 @@ def _walk_text(walk: Walk) -> Iterator[str]:
             yield from (f"    {line}".rstrip() for line in _child_text(child))
 
 
-def _child_text(child: Walk | Hole) -> Iterator[str]:
-    if isinstance(child, Hole):
+def _child_text(child: WalkedSock | Unreadable) -> Iterator[str]:
+    if isinstance(child, Unreadable):
         yield f"unreadable: {hex16(child.addr)}"
         return
     yield from _walk_text(child)
-    yield from (f"there may be more: {problem}" for problem in child.problems)
+    yield from (f"there may be more: {problem}" for problem in child.gaps)
 
 
-def _queue_text(walked: WalkedQueue) -> Iterator[str]:
+def _queue_text(walked: JudgedQueue) -> Iterator[str]:
     queue = walked.queue
     if not queue.head:
         yield f"{queue.name} queue: {queue.stopped}"
@@ -178,7 +115,7 @@ def _queue_text(walked: WalkedQueue) -> Iterator[str]:
 _HEADERS = ("#", "SKB", "LEN", "DATA_LEN", "NR_FRAGS", "TRUESIZE")
 
 
-def _skbs_text(walked: WalkedQueue) -> Iterator[str]:
+def _skbs_text(walked: JudgedQueue) -> Iterator[str]:
     """The table of sk_buffs, put together by hand: a queue can hold hundreds of thousands."""
     if not walked.figures:
         return
@@ -221,10 +158,10 @@ def _cut_short(queue: Queue) -> str:
     return f"cut short: cannot read {hex16(queue.hole.addr)}: {queue.hole.why.sentence} ({last})"
 
 
-def _walk_json(walk: Walk) -> dict[str, Any]:
+def _walk_json(walk: WalkedSock) -> dict[str, Any]:
     sock = walk.sock
     return {
-        "sock": hex16(sock.sock),
+        "sock": hex16(sock.addr),
         "family": sock.family,
         "type": sock.type,
         "protocol": sock.protocol,
@@ -233,7 +170,7 @@ def _walk_json(walk: Walk) -> dict[str, Any]:
     }
 
 
-def _queue_json(walked: WalkedQueue) -> dict[str, Any]:
+def _queue_json(walked: JudgedQueue) -> dict[str, Any]:
     queue = walked.queue
     nr_frags = walked.nr_frags
     holes = {at: {"unreadable": why.name} for at, why in nr_frags.items() if isinstance(why, Why)}
@@ -259,8 +196,8 @@ def _queue_json(walked: WalkedQueue) -> dict[str, Any]:
     }
     if queue.kind == "accept":
         document["children"] = [
-            {**_walk_json(child), "problems": list(child.problems)}
-            if isinstance(child, Walk)
+            {**_walk_json(child), "problems": list(child.gaps)}
+            if isinstance(child, WalkedSock)
             else {"unreadable": child.why.name}
             for child in walks.shown(walked.children)
         ]

@@ -77,6 +77,10 @@ class Unreadable(KdumpError):
         self.why = why
         super().__init__(f"cannot read 0x{self.addr:016x}: {why.sentence} ({why.name})")
 
+    def as_value(self) -> Unreadable:
+        """The same for a record to keep: without the traceback, which keeps all that the frames had."""
+        return Unreadable(self.addr, self.why)
+
 
 class Interrupted(KdumpError):
     """The user has stopped a command, which has shown what it had by then, if anything."""

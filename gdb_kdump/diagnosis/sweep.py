@@ -8,6 +8,7 @@ from itertools import chain
 
 from gdb_kdump import walks
 from gdb_kdump.diagnosis.checks import Checked, Checks
+from gdb_kdump.diagnosis.sockets import judge_queues, judge_sock_and_queues
 from gdb_kdump.errors import MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.mm.allocations import Allocations
 from gdb_kdump.kernel.net.all_socks import AllSocks, SockInfo
@@ -15,7 +16,6 @@ from gdb_kdump.kernel.net.holders import held_on
 from gdb_kdump.kernel.net.net_queues import net_queues
 from gdb_kdump.kernel.net.skb_caches import SkbObjects
 from gdb_kdump.kernel.net.skbuff import Skbs
-from gdb_kdump.records.allocation import Hole
 from gdb_kdump.records.queue import Queue
 from gdb_kdump.records.skb import Held
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
@@ -33,22 +33,22 @@ def check_everything(
     """
     skbs = session.once(Skbs)
     try:
-        checked, held, problems = _of_socks(session, checks)
+        checked, held, problems = _of_socks(session)
     except MissingDebugInfo as error:
-        checked, held, problems = Checked(0, 0, (), ()), {}, [f"the sockets: {error}"]
+        checked, held, problems = Checked(), {}, [f"the sockets: {error}"]
     reached = list(held)
     places: dict[int, Queue] = {}
     queues: list[Queue] = []
     if ended := walks.gather(net_queues(session, problems), queues.append, "the other queues"):
         problems.append(ended)
-    checked = checked + checks.queues(queues)
+    checked = checked + judge_queues(session, queues)
     held.update(held_on(queues))
     findings: list[Finding] = []
     of_slabs: set[Finding] = set()
     for queue in queues:
         findings += [_twice(skb, places[skb].name, queue) for skb in queue.skbs if skb in places]
         places.update(dict.fromkeys(queue.skbs, queue))
-    holes: list[Hole] = []
+    holes: list[Unreadable] = []
     seen: set[int] = set()
 
     def judge(one: tuple[int, bool]) -> None:
@@ -101,7 +101,7 @@ def _placed(findings: Sequence[Finding], queue: Queue) -> tuple[Finding, ...]:
     return tuple(replace(finding, message=f"{finding.message} (on {queue.name})") for finding in findings)
 
 
-def _of_socks(session: Session, checks: Checks) -> tuple[Checked, dict[int, Held], list[str]]:
+def _of_socks(session: Session) -> tuple[Checked, dict[int, Held], list[str]]:
     """The linkage of every queue of every socket, the sk_buffs on them, and what could not be followed."""
     held: dict[int, Held] = {}
     socks, found_problems = session.once(AllSocks).all()
@@ -111,13 +111,13 @@ def _of_socks(session: Session, checks: Checks) -> tuple[Checked, dict[int, Held
 
     def judge(info: SockInfo) -> None:
         try:
-            checked, queues = checks.queues_of(info.sock.sock)
+            checked, queues = judge_sock_and_queues(session, info.sock.addr)
         except (Unreadable, MissingDebugInfo) as error:
-            wrong.append(f"sock {hex16(info.sock.sock)}: {error}")
+            wrong.append(f"sock {hex16(info.sock.addr)}: {error}")
             return
         judged.append(checked)
         held.update(held_on(queues))
 
-    ended = walks.gather(socks, judge, "the sockets", lambda info: info.sock.sock)
+    ended = walks.gather(socks, judge, "the sockets", lambda info: info.sock.addr)
     problems += [*some(wrong), *([ended] if ended else [])]
-    return sum(judged, Checked(0, 0, (), ())), held, problems
+    return sum(judged, Checked()), held, problems

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gdb_kdump import walks
 from gdb_kdump.diagnosis.checks import Checked, Checks
 from gdb_kdump.diagnosis.pointers import Pointer, registers_in, variables_in
+from gdb_kdump.diagnosis.sockets import judge_sock_and_queues
 from gdb_kdump.diagnosis.sweep import check_everything
 from gdb_kdump.errors import MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.mm.allocations import Allocations
@@ -15,7 +16,6 @@ from gdb_kdump.kernel.net.sock import Sock, Socks
 from gdb_kdump.kernel.panic import Panic
 from gdb_kdump.kernel.stack.crash_path import backtrace
 from gdb_kdump.kernel.stack.unwind import Frame, Trace
-from gdb_kdump.records.allocation import Hole
 from gdb_kdump.records.queue import Queue
 from gdb_kdump.records.skb import Skb
 from gdb_kdump.rules.findings import CORRUPT, Finding
@@ -63,7 +63,7 @@ class Triage:
     sock_from: str
     queues: tuple[Queue, ...]
     findings: tuple[Finding, ...]
-    holes: tuple[Hole, ...]
+    holes: tuple[Unreadable, ...]
     everything: Checked | None
     problems: tuple[str, ...] = ()
 
@@ -83,17 +83,17 @@ def triage(session: Session) -> Triage:
     sock, sock_from = _sock(session, first, pointers)
     queues: tuple[Queue, ...] = ()
     findings = first.findings if first else ()
-    holes: tuple[Hole, ...] = ()
+    holes: tuple[Unreadable, ...] = ()
     problems = list(session.once(Skbs).missing)
     if sock is not None:
         try:
-            checked, walked = checks.queues_of(sock.sock)
+            checked, walked = judge_sock_and_queues(session, sock.addr)
             queues = tuple(walked)
             checked += checks.all_skbs([skb for queue in queues for skb in queue.skbs])
-            holes, problems = checked.holes, [*problems, *checked.missing]
+            holes, problems = checked.holes, [*problems, *checked.gaps]
             findings = tuple(dict.fromkeys((*findings, *checked.findings)))
         except Unreadable as error:
-            holes = (Hole(error.addr, error.why),)
+            holes = (error.as_value(),)
         except MissingDebugInfo as error:
             problems.append(f"the queues of the socket: {error}")
     everything = None

@@ -2,18 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from gdb_kdump.errors import Why
 from gdb_kdump.records.record import record
-
-
-@dataclass(frozen=True)
-class Hole:
-    """Something that the dump cannot give: the address, and why."""
-
-    addr: int
-    why: Why
 
 
 @record

@@ -5,14 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from gdb_kdump.errors import Why
-from gdb_kdump.records.allocation import Hole
+from gdb_kdump.errors import Unreadable, Why
 from gdb_kdump.records.skb import Held
 
 
 class Role(Enum):
-    """What a queue is for, as far as rules go by it."""
+    """What a queue is for; those of a socket have the values that we call them by."""
 
+    WRITE = "write"
+    RECEIVE = "receive"
+    ERROR = "error"
+    BACKLOG = "backlog"
+    RTX = "rtx"
+    OFO = "ofo"
+    READER = "reader"
+    ACCEPT = "accept"
     GRO = "GRO"  # packets that wait for the next ones of their flow
     TO_BE_FREED = "to be freed"  # sk_buffs that nobody uses any more
     OTHER = "other"
@@ -84,7 +91,7 @@ class Queue:
     nodes: tuple[int, ...]
     bad_links: tuple[BadLink, ...] = ()
     cycle: int | None = None
-    hole: Hole | None = None
+    hole: Unreadable | None = None
     from_tail: tuple[int, ...] = ()
     astray: int | None = None
     kind: str = "list"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 
-from gdb_kdump.records.allocation import Allocation, Hole
+from gdb_kdump.errors import Unreadable
+from gdb_kdump.records.allocation import Allocation
 from gdb_kdump.records.record import record
 
 DATAREF_SHIFT = 16  # include/linux/skbuff.h: SKB_DATAREF_SHIFT
@@ -48,7 +49,7 @@ class FragList:
 
     skbs: tuple[int, ...]
     len: int
-    hole: Hole | None = None
+    hole: Unreadable | None = None
     cycle: int | None = None
     foreign: tuple[int, str] | None = None
 
@@ -157,7 +158,7 @@ class Skb:
     size: int
     shinfo_size: int
     shinfo: SharedInfo | None
-    hole: Hole | None
+    hole: Unreadable | None
     place: Allocation = Allocation("unknown")
     head_place: Allocation = Allocation("unknown")
     buffer: Callable[[], bytes] = bytes

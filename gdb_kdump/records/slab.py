@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gdb_kdump.records.allocation import Hole
+from gdb_kdump.errors import Unreadable
 from gdb_kdump.records.record import record
 from gdb_kdump.text import hex16
 
@@ -99,7 +99,7 @@ class Slab:
     cpu: int | None
     free: frozenset[int]
     problems: tuple[FreelistProblem, ...] = ()
-    hole: Hole | None = None
+    hole: Unreadable | None = None
 
     @property
     def end(self) -> int:
@@ -137,7 +137,7 @@ class Guard:
     expected: int
     damaged_at: int | None = None
     found: bytes = b""
-    hole: Hole | None = None
+    hole: Unreadable | None = None
 
 
 @dataclass(frozen=True)

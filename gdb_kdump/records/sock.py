@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gdb_kdump.records.queue import Role
+
 
 @dataclass(frozen=True)
 class Owner:
     """An sk_buff on a queue of a socket, its `sk` (struct sock *), and whether it has a destructor."""
 
     skb: int
-    queue: str
+    queue: Role
     sk: int
     is_destroyed: bool = True
 
@@ -20,7 +22,7 @@ class Segment:
     """An sk_buff on a queue of a TCP socket: `len` (bytes) and the numbers and `flags` of its struct tcp_skb_cb."""
 
     skb: int
-    queue: str
+    queue: Role
     len: int
     seq: int
     end_seq: int
@@ -28,7 +30,7 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class SockRecord:
+class SockAccounts:
     """A struct sock with what it has accounted and what its queues hold, in bytes of truesize.
 
     `kind` is "tcp", "udp", "unix", "netlink", "packet" or "other"; `is_locked` says that somebody was at work on it: a
@@ -43,14 +45,14 @@ class SockRecord:
     MPTCP, a BPF program, the kernel's own user of a socket.
     """
 
-    sock: int
+    addr: int
     kind: str
     is_locked: bool
     wmem_queued: int
     wmem_alloc: int
     rmem_alloc: int
     forward_alloc: int
-    truesize: dict[str, int]
+    truesize: dict[Role, int]
     owners: tuple[Owner, ...]
     written: tuple[int, int] | None = None
     received: int | None = None

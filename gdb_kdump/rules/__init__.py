@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from gdb_kdump.records.queue import Queue
 from gdb_kdump.records.skb import Skb
-from gdb_kdump.records.sock import SockRecord
+from gdb_kdump.records.sock import SockAccounts
 from gdb_kdump.rules import overrun, queue, references, shinfo, skb, sock
 from gdb_kdump.rules.findings import CORRUPT, Finding
 
@@ -39,6 +39,6 @@ def judge_queue(record: Queue) -> list[Finding]:
     return [finding for rule in queue.RULES for finding in rule(record)]
 
 
-def judge_sock(record: SockRecord) -> list[Finding]:
+def judge_sock(record: SockAccounts) -> list[Finding]:
     """What is wrong between a socket and the sk_buffs on its queues."""
     return [finding for rule in sock.RULES for finding in rule(record)]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gdb_kdump.records.sock import SockRecord
+from gdb_kdump.records.queue import Role
+from gdb_kdump.records.sock import SockAccounts
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
 from gdb_kdump.text import hex16, is_kernel_address
 
@@ -16,7 +17,7 @@ _MAX_OVERCHARGED = 1 << 17  # bytes: all but a byte of each page, in an sk_buff 
 _IP_HEADERS = (20, 256)  # bytes: without and with options or extension headers
 
 
-def accounting(sock: SockRecord) -> Iterator[Finding]:
+def accounting(sock: SockAccounts) -> Iterator[Finding]:
     """What a socket has accounted for is what its queues hold.
 
     Mirrors include/net/sock.h: sk_wmem_queued_add, sk_mem_charge, net/core/sock.c: sock_wfree, sk_alloc, which starts
@@ -32,16 +33,16 @@ def accounting(sock: SockRecord) -> Iterator[Finding]:
     if sock.wmem_alloc <= 0:
         message = "no writer's reference is left, yet the socket is alive"
         yield _finding(sock, "sk_wmem_alloc", CORRUPT, "at least 1", sock.wmem_alloc, message)
-    elif sock.kind == "udp" and sock.wmem_alloc < sock.truesize.get("write", 0) + 1:
-        held = sock.truesize["write"]
+    elif sock.kind == "udp" and sock.wmem_alloc < sock.truesize.get(Role.WRITE, 0) + 1:
+        held = sock.truesize[Role.WRITE]
         message = f"the write queue alone holds {held} bytes"
         yield _finding(sock, "sk_wmem_alloc", severity, f"at least {held + 1}", sock.wmem_alloc, message)
     elif sock.written is not None and not sock.written[0] + 1 <= sock.wmem_alloc <= sock.written[1] + 2:
         message = f"the sk_buffs that it has written hold {sock.written[1]} bytes"
         yield _finding(sock, "sk_wmem_alloc", SUSPECT, str(sock.written[1] + 1), sock.wmem_alloc, message)
     yield from _reserved(sock, severity)
-    if sock.kind == "tcp" and {"write", "rtx"} <= sock.truesize.keys():
-        held = sock.truesize["write"] + sock.truesize["rtx"]
+    if sock.kind == "tcp" and {Role.WRITE, Role.RTX} <= sock.truesize.keys():
+        held = sock.truesize[Role.WRITE] + sock.truesize[Role.RTX]
         if sock.wmem_queued != held:
             message = f"the write and rtx queues hold {held} bytes"
             yield _finding(sock, "sk_wmem_queued", severity, str(held), sock.wmem_queued, message)
@@ -49,7 +50,7 @@ def accounting(sock: SockRecord) -> Iterator[Finding]:
     yield from _corked(sock)
 
 
-def _reserved(sock: SockRecord, severity: str) -> Iterator[Finding]:
+def _reserved(sock: SockAccounts, severity: str) -> Iterator[Finding]:
     """What is reserved for a socket, and not in use: include/net/sock.h: sk_mem_charge.
 
     Traps: TCP reserves for bytes, and is charged for whole pages of user space (net/core/datagram.c:
@@ -67,23 +68,23 @@ def _reserved(sock: SockRecord, severity: str) -> Iterator[Finding]:
         yield _finding(sock, "sk_forward_alloc", severity, "at least 0", sock.forward_alloc, message)
 
 
-_CHARGED = ("receive", "ofo", "error")
+_CHARGED = (Role.RECEIVE, Role.OFO, Role.ERROR)
 _RECEIVE_QUEUES = {
-    "tcp": {"receive", "ofo", "error"},
-    "udp": {"receive", "reader", "error"},
-    "netlink": {"receive", "error"},
-    "packet": {"receive", "error"},
+    "tcp": {Role.RECEIVE, Role.OFO, Role.ERROR},
+    "udp": {Role.RECEIVE, Role.READER, Role.ERROR},
+    "netlink": {Role.RECEIVE, Role.ERROR},
+    "packet": {Role.RECEIVE, Role.ERROR},
 }
 
 
-def _received(sock: SockRecord, severity: str) -> Iterator[Finding]:
+def _received(sock: SockAccounts, severity: str) -> Iterator[Finding]:
     if sock.rmem_alloc < 0:
         yield _finding(sock, "sk_rmem_alloc", CORRUPT, "at least 0", sock.rmem_alloc, "more was given back than taken")
         return
     queues = _RECEIVE_QUEUES.get(sock.kind)
     if queues is None:
         return
-    held = _counter(sum(sock.truesize.get(name, 0) for name in queues) + sock.deficit)
+    held = _counter(sum(sock.truesize.get(role, 0) for role in queues) + sock.deficit)
     if not sock.truesize.keys() >= queues and sock.rmem_alloc >= held:
         return
     if held < sock.rmem_alloc and (sock.is_layered or (sock.received is not None and sock.rmem_alloc <= sock.received)):
@@ -102,7 +103,7 @@ def _counter(total: int) -> int:
     return (total + (1 << 31)) % (1 << 32) - (1 << 31)
 
 
-def _corked(sock: SockRecord) -> Iterator[Finding]:
+def _corked(sock: SockAccounts) -> Iterator[Finding]:
     """net/ipv4/ip_output.c: __ip_append_data: every sk_buff has room for its IP header, and the rest is the cork.
 
     Trap: with IPsec the first one has room for more than the others (exthdrlen).
@@ -117,13 +118,13 @@ def _corked(sock: SockRecord) -> Iterator[Finding]:
         yield _finding(sock, "cork.base.length", severity, "len without the IP headers", length, message)
 
 
-def _finding(sock: SockRecord, member: str, severity: str, expected: str, found: int, message: str) -> Finding:
+def _finding(sock: SockAccounts, member: str, severity: str, expected: str, found: int, message: str) -> Finding:
     if sock.is_locked and severity == SUSPECT:
         message += "; somebody was at work on the socket, and may have been in the middle"
-    return Finding("sock.accounting", sock.sock, member, severity, expected, str(found), message)
+    return Finding("sock.accounting", sock.addr, member, severity, expected, str(found), message)
 
 
-def owner(sock: SockRecord) -> Iterator[Finding]:
+def owner(sock: SockAccounts) -> Iterator[Finding]:
     """An sk_buff on a socket's queue belongs to that socket or to none.
 
     Mirrors include/net/sock.h: skb_set_owner_r, skb_set_owner_w, skb_orphan.  Traps: what a UNIX socket has received
@@ -134,15 +135,17 @@ def owner(sock: SockRecord) -> Iterator[Finding]:
     for item in sock.owners:
         if sock.kind == "unix" or not is_kernel_address(item.sk):
             continue  # where sk is no socket at all, the rules of the sk_buff say so
-        if item.sk == sock.sock and not item.is_destroyed and item.queue in _CHARGED:
-            message = f"on the {item.queue} queue, it is charged to its socket, and nothing would give that back"
+        if item.sk == sock.addr and not item.is_destroyed and item.queue in _CHARGED:
+            message = f"on the {item.queue.value} queue, it is charged to its socket, and nothing would give that back"
             yield Finding("skb.sk", item.skb, "destructor", CORRUPT, "a function", hex16(0), message)
-        elif item.sk not in (0, sock.sock):
-            message = f"on the {item.queue} queue of {hex16(sock.sock)}, it says that it belongs to another socket"
-            yield Finding("skb.sk", item.skb, "sk", CORRUPT, f"{hex16(sock.sock)} or NULL", hex16(item.sk), message)
+        elif item.sk not in (0, sock.addr):
+            message = (
+                f"on the {item.queue.value} queue of {hex16(sock.addr)}, it says that it belongs to another socket"
+            )
+            yield Finding("skb.sk", item.skb, "sk", CORRUPT, f"{hex16(sock.addr)} or NULL", hex16(item.sk), message)
 
 
-def segments(sock: SockRecord) -> Iterator[Finding]:
+def segments(sock: SockAccounts) -> Iterator[Finding]:
     """A TCP segment's sequence numbers span its bytes, and one each for SYN and FIN.
 
     Mirrors net/ipv4/tcp_ipv4.c: tcp_v4_fill_cb, net/ipv4/tcp.c: tcp_sendmsg_locked, tcp_output.c: tcp_fragment.
@@ -152,7 +155,7 @@ def segments(sock: SockRecord) -> Iterator[Finding]:
     for item in sock.segments:
         spanned = (item.end_seq - item.seq - bool(item.flags & _FIN) - bool(item.flags & _SYN)) & 0xFFFFFFFF
         if spanned != item.len:
-            message = f"on the {item.queue} queue, its sequence numbers span {spanned} bytes"
+            message = f"on the {item.queue.value} queue, its sequence numbers span {spanned} bytes"
             severity = SUSPECT if sock.is_locked else CORRUPT
             yield Finding("skb.len", item.skb, "cb", severity, f"{item.len} (len)", str(spanned), message)
 

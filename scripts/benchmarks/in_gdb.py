@@ -10,6 +10,7 @@ import gdb
 
 from gdb_kdump.kernel.net.skb_queues import SkbQueues
 from gdb_kdump.kernel.net.sock import Socks
+from gdb_kdump.records.queue import Role
 from gdb_kdump.session import current
 
 
@@ -57,7 +58,7 @@ def measure_reading(sock: int) -> None:
         started = time.monotonic()
         current().once(Socks).read(sock)
         _write("types", time.monotonic() - started)  # what GDB takes to find them in the debug information
-        walked = current().once(Socks).walked(sock, "receive", nr_frags=True)
+        walked = current().once(Socks).walked(sock, Role.RECEIVE, nr_frags=True)
         numbers = current().once(SkbQueues).nr_frags(walked)
         # A number that could not be read is a Why: its sum fails, and with it the measurement.
         found.extend((walked, numbers, sum(numbers.values())))  # type: ignore[arg-type]

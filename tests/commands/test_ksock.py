@@ -98,7 +98,7 @@ def list_damaged(what: str) -> Any:
     opened = session.current()
     find = opened.debuginfo.address
     first = next(i for i in opened.once(AllSocks).all()[0] if i.tables[0] == "udp")
-    node = first.sock.sock + opened.layout.offset("sock.node")
+    node = first.sock.addr + opened.layout.offset("sock.node")
     ehash = opened.memory.ptr(find("tcp_hashinfo") + opened.layout.offset("inet_hashinfo.ehash"))
 
     class Damaged:
@@ -123,7 +123,7 @@ def list_damaged(what: str) -> Any:
     if hidden is not None:
         debuginfo._addresses[hidden] = None
     socks, problems = dataclasses.replace(opened, memory=memory, _readers={}).once(AllSocks).all()
-    return [[f"0x{info.sock.sock:016x}" for info in socks], problems]
+    return [[f"0x{info.sock.addr:016x}" for info in socks], problems]
 
 
 @pytest.mark.parametrize(

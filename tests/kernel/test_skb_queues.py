@@ -88,6 +88,7 @@ def damaged(sock: str, name: str, cases: list[list[tuple[str, str, int]]]) -> An
     from gdb_kdump.dump.bulk import follow
     from gdb_kdump.kernel.net.sock import Socks
     from gdb_kdump.memory import Memory
+    from gdb_kdump.records.queue import Role
     from gdb_kdump.rules import judge_queue
 
     opened = session.current()
@@ -122,7 +123,7 @@ def damaged(sock: str, name: str, cases: list[list[tuple[str, str, int]]]) -> An
     results = []
     for writes in cases:
         memory = Memory(Overwritten(writes))  # type: ignore[arg-type]
-        queue = Socks(dataclasses.replace(opened, memory=memory, _readers={})).queue(int(sock, 16), name)
+        queue = Socks(dataclasses.replace(opened, memory=memory, _readers={})).walked(int(sock, 16), Role(name)).queue
         found = [[finding.rule, f"0x{finding.object:016x}", finding.member] for finding in judge_queue(queue)]
         results.append(
             {

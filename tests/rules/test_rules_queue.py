@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from gdb_kdump.errors import Why
-from gdb_kdump.records.allocation import Hole
+from gdb_kdump.errors import Unreadable, Why
 from gdb_kdump.records.queue import BadLink, DeadEnd, Queue, TreeNode
 from gdb_kdump.rules import judge_queue
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT
@@ -77,7 +76,7 @@ HEALTHY = {
     "empty backlog": Queue("backlog", HEAD, 0, (), kind="backlog", tail=("tail", 0)),
     "a backlog that its owner has taken": replace(BACKLOG, nodes=(), truesize=0, tail=("tail", 0), is_busy=True),
     "coalesced backlog": replace(BACKLOG, qlen=2500),
-    "backlog cut short by makedumpfile": replace(BACKLOG, nodes=NODES[:1], hole=Hole(NODES[1], Why.FILTERED)),
+    "backlog cut short by makedumpfile": replace(BACKLOG, nodes=NODES[:1], hole=Unreadable(NODES[1], Why.FILTERED)),
     "accept queue": ACCEPT,
 }
 
@@ -121,7 +120,7 @@ DAMAGED: dict[str, tuple[Queue, str, int, str]] = {
     "backlog leads to another queue": (replace(BACKLOG, astray=SOCK), "queue.link", NODES[-1], "next"),
     "backlog in a circle": (replace(BACKLOG, cycle=NODES[0]), "queue.cycle", NODES[-1], "next"),
     "backlog leads out of memory": (
-        replace(BACKLOG, hole=Hole(WILD, Why.UNMAPPED)),
+        replace(BACKLOG, hole=Unreadable(WILD, Why.UNMAPPED)),
         "queue.link",
         NODES[-1],
         "next",
@@ -130,7 +129,7 @@ DAMAGED: dict[str, tuple[Queue, str, int, str]] = {
     "accept queue of too many": (replace(ACCEPT, qlen=4), "queue.qlen", SOCK, "sk_ack_backlog"),
     "accept queue in a circle": (replace(ACCEPT, cycle=NODES[0]), "queue.cycle", NODES[-1], "dl_next"),
     "accept queue leads out of memory": (
-        replace(ACCEPT, hole=Hole(WILD, Why.UNMAPPED)),
+        replace(ACCEPT, hole=Unreadable(WILD, Why.UNMAPPED)),
         "queue.link",
         NODES[-1],
         "dl_next",

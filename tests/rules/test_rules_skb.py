@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from gdb_kdump.errors import Why
-from gdb_kdump.records.allocation import Allocation, Hole
+from gdb_kdump.errors import Unreadable, Why
+from gdb_kdump.records.allocation import Allocation
 from gdb_kdump.records.queue import BadLink, Queue
 from gdb_kdump.records.skb import Frag, FragList, References, SharedInfo, Skb
 from gdb_kdump.rules import judge_queue, judge_skb
@@ -146,10 +146,10 @@ HEALTHY_SKBS = {
     "cloned once, and the clone has gone": replace(HEALTHY, cloned=1),
     "payload only": replace(HEALTHY, cloned=1, nohdr=1, shinfo=replace(SHINFO, dataref=0x10002)),
     "TCP's, that holds no reference to the header": replace(HEALTHY, nohdr=1, shinfo=replace(SHINFO, dataref=0x10001)),
-    "buffer left out by makedumpfile": replace(HEALTHY, shinfo=None, hole=Hole(END, Why.FILTERED)),
-    "buffer lost with the end of the dump": replace(HEALTHY, shinfo=None, hole=Hole(END, Why.TRUNCATED)),
+    "buffer left out by makedumpfile": replace(HEALTHY, shinfo=None, hole=Unreadable(END, Why.FILTERED)),
+    "buffer lost with the end of the dump": replace(HEALTHY, shinfo=None, hole=Unreadable(END, Why.TRUNCATED)),
     "frag_list left out by makedumpfile": with_shinfo(
-        frag_list=NODES[0], chain=FragList((), 0, hole=Hole(NODES[0], Why.FILTERED))
+        frag_list=NODES[0], chain=FragList((), 0, hole=Unreadable(NODES[0], Why.FILTERED))
     ),
 }
 
@@ -236,9 +236,9 @@ DAMAGED_SKBS: dict[str, tuple[Skb, str, str]] = {
     ),
     "data before head": (replace(HEALTHY, head=HEAD + 128), "skb.order", "data"),
     "tail behind end": (replace(HEALTHY, end=HEAD + 128), "skb.order", "end"),
-    "buffer nowhere": (replace(HEALTHY, shinfo=None, hole=Hole(END, Why.UNMAPPED)), "head.buffer", "head"),
+    "buffer nowhere": (replace(HEALTHY, shinfo=None, hole=Unreadable(END, Why.UNMAPPED)), "head.buffer", "head"),
     "head is no pointer": (
-        replace(HEALTHY, head=WILD, shinfo=None, hole=Hole(WILD, Why.UNMAPPED)),
+        replace(HEALTHY, head=WILD, shinfo=None, hole=Unreadable(WILD, Why.UNMAPPED)),
         "head.buffer",
         "head",
     ),
@@ -313,7 +313,7 @@ DAMAGED_SKBS: dict[str, tuple[Skb, str, str]] = {
         "frag_list",
     ),
     "frag_list leads nowhere": (
-        with_shinfo(frag_list=NODES[0], chain=FragList((NODES[0],), 1, hole=Hole(WILD, Why.UNMAPPED))),
+        with_shinfo(frag_list=NODES[0], chain=FragList((NODES[0],), 1, hole=Unreadable(WILD, Why.UNMAPPED))),
         "shinfo.frag_list",
         "frag_list",
     ),
@@ -334,7 +334,7 @@ DAMAGED_SKBS: dict[str, tuple[Skb, str, str]] = {
 HEALTHY_QUEUES = {
     "linked": LINKED,
     "empty": Queue("receive", QUEUE, 0, ()),
-    "cut short by makedumpfile": replace(LINKED, qlen=9, hole=Hole(NODES[2] + 0x1000, Why.FILTERED)),
+    "cut short by makedumpfile": replace(LINKED, qlen=9, hole=Unreadable(NODES[2] + 0x1000, Why.FILTERED)),
 }
 
 DAMAGED_QUEUES: dict[str, tuple[Queue, str, int, str]] = {
@@ -345,13 +345,13 @@ DAMAGED_QUEUES: dict[str, tuple[Queue, str, int, str]] = {
         "prev",
     ),
     "next leads out of memory": (
-        replace(LINKED, hole=Hole(WILD, Why.UNMAPPED)),
+        replace(LINKED, hole=Unreadable(WILD, Why.UNMAPPED)),
         "queue.link",
         NODES[2],
         "next",
     ),
     "the head's next leads out of memory": (
-        Queue("write", QUEUE, 3, (), hole=Hole(WILD, Why.UNMAPPED)),
+        Queue("write", QUEUE, 3, (), hole=Unreadable(WILD, Why.UNMAPPED)),
         "queue.link",
         QUEUE,
         "next",

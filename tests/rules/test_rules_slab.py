@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from gdb_kdump.errors import Why
-from gdb_kdump.records.allocation import Hole
+from gdb_kdump.errors import Unreadable, Why
 from gdb_kdump.records.slab import (
     ALLOCATED,
     COUNT,
@@ -68,8 +67,8 @@ def with_problem(kind: str, found: int, holder: int = SECOND) -> SlabObject:
         FREED,
         replace(HEALTHY, guards=()),
         replace(HEALTHY, slab=replace(SLAB, cpu=1, inuse=10)),
-        replace(HEALTHY, state=UNKNOWN, slab=replace(SLAB, hole=Hole(SECOND, Why.FILTERED))),
-        replace(HEALTHY, guards=(replace(LEFT, hole=Hole(FIRST, Why.TRUNCATED)),)),
+        replace(HEALTHY, state=UNKNOWN, slab=replace(SLAB, hole=Unreadable(SECOND, Why.FILTERED))),
+        replace(HEALTHY, guards=(replace(LEFT, hole=Unreadable(FIRST, Why.TRUNCATED)),)),
     ],
 )
 def test_healthy_objects_have_no_findings(found: SlabObject) -> None:
@@ -116,5 +115,5 @@ def test_what_hides_behind_a_problem_is_unknown() -> None:
     assert slab.state(SECOND) == (FREE, "")
     state, reason = slab.state(FIRST)
     assert state == UNKNOWN and "0x4141414141414141" in reason
-    state, reason = replace(SLAB, hole=Hole(SECOND, Why.FILTERED)).state(FIRST)
+    state, reason = replace(SLAB, hole=Unreadable(SECOND, Why.FILTERED)).state(FIRST)
     assert state == UNKNOWN and "left out of the dump" in reason

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from gdb_kdump.records.sock import Owner, Segment, SockRecord
+from gdb_kdump.records.queue import Role
+from gdb_kdump.records.sock import Owner, Segment, SockAccounts
 from gdb_kdump.rules import judge_sock
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT
 
@@ -14,20 +15,32 @@ SOCK = 0xFFFF888003C00000
 OTHER = 0xFFFF888003C80000
 SKB = 0xFFFF888003A41200
 
-TCP = SockRecord(
-    sock=SOCK,
+TCP = SockAccounts(
+    addr=SOCK,
     kind="tcp",
     is_locked=False,
     wmem_queued=3000,
     wmem_alloc=1281,
     rmem_alloc=5000,
     forward_alloc=1384,
-    truesize={"write": 1000, "rtx": 2000, "receive": 4000, "ofo": 700, "error": 300, "backlog": 900},
-    owners=(Owner(SKB, "write", 0), Owner(SKB, "receive", SOCK)),
+    truesize={Role.WRITE: 1000, Role.RTX: 2000, Role.RECEIVE: 4000, Role.OFO: 700, Role.ERROR: 300, Role.BACKLOG: 900},
+    owners=(Owner(SKB, Role.WRITE, 0), Owner(SKB, Role.RECEIVE, SOCK)),
     written=(1280, 1280),
 )
-UDP = SockRecord(SOCK, "udp", False, 0, 2305, 1300, 0, {"write": 2304, "receive": 700, "reader": 0, "error": 0}, (),
-                 written=(2304, 2304), deficit=600, cork=(1460, 1, 1480))  # fmt: skip
+UDP = SockAccounts(
+    addr=SOCK,
+    kind="udp",
+    is_locked=False,
+    wmem_queued=0,
+    wmem_alloc=2305,
+    rmem_alloc=1300,
+    forward_alloc=0,
+    truesize={Role.WRITE: 2304, Role.RECEIVE: 700, Role.READER: 0, Role.ERROR: 0},
+    owners=(),
+    written=(2304, 2304),
+    deficit=600,
+    cork=(1460, 1, 1480),
+)
 
 HEALTHY = {
     "TCP": TCP,
@@ -41,17 +54,19 @@ HEALTHY = {
     "whole pages of user space are charged": replace(TCP, forward_alloc=-2900),
     "SCTP charges before it reserves": replace(TCP, kind="other", forward_alloc=-1, truesize={}),
     "segments": replace(
-        TCP, segments=(Segment(SKB, "rtx", 100, 0xFFFFFFF0, 84, 16), Segment(SKB, "write", 0, 7, 8, 1))
+        TCP, segments=(Segment(SKB, Role.RTX, 100, 0xFFFFFFF0, 84, 16), Segment(SKB, Role.WRITE, 0, 7, 8, 1))
     ),
-    "a destructor is not for what is to be sent": replace(TCP, owners=(Owner(SKB, "write", SOCK, False),)),
+    "a destructor is not for what is to be sent": replace(TCP, owners=(Owner(SKB, Role.WRITE, SOCK, False),)),
     "kTLS above it": replace(TCP, forward_alloc=-9000, rmem_alloc=9000, is_layered=True),
     "received, and with a BPF program": replace(TCP, rmem_alloc=7000, received=7000),
     "truesizes that add up as an atomic_t does": replace(
-        UDP, rmem_alloc=1300, truesize={"write": 2304, "receive": (1 << 32) + 200, "reader": 0, "error": 500}
+        UDP,
+        rmem_alloc=1300,
+        truesize={Role.WRITE: 2304, Role.RECEIVE: (1 << 32) + 200, Role.READER: 0, Role.ERROR: 500},
     ),
-    "a receive queue cut short": replace(TCP, truesize={"write": 1000, "rtx": 2000, "receive": 100}),
+    "a receive queue cut short": replace(TCP, truesize={Role.WRITE: 1000, Role.RTX: 2000, Role.RECEIVE: 100}),
     "what a UNIX socket received is the sender's": replace(
-        TCP, kind="unix", wmem_queued=0, forward_alloc=0, truesize={}, owners=(Owner(SKB, "receive", OTHER),)
+        TCP, kind="unix", wmem_queued=0, forward_alloc=0, truesize={}, owners=(Owner(SKB, Role.RECEIVE, OTHER),)
     ),
 }
 RULES = {"sk": "skb.sk", "destructor": "skb.sk", "cb": "skb.len"}
@@ -93,24 +108,24 @@ DAMAGED = {
     "nobody holds it": (replace(TCP, refcnt=0), SOCK, "__sk_common.skc_refcnt", CORRUPT),
     "overflowed": (replace(TCP, refcnt=-0x40000000), SOCK, "__sk_common.skc_refcnt", CORRUPT),
     "charged, and never given back": (
-        replace(TCP, owners=(Owner(SKB, "receive", SOCK, False),)),
+        replace(TCP, owners=(Owner(SKB, Role.RECEIVE, SOCK, False),)),
         SKB,
         "destructor",
         CORRUPT,
     ),
     "numbers that do not span the bytes": (
-        replace(TCP, segments=(Segment(SKB, "rtx", 100, 0, 101, 16),)),
+        replace(TCP, segments=(Segment(SKB, Role.RTX, 100, 0, 101, 16),)),
         SKB,
         "cb",
         CORRUPT,
     ),
     "the same, and somebody at work": (
-        replace(TCP, is_locked=True, segments=(Segment(SKB, "rtx", 100, 0, 99, 16),)),
+        replace(TCP, is_locked=True, segments=(Segment(SKB, Role.RTX, 100, 0, 99, 16),)),
         SKB,
         "cb",
         SUSPECT,
     ),
-    "another socket's sk_buff": (replace(TCP, owners=(Owner(SKB, "write", OTHER),)), SKB, "sk", CORRUPT),
+    "another socket's sk_buff": (replace(TCP, owners=(Owner(SKB, Role.WRITE, OTHER),)), SKB, "sk", CORRUPT),
 }
 
 

@@ -8,7 +8,6 @@ from itertools import islice
 from gdb_kdump.errors import Unreadable
 from gdb_kdump.kernel.mm.stackdepot import StackDepot
 from gdb_kdump.layout.layout import enumerators
-from gdb_kdump.records.allocation import Hole
 from gdb_kdump.records.slab import ALLOCATED, FREE, Guard, SlabCache, Track
 from gdb_kdump.session import Session
 
@@ -105,7 +104,7 @@ class SlubDebug:
         try:
             data = self._memory.read(addr, size)
         except Unreadable as error:
-            return Guard(name, addr, size, expected, hole=Hole(error.addr, error.why))
+            return Guard(name, addr, size, expected, hole=error.as_value())
         right = bytes([expected])
         damaged = data.lstrip(right)
         if not damaged:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from gdb_kdump.errors import Unreadable
 from gdb_kdump.memory import Memory
-from gdb_kdump.records.allocation import Hole
 from gdb_kdump.records.slab import CYCLE, MISALIGNED, OUTSIDE, TWICE, FreelistProblem, SlabCache
 
 _ENOUGH = 32  # links that agree on the encoding
@@ -41,7 +40,7 @@ class Walk:
 
     objects: tuple[int, ...]
     problem: FreelistProblem | None = None
-    hole: Hole | None = None
+    hole: Unreadable | None = None
 
 
 class Freelists:
@@ -69,7 +68,7 @@ class Freelists:
             try:
                 stored = self._memory.u64(pointer_at)
             except Unreadable as error:
-                return Walk(tuple(seen), hole=Hole(error.addr, error.why))
+                return Walk(tuple(seen), hole=error.as_value())
             pointer = self.decode(room.cache, pointer_at, stored)
         return Walk(tuple(seen))
 

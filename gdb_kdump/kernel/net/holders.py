@@ -30,10 +30,10 @@ class Holders:
     def _queues(self) -> Iterator[Queue]:
         """Every queue of every socket, then the others: what is on two counts as on the latter."""
         socks = self._session.once(Socks)
-        with walks.walk("the sockets", where=lambda info: info.sock.sock) as steps:
+        with walks.walk("the sockets", where=lambda info: info.sock.addr) as steps:
             for info in steps(self._session.once(AllSocks).all()[0]):
                 try:
-                    yield from socks.queues(info.sock.sock)
+                    yield from socks.queues(info.sock.addr)
                 except (Unreadable, MissingDebugInfo):
                     continue
         with walks.walk("the other queues") as steps:

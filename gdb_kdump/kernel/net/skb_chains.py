@@ -10,7 +10,6 @@ from dataclasses import replace
 
 from gdb_kdump.errors import Unreadable, Why
 from gdb_kdump.kernel.net.skb_queues import SkbQueues, is_plausible
-from gdb_kdump.records.allocation import Hole
 from gdb_kdump.records.queue import Queue
 from gdb_kdump.session import Session
 
@@ -60,7 +59,7 @@ class SkbChains:
             if skb in nodes:
                 cycle = skb
             elif not is_plausible(skb):
-                hole = Hole(skb, Why.UNMAPPED)
+                hole = Unreadable(skb, Why.UNMAPPED)
             else:
                 nodes[skb] = None
         return self._queue(name, head, tuple(nodes), cycle, hole)
@@ -83,13 +82,13 @@ class SkbChains:
         qlen, elsewhere = (len(queue.nodes), 0) if count is None else count
         return replace(queue, qlen=qlen, elsewhere=elsewhere)
 
-    def _queue(self, name: str, head: int, nodes: tuple[int, ...], cycle: int | None, hole: Hole | None) -> Queue:
+    def _queue(self, name: str, head: int, nodes: tuple[int, ...], cycle: int | None, hole: Unreadable | None) -> Queue:
         length = truesize = 0
         for node in nodes:
             try:
                 figures = self._figures.unpack_from(*self._memory.block(node, self._figures.span))
             except Unreadable as error:
-                hole = hole or Hole(error.addr, error.why)
+                hole = hole or error.as_value()
                 continue
             length, truesize = length + figures[0], truesize + figures[1]
         return Queue(

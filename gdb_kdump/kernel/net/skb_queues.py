@@ -24,8 +24,8 @@ from gdb_kdump.kernel.stack.interrupted import Midway
 from gdb_kdump.layout.layout import skb_counts_from_head
 from gdb_kdump.layout.unpacker import Unpacker
 from gdb_kdump.memory import Gather
-from gdb_kdump.records.allocation import Allocation, Hole
-from gdb_kdump.records.queue import BadLink, Queue
+from gdb_kdump.records.allocation import Allocation
+from gdb_kdump.records.queue import BadLink, Queue, Role
 from gdb_kdump.session import Session
 from gdb_kdump.text import LOWEST_KERNEL_ADDRESS
 
@@ -33,7 +33,7 @@ _MISALIGNED = 7  # bits that no sk_buff's address has
 
 # What a walk along next came to: what it found, contradicting pointers, the node that it met again, the hole that
 # stopped it, and why it was given up.
-Followed = tuple[Figures, list[BadLink], Optional[int], Optional[Hole], str]
+Followed = tuple[Figures, list[BadLink], Optional[int], Optional[Unreadable], str]
 
 _MEMBERS = ("prev", "len", "data_len", "end", "head", "truesize")
 
@@ -44,7 +44,7 @@ class Chain:
 
     nodes: tuple[int, ...]
     cycle: int | None = None
-    hole: Hole | None = None
+    hole: Unreadable | None = None
     stopped: str = ""
     astray: int | None = None
 
@@ -73,7 +73,7 @@ class SkbQueues:
         self._end_is_offset = skb_counts_from_head(layout, "end")
         self._nr_frags = layout.number("skb_shared_info.nr_frags")
 
-    def linked(self, name: str, head: int, sock: int = 0, nr_frags: bool = False) -> Walked:
+    def linked(self, name: str, head: int, sock: int = 0, role: Role = Role.OTHER, nr_frags: bool = False) -> Walked:
         """A `struct sk_buff_head *`, walked both ways where the first shows damage; skb_queue_walk.
 
         With `nr_frags` these are read on the way, as they will be asked for.  Raises Unreadable for the head only.
@@ -81,12 +81,14 @@ class SkbQueues:
         first, last, qlen = self._head.unpack_from(*self._memory.block(head, self._head.span))
         if not first and not last and not qlen:
             # Never initialised, as a request socket's error queue.
-            return _walked(self._nothing(), name, head, 0, sock=sock)
+            return _walked(self._nothing(), name, head, 0, sock=sock, role=role)
         gather = self._gather() if nr_frags else None
         with _no_garbage_collection():
             figures, bad_links, cycle, hole, stopped = self._follow(head, first, gather)
         if stopped:
-            walked = _walked(figures, name, head, qlen, bad_links=tuple(bad_links), sock=sock, stopped=stopped)
+            walked = _walked(
+                figures, name, head, qlen, bad_links=tuple(bad_links), sock=sock, role=role, stopped=stopped
+            )
             return replace(walked, nr_frags=gather if walks.is_interrupted() else None)
         nodes = tuple(figures.nodes)
         end = nodes[-1] if nodes else head
@@ -94,14 +96,18 @@ class SkbQueues:
             bad_links.append(BadLink(head, end, last))
         if not bad_links and cycle is None and hole is None:
             is_busy = qlen != len(nodes) and self._is_busy(head)
-            return replace(_walked(figures, name, head, qlen, sock=sock, is_busy=is_busy), nr_frags=gather)
+            return replace(_walked(figures, name, head, qlen, sock=sock, role=role, is_busy=is_busy), nr_frags=gather)
         try:
-            return self._from_both_ends(name, head, last, qlen, sock, (figures, bad_links, cycle, hole, stopped))
+            return self._from_both_ends(name, head, last, qlen, sock, role, (figures, bad_links, cycle, hole, stopped))
         except KeyboardInterrupt:
             stopped = walks.interrupt()
-        return _walked(figures, name, head, qlen, nodes, bad_links=tuple(bad_links), sock=sock, stopped=stopped)
+        return _walked(
+            figures, name, head, qlen, nodes, bad_links=tuple(bad_links), sock=sock, role=role, stopped=stopped
+        )
 
-    def _from_both_ends(self, name: str, head: int, last: int, qlen: int, sock: int, followed: Followed) -> Walked:
+    def _from_both_ends(
+        self, name: str, head: int, last: int, qlen: int, sock: int, role: Role, followed: Followed
+    ) -> Walked:
         """A queue that is damaged somewhere, with what a walk along next came to."""
         figures, bad_links, cycle, hole, _ = followed
         nodes = tuple(figures.nodes)
@@ -118,7 +124,7 @@ class SkbQueues:
             self._add(figures, node)
         return _walked(
             figures, name, head, qlen, nodes, bad_links=tuple(bad_links), cycle=cycle, hole=hole, from_tail=from_tail,
-            astray=cut.found if cut else None, sock=sock, is_busy=self._is_busy(head),
+            astray=cut.found if cut else None, sock=sock, role=role, is_busy=self._is_busy(head),
         )  # fmt: skip
 
     def _is_busy(self, head: int) -> bool:
@@ -127,7 +133,7 @@ class SkbQueues:
             return False
         return self._session.once(Midway).could_be()
 
-    def backlog(self, name: str, sock: int) -> Walked:
+    def backlog(self, sock: int) -> Walked:
         """The sk_backlog of a `struct sock *`; include/net/sock.h: __sk_add_backlog.  Raises Unreadable."""
         first, last = (self._session.number(sock, f"sock.backlog_{part}") for part in ("head", "tail"))
         figures = self._nothing()
@@ -143,7 +149,7 @@ class SkbQueues:
         head = sock + self._layout.offset("sock.sk_backlog")
         return _walked(
             figures,
-            name,
+            Role.BACKLOG.value,
             head,
             counted,
             cycle=found.cycle,
@@ -152,10 +158,18 @@ class SkbQueues:
             kind="backlog",
             tail=("tail", last),
             sock=sock,
+            role=Role.BACKLOG,
             stopped=found.stopped,
         )
 
-    def tree(self, name: str, root: int, sock: int = 0, last: tuple[str, int] | None = None) -> Walked:
+    def tree(
+        self,
+        name: str,
+        root: int,
+        sock: int = 0,
+        role: Role = Role.OTHER,
+        last: tuple[str, int] | None = None,
+    ) -> Walked:
         """A `struct rb_root *` of sk_buffs, in order; include/linux/skbuff.h: skb_rbtree_walk.
 
         `last` is the member that names the last sk_buff, and what it says.  Raises Unreadable for the root only.
@@ -165,13 +179,13 @@ class SkbQueues:
         figures = self._nothing()
         for node in found.nodes:
             self._add(figures, node.addr)
-        hole = next((Hole(dead.found, dead.why) for dead in found.dead_ends if dead.why is not None), None)
+        hole = next((Unreadable(dead.found, dead.why) for dead in found.dead_ends if dead.why is not None), None)
         return _walked(
             figures, name, root, len(figures), hole=hole, kind="rbtree", tree=found.nodes,
-            dead_ends=found.dead_ends, tail=last, sock=sock, stopped=found.stopped,
+            dead_ends=found.dead_ends, tail=last, sock=sock, role=role, stopped=found.stopped,
         )  # fmt: skip
 
-    def accept(self, name: str, sock: int) -> Walked:
+    def accept(self, sock: int) -> Walked:
         """The accept queue of a listening `struct sock *`: request_socks; raises Unreadable.
 
         net/ipv4/inet_connection_sock.c: inet_csk_reqsk_queue_add, reqsk_queue_remove.
@@ -181,8 +195,8 @@ class SkbQueues:
         found = self.chain(first, lambda request: self._memory.ptr(request + following))
         head = sock + self._layout.offset("inet_connection_sock.icsk_accept_queue")
         queue = Queue(
-            name, head, qlen, found.nodes, cycle=found.cycle, hole=found.hole, kind="accept",
-            tail=("rskq_accept_tail", last), sock=sock, stopped=found.stopped,
+            Role.ACCEPT.value, head, qlen, found.nodes, cycle=found.cycle, hole=found.hole, kind="accept",
+            tail=("rskq_accept_tail", last), sock=sock, role=Role.ACCEPT, stopped=found.stopped,
         )  # fmt: skip
         return Walked(queue, self._nothing())
 
@@ -248,7 +262,7 @@ class SkbQueues:
                     if len(found) >= most:
                         return found, bad_links, None, None, walks.too_many("the queue")
                     if not is_plausible(node):
-                        return found, bad_links, None, Hole(node, Why.UNMAPPED), ""
+                        return found, bad_links, None, Unreadable(node, Why.UNMAPPED), ""
                     if prev != before:
                         bad_links.append(BadLink(node, before, prev))
                     found.add(node, *self._figures_of(*record))
@@ -257,16 +271,16 @@ class SkbQueues:
             return found, bad_links, None, None, walks.interrupt()
         return found, bad_links, None, self._hole(node, head), ""
 
-    def _hole(self, node: int, head: int) -> Hole | None:
+    def _hole(self, node: int, head: int) -> Unreadable | None:
         """Why a walk ended at a node that is not the head."""
         if node == head:
             return None
         if not is_plausible(node):
-            return Hole(node, Why.UNMAPPED)
+            return Unreadable(node, Why.UNMAPPED)
         try:
             self._memory.block(node, self._skb.span)
         except Unreadable as error:
-            return Hole(error.addr, error.why)
+            return error.as_value()
         return None
 
     def _follow_back(self, head: int, last: int) -> dict[int, int]:
@@ -333,22 +347,22 @@ class SkbQueues:
                 if len(found) >= walks.max_elements():
                     return Chain(tuple(found), stopped=walks.too_many("the queue"))
                 if not is_plausible(node):
-                    return Chain(tuple(found), hole=Hole(node, Why.UNMAPPED))
+                    return Chain(tuple(found), hole=Unreadable(node, Why.UNMAPPED))
                 if leads_astray(node, found):
                     return Chain(tuple(found), astray=node)
                 try:
                     after = following(node)
                 except Unreadable as error:
-                    return Chain(tuple(found), hole=Hole(error.addr, error.why))
+                    return Chain(tuple(found), hole=error.as_value())
                 found[node] = None
                 node = after
         except KeyboardInterrupt:
             return Chain(tuple(found), stopped=walks.interrupt())
         return Chain(tuple(found))
 
-    def unknown(self, name: str, sock: int, error: MissingDebugInfo) -> Walked:
+    def unknown(self, role: Role, sock: int, error: MissingDebugInfo) -> Walked:
         """A queue of a `struct sock *` of which the types do not say where or what it is."""
-        return Walked(Queue(name, 0, 0, (), sock=sock, stopped=str(error)), self._nothing())
+        return Walked(Queue(role.value, 0, 0, (), sock=sock, stopped=str(error), role=role), self._nothing())
 
     def _nothing(self) -> Figures:
         _, lengths, data_lengths, _, _, truesizes = self._skb.columns(b"")

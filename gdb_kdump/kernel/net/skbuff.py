@@ -13,7 +13,7 @@ from gdb_kdump.kernel.mm.pages import PAGE_SIZE, Pages
 from gdb_kdump.kernel.module.source import Source
 from gdb_kdump.kernel.net.sock import Socks
 from gdb_kdump.layout.layout import max_skb_frags, skb_counts_from_head, skb_inner_headers, skb_zerocopy
-from gdb_kdump.records.allocation import Allocation, Hole
+from gdb_kdump.records.allocation import Allocation
 from gdb_kdump.records.skb import Frag, FragList, Held, References, SharedInfo, Skb, on_a_queue
 from gdb_kdump.session import Session
 from gdb_kdump.text import is_kernel_address
@@ -137,7 +137,7 @@ class Skbs:
         try:
             shinfo = self.read_shinfo(end)
         except Unreadable as error:
-            hole = Hole(error.addr, error.why)
+            hole = error.as_value()
         buffer = bytes if place_of is _nowhere else partial(self._buffer, head, end - head + self._shinfo.size)
         return Skb(
             skb, next_, prev, sk, len_, data_len, head, data, tail, end, truesize, users, cloned, nohdr, headers,
@@ -307,14 +307,14 @@ class Skbs:
             if skb in skbs:
                 return FragList(tuple(skbs), total, cycle=skb)
             if len(skbs) >= walks.max_elements():
-                return FragList(tuple(skbs), total, hole=Hole(skb, Why.UNKNOWN))
+                return FragList(tuple(skbs), total, hole=Unreadable(skb, Why.UNKNOWN))
             if not is_kernel_address(skb):
                 # A pointer that no kernel has: nothing worth a request, and the rule sees the pointer itself.
-                return FragList(tuple(skbs), total, hole=Hole(skb, Why.UNMAPPED))
+                return FragList(tuple(skbs), total, hole=Unreadable(skb, Why.UNMAPPED))
             try:
                 following, length = self._links.unpack_from(*self._memory.block(skb, self._links.span))
             except Unreadable as error:
-                return FragList(tuple(skbs), total, hole=Hole(error.addr, error.why))
+                return FragList(tuple(skbs), total, hole=error.as_value())
             skbs[skb] = None
             total += length
             skb = following

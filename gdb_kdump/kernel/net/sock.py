@@ -9,24 +9,24 @@ from gdb_kdump.kernel.lib.spinlocks import Spinlocks
 from gdb_kdump.kernel.net.skb_queues import SkbQueues, Walked
 from gdb_kdump.kernel.stack.interrupted import Midway
 from gdb_kdump.layout.layout import skb_queue_is_tree
-from gdb_kdump.records.queue import Queue
+from gdb_kdump.records.queue import Queue, Role
 from gdb_kdump.session import Session
 
-# Our names of the queues, and the logical members that hold them.
+# The logical members that hold the queues of sockets.
 QUEUES = {
-    "write": "sock.sk_write_queue",
-    "receive": "sock.sk_receive_queue",
-    "error": "sock.sk_error_queue",
-    "backlog": "sock.sk_backlog",
-    "rtx": "sock.tcp_rtx_queue",
-    "ofo": "tcp_sock.out_of_order_queue",
-    "reader": "udp_sock.reader_queue",
-    "accept": "inet_connection_sock.icsk_accept_queue",
+    Role.WRITE: "sock.sk_write_queue",
+    Role.RECEIVE: "sock.sk_receive_queue",
+    Role.ERROR: "sock.sk_error_queue",
+    Role.BACKLOG: "sock.sk_backlog",
+    Role.RTX: "sock.tcp_rtx_queue",
+    Role.OFO: "tcp_sock.out_of_order_queue",
+    Role.READER: "udp_sock.reader_queue",
+    Role.ACCEPT: "inet_connection_sock.icsk_accept_queue",
 }
 
 # 75c119afe14f (v4.15) tcp: implement rb-tree based retransmit queue; 2276f58ac589 (v4.13) udp: use a separate rx queue
 # for packet reception.
-_NOT_EVERYWHERE = ("rtx", "reader")
+_NOT_EVERYWHERE = (Role.RTX, Role.READER)
 
 _KIND = ("sk_type", "sk_protocol")  # 0 where the types lack them: no kind of socket is that
 
@@ -45,7 +45,7 @@ class Sock:
     `protocol` are 0 then.
     """
 
-    sock: int
+    addr: int
     family: int
     type: int
     protocol: int
@@ -119,30 +119,26 @@ class Socks:
             return bool(owned)
         return self._session.once(Spinlocks).is_held(sock + self._spinlock.offset)
 
-    def names(self, sock: Sock) -> tuple[str, ...]:
+    def roles(self, sock: Sock) -> tuple[Role, ...]:
         """The queues (keys of QUEUES) that a socket has, as its family, type and protocol say.
 
         A UNIX listener's accept queue is its receive queue; so are those of netlink and packet sockets.
         """
         if not sock.is_full:
             return ()
-        names = ["write", "receive", "error", "backlog"]
+        roles = [Role.WRITE, Role.RECEIVE, Role.ERROR, Role.BACKLOG]
         if sock.is_tcp:
-            names += ["rtx", "ofo"]
+            roles += [Role.RTX, Role.OFO]
         if sock.is_udp:
-            names.append("reader")
+            roles.append(Role.READER)
         if sock.is_listener:
-            names.append("accept")
-        return tuple(name for name in names if name not in _NOT_EVERYWHERE or self._may_have(name))
+            roles.append(Role.ACCEPT)
+        return tuple(role for role in roles if role not in _NOT_EVERYWHERE or self._may_have(role))
 
-    def _may_have(self, name: str) -> bool:
+    def _may_have(self, role: Role) -> bool:
         """Whether this kernel has a queue that not every kernel has, or nothing says that it has not."""
-        layout, member = self._layout, QUEUES[name]
+        layout, member = self._layout, QUEUES[role]
         return layout.find_struct(member.split(".")[0]) is None or layout.find_member(member) is not None
-
-    def queue(self, sock: int, name: str) -> Queue:
-        """One queue (a key of QUEUES) of a `struct sock *` that has it, walked whole; raises Unreadable."""
-        return self.walked(sock, name).queue
 
     def queues(self, sock: int, children: bool = True) -> list[Queue]:
         """Every queue of a `struct sock *`, walked whole, and with `children` those of the sockets it has not accepted.
@@ -160,9 +156,9 @@ class Socks:
 
     def all_walked(self, sock: Sock) -> list[Walked]:
         """Every queue of a socket with the figures of its sk_buffs; raises Unreadable."""
-        return [self.walked(sock.sock, name) for name in self.names(sock)]
+        return [self.walked(sock.addr, role) for role in self.roles(sock)]
 
-    def walked(self, sock: int, name: str, nr_frags: bool = False) -> Walked:
+    def walked(self, sock: int, role: Role, nr_frags: bool = False) -> Walked:
         """One queue (a key of QUEUES) of a `struct sock *` that has it, with its figures; raises Unreadable.
 
         With `nr_frags` SkbQueues.nr_frags has them sooner.  Where the types lack what this queue alone needs, its
@@ -170,9 +166,9 @@ class Socks:
         """
         queues = self._queues
         try:
-            found = self._walked(queues, sock, name, nr_frags)
+            found = self._walked(queues, sock, role, nr_frags)
         except MissingDebugInfo as error:
-            return queues.unknown(name, sock, error)
+            return queues.unknown(role, sock, error)
         queue = found.queue
         if queue.kind not in ("list", "rbtree") or queue.is_busy or not (queue.nodes or queue.qlen or queue.bad_links):
             return found
@@ -180,19 +176,19 @@ class Socks:
         is_busy = self.is_locked(sock) and self._session.once(Midway).could_be()
         return replace(found, queue=replace(queue, is_busy=True)) if is_busy else found
 
-    def _walked(self, queues: SkbQueues, sock: int, name: str, nr_frags: bool) -> Walked:
-        if name == "backlog":
-            backlog = queues.backlog(name, sock)
+    def _walked(self, queues: SkbQueues, sock: int, role: Role, nr_frags: bool) -> Walked:
+        if role is Role.BACKLOG:
+            backlog = queues.backlog(sock)
             return replace(backlog, queue=replace(backlog.queue, is_busy=self.is_locked(sock)))
-        if name == "accept":
-            return queues.accept(name, sock)
-        member = self._layout.member(QUEUES[name])
+        if role is Role.ACCEPT:
+            return queues.accept(sock)
+        member = self._layout.member(QUEUES[role])
         if not skb_queue_is_tree(member):
-            return queues.linked(name, sock + member.offset, sock, nr_frags)
+            return queues.linked(role.value, sock + member.offset, sock, role, nr_frags)
         last = None
-        if name == "ofo":
+        if role is Role.OFO:
             last = "ooo_last_skb", self._session.pointer(sock, "tcp_sock.ooo_last_skb")
-        return queues.tree(name, sock + member.offset, sock, last)
+        return queues.tree(role.value, sock + member.offset, sock, role, last)
 
     def children(self, queue: Queue) -> list[int]:
         """The sockets (`struct sock *`) that wait in an accept queue; none for other queues."""
@@ -203,7 +199,3 @@ class Socks:
             except Unreadable:
                 continue  # the request ends on a page that is not in the dump
         return [child for child in found if child]
-
-    def walk(self, name: str, head: int) -> Queue:
-        """Any `struct sk_buff_head *` walked whole, both ways where the first is cut short; skb_queue_walk."""
-        return self._queues.linked(name, head).queue

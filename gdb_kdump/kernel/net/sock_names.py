@@ -77,25 +77,25 @@ class SockNames:
         if not sock.is_full:
             return "", ""
         if sock.family == AF_UNIX:
-            peer = self._read("unix_sock", ("peer",), sock.sock)[0]
-            return self._unix_name(sock.sock), self._peer_name(peer) if peer else ""
+            peer = self._read("unix_sock", ("peer",), sock.addr)[0]
+            return self._unix_name(sock.addr), self._peer_name(peer) if peer else ""
         if sock.family == AF_NETLINK:
-            portid, peer, group = self._read("netlink_sock", ("portid", "dst_portid", "dst_group"), sock.sock)
+            portid, peer, group = self._read("netlink_sock", ("portid", "dst_portid", "dst_group"), sock.addr)
             return f"port {portid}", f"port {peer}" if not group else f"port {peer} group {group}"
         if sock.family == AF_PACKET:
-            number, interface = self._read("packet_sock", ("num", "ifindex"), sock.sock)
+            number, interface = self._read("packet_sock", ("num", "ifindex"), sock.addr)
             return f"ethertype 0x{_swapped(number):04x}" + (f" ifindex {interface}" if interface else ""), ""
         return "", ""
 
     def _inet_ends(self, sock: Sock, ends: Unpacker) -> Ends:
-        local4, peer4, port, peer_port = ends.unpack_from(*self._memory.block(sock.sock, ends.span))
+        local4, peer4, port, peer_port = ends.unpack_from(*self._memory.block(sock.addr, ends.span))
         if sock.family == AF_INET:
             local: str = str(ipaddress.IPv4Address(_swapped(local4, 4)))
             peer: str = str(ipaddress.IPv4Address(_swapped(peer4, 4)))
         else:
             has_addresses = sock.is_full or self._layout.find_member("sock.v6_daddr") is not None
             names = ("sock.v6_rcv_saddr", "sock.v6_daddr") if has_addresses else ()
-            local, peer = [self._ipv6(sock.sock, name) for name in names] or ("[?]", "[?]")
+            local, peer = [self._ipv6(sock.addr, name) for name in names] or ("[?]", "[?]")
         peer_port = _swapped(peer_port)
         connected = peer_port or peer not in ("0.0.0.0", "[::]")
         return f"{local}:{port}", f"{peer}:{peer_port}" if connected else ""
