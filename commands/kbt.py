@@ -17,7 +17,7 @@ from gdb_kdump.commands.show.variables import variables_of
 from gdb_kdump.errors import UsageError
 from gdb_kdump.kernel.panic import Panic
 from gdb_kdump.kernel.sched.cpus import Running
-from gdb_kdump.kernel.sched.oncpu import task_on
+from gdb_kdump.kernel.sched.registers import task_on
 from gdb_kdump.kernel.sched.tasks import Task, Tasks
 from gdb_kdump.kernel.stack.crash_path import backtrace
 from gdb_kdump.kernel.stack.unwind import Frame, Trace

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gdb_kdump.arch.architecture import Architecture
 from gdb_kdump.channel.client import Server
 from gdb_kdump.debuginfo.debuginfo import DebugInfo
 from gdb_kdump.errors import DumpError, UsageError
@@ -35,6 +36,7 @@ class Session:
     server: Server
     memory: Memory
     debuginfo: DebugInfo
+    arch: Architecture
     _readers: dict[Any, Any] = field(default_factory=dict)
     _members: dict[tuple[Any, str], tuple[int, int, Any]] = field(default_factory=dict)
 

@@ -53,15 +53,6 @@ FOREIGN = {
 
 # Imports that point outwards today: each is a debt, and a new one is a mistake.
 DEBTS: set[tuple[str, str]] = {
-    ("gdb_kdump.arch.x86_64.entry_frames", "gdb_kdump.kernel.sched.registers"),
-    ("gdb_kdump.arch.x86_64.entry_frames", "gdb_kdump.session"),
-    ("gdb_kdump.arch.x86_64.frame_pointers", "gdb_kdump.kernel.module.source"),
-    ("gdb_kdump.arch.x86_64.frame_pointers", "gdb_kdump.kernel.sched.registers"),
-    ("gdb_kdump.arch.x86_64.frame_pointers", "gdb_kdump.session"),
-    ("gdb_kdump.arch.x86_64.orc", "gdb_kdump.layout.layout"),
-    ("gdb_kdump.arch.x86_64.orc", "gdb_kdump.session"),
-    ("gdb_kdump.arch.x86_64.switch_frame", "gdb_kdump.layout.layout"),
-    ("gdb_kdump.arch.x86_64.switch_frame", "gdb_kdump.session"),
     ("gdb_kdump.commands.target", "gdb_kdump.dump.preflight"),
     ("gdb_kdump.dump.server", "gdb_kdump.layout.unpacker"),
     ("gdb_kdump.formats.elf_core", "gdb_kdump.arch.x86_64.paging"),

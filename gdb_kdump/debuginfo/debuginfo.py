@@ -6,10 +6,12 @@ from functools import cached_property
 
 import gdb
 
+from gdb_kdump.arch.architecture import Architecture
 from gdb_kdump.debuginfo.elf import ElfFile
 from gdb_kdump.errors import MissingDebugInfo
-from gdb_kdump.formats.cfi import CallFrames, Row
+from gdb_kdump.formats.cfi import CallFrames
 from gdb_kdump.layout.layout import Layout
+from gdb_kdump.records.rows import Row
 
 _U64 = (1 << 64) - 1
 
@@ -17,8 +19,9 @@ _U64 = (1 << 64) - 1
 class DebugInfo:
     """Types and symbol addresses of the vmlinux that GDB has loaded at `kaslr_offset` (bytes)."""
 
-    def __init__(self, elf: ElfFile, kaslr_offset: int) -> None:
+    def __init__(self, elf: ElfFile, kaslr_offset: int, arch: Architecture) -> None:
         self._elf = elf
+        self._arch = arch
         self._kaslr_offset = kaslr_offset
         self._types: dict[str, gdb.Type | None] = {}
         self._addresses: dict[str, int | None] = {}
@@ -110,7 +113,7 @@ class DebugInfo:
 
     @cached_property
     def _call_frames(self) -> CallFrames:
-        return CallFrames(self._elf.section(".debug_frame"))
+        return CallFrames(self._elf.section(".debug_frame"), self._arch.registers.dwarf)
 
     def find_cfi(self, pc: int) -> Row | None:
         """DWARF's row for the code at `pc`, or None where it has none (assembly, modules)."""

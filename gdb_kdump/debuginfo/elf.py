@@ -22,6 +22,7 @@ from gdb_kdump.errors import DumpError
 
 _SHF_ALLOC, _SHF_EXECINSTR = 2, 4
 _SHN_ABS = 0xFFF1
+_MACHINE_AT = 18  # Elf64_Ehdr.e_machine
 _LONGEST_BANNER = 1024
 _STT_FUNC = 2  # NOTYPE and OBJECT come before it, SECTION and FILE after
 _SYMBOL_SIZE = 24  # Elf64_Sym: name u32, info u8, other u8, shndx u16, value u64, size u64
@@ -79,6 +80,12 @@ class ElfFile:
                 if note["n_type"] == "NT_GNU_BUILD_ID" and note["n_name"] == "GNU":
                     return str(note["n_desc"])
         return None
+
+    @property
+    def machine(self) -> int:
+        """e_machine: the number of the machine that the file is for."""
+        self._file.seek(_MACHINE_AT)
+        return int.from_bytes(self._file.read(2), "little" if self._elf.little_endian else "big")
 
     @property
     def has_debug_info(self) -> bool:

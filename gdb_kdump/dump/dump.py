@@ -11,6 +11,7 @@ import kdumpfile  # type: ignore[import-untyped]
 from gdb_kdump.arch.x86_64.direct_map import find_direct_map
 from gdb_kdump.arch.x86_64.locate import Vmlinux, locate
 from gdb_kdump.arch.x86_64.paging import IMAGE_MAP, IMAGE_SIZE, PageTables
+from gdb_kdump.arch.x86_64.registers import REGISTERS
 from gdb_kdump.dump.preflight import Examined
 from gdb_kdump.dump.window import Window
 from gdb_kdump.errors import DumpError, Why
@@ -173,7 +174,7 @@ class Dump:
 
     def info(self) -> DumpInfo:
         """What the dump says of itself."""
-        cpus = cpu_registers(self._examined.notes)
+        cpus = cpu_registers(self._examined.notes, REGISTERS.note)
         release = self._text("linux.uts.release") or parse_vmcoreinfo(self._vmcoreinfo or "").get("OSRELEASE")
         return DumpInfo(
             format=self._format(),

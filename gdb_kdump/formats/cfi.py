@@ -1,49 +1,39 @@
 """DWARF call frame information: at each address, where the caller's frame and the registers that it keeps are.
 
-Decodes .debug_frame of x86-64 (DWARF 5, section 6.4), whose entries GDB does not hand out to Python.
+Decodes .debug_frame (DWARF 5, section 6.4), whose entries GDB does not hand out to Python.
 """
 
 from __future__ import annotations
 
 import struct
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-# DWARF's numbers of the x86-64 registers, as GDB names them; 16 is the return address.
-REGISTERS = (
-    "rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
-)  # fmt: skip
-CALLEE_SAVED = ("rbx", "rbp", "r12", "r13", "r14", "r15")
+from gdb_kdump.records.rows import END_OF_STACK, Row
 
 _HEADER = struct.Struct("<IIQQ")  # length, CIE offset, start, size of an FDE in 32-bit DWARF
 _CIE_ID = 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
-class Row:
-    """How to unwind one address: CFA = `cfa_register` + `cfa_offset`; `saved` maps registers to CFA offsets (bytes).
-
-    `lost` are the callee-saved registers of which nothing is known there.
-    """
-
-    cfa_register: str
-    cfa_offset: int
-    saved: dict[str, int]
-    lost: frozenset[str]
-
-
-@dataclass(frozen=True)
 class _Cie:
     code_align: int
     data_align: int
+    return_column: int
     instructions: bytes
 
 
 class CallFrames:
-    """The rows of one .debug_frame section, found by link-time address."""
+    """The rows of one .debug_frame section, found by link-time address.
 
-    def __init__(self, section: bytes) -> None:
+    `registers` are the names by DWARF's numbers, that of the return address's column included; of others, nothing
+    is told.
+    """
+
+    def __init__(self, section: bytes, registers: Sequence[str]) -> None:
         self._section = section
+        self._registers = registers
         self._cies: dict[int, _Cie | None] = {}
         entries = sorted(_fdes(section))
         self._starts = [start for start, _ in entries]
@@ -60,7 +50,17 @@ class CallFrames:
         if addr >= start + size or cie is None:
             return None
         program = self._section[at + _HEADER.size : at + 4 + length]
-        return _run(cie, program, start, addr)
+        return self._row(cie, _run(cie, program, start, addr))
+
+    def _row(self, cie: _Cie, rules: _Rules) -> Row | None:
+        names = self._registers
+        if rules.cfa is None or rules.cfa[0] >= len(names):
+            return None
+        if cie.return_column in rules.lost:
+            return END_OF_STACK
+        saved = {names[number]: offset for number, offset in rules.saved.items() if number < len(names)}
+        lost = frozenset(names[number] for number in rules.lost if number < len(names))
+        return Row(names[rules.cfa[0]], rules.cfa[1], saved=saved, lost=lost)
 
     def _cie(self, offset: int) -> _Cie | None:
         if offset not in self._cies:
@@ -89,11 +89,8 @@ def _read_cie(section: bytes, at: int) -> _Cie | None:
     if augmentation:
         return None  # only .eh_frame has any
     code_align, data_align = cursor.uleb(), cursor.sleb()
-    if version == 1:
-        cursor.u8()
-    else:
-        cursor.uleb()  # the column of the return address: 16 on x86-64
-    return _Cie(code_align, data_align, section[cursor.at : at + 4 + length])
+    return_column = cursor.u8() if version == 1 else cursor.uleb()
+    return _Cie(code_align, data_align, return_column, section[cursor.at : at + 4 + length])
 
 
 @dataclass
@@ -112,16 +109,12 @@ class _Rules:
         self.lost.discard(register)
 
 
-def _run(cie: _Cie, program: bytes, start: int, addr: int) -> Row | None:
+def _run(cie: _Cie, program: bytes, start: int, addr: int) -> _Rules:
     rules = _Rules()
     _execute(cie, cie.instructions, rules, _Rules(), 0, 0)
     initial = rules.copy()
     _execute(cie, program, rules, initial, start, addr)
-    if rules.cfa is None or rules.cfa[0] >= len(REGISTERS):
-        return None
-    saved = {REGISTERS[number]: offset for number, offset in rules.saved.items() if number < len(REGISTERS)}
-    lost = frozenset(REGISTERS[number] for number in rules.lost if number < len(REGISTERS))
-    return Row(REGISTERS[rules.cfa[0]], rules.cfa[1], saved, lost)
+    return rules
 
 
 def _execute(cie: _Cie, program: bytes, rules: _Rules, initial: _Rules, location: int, addr: int) -> None:
@@ -162,9 +155,11 @@ def _execute(cie: _Cie, program: bytes, rules: _Rules, initial: _Rules, location
         elif byte == 0x0D:  # DW_CFA_def_cfa_register
             rules.cfa = (cursor.uleb(), rules.cfa[1] if rules.cfa else 0)
         elif byte == 0x0E:  # DW_CFA_def_cfa_offset
-            rules.cfa = (rules.cfa[0] if rules.cfa else 7, cursor.uleb())
+            offset = cursor.uleb()
+            rules.cfa = (rules.cfa[0], offset) if rules.cfa else None
         elif byte == 0x13:  # DW_CFA_def_cfa_offset_sf
-            rules.cfa = (rules.cfa[0] if rules.cfa else 7, cursor.sleb() * cie.data_align)
+            offset = cursor.sleb() * cie.data_align
+            rules.cfa = (rules.cfa[0], offset) if rules.cfa else None
         elif byte == 0x0F:  # DW_CFA_def_cfa_expression
             rules.cfa = None
             cursor.skip(cursor.uleb())

@@ -1,4 +1,4 @@
-"""The ELF notes of an x86_64 dump: the registers of each CPU, and VMCOREINFO.
+"""The ELF notes of a dump: the registers of each CPU, and VMCOREINFO.
 
 libkdumpfile reads them too, but not in a kdump file of QEMU, whose header does not name a kernel.
 """
@@ -6,18 +6,13 @@ libkdumpfile reads them too, but not in a kdump file of QEMU, whose header does 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 _HEADER = struct.Struct("<III")  # Elf64_Nhdr: name size, descriptor size, type
 _PRSTATUS = 1  # NT_PRSTATUS
 _XEN_CRASH_INFO = 0x1000001  # XEN_ELFNOTE_CRASH_INFO of xen/include/public/elfnote.h
 _PID = struct.Struct("<32xi")  # struct elf_prstatus
-_REGISTERS = struct.Struct("<112x27Q")
-# struct user_regs_struct of arch/x86/include/asm/user_64.h, by GDB's names.
-_NAMES = (
-    "r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx", "rsi", "rdi", "orig_rax",
-    "rip", "cs", "eflags", "rsp", "ss", "fs_base", "gs_base", "ds", "es", "fs", "gs",
-)  # fmt: skip
+_REGISTERS_AT = 112  # elf_prstatus.pr_reg on every 64-bit machine
 
 
 def _notes(data: bytes) -> Iterator[tuple[bytes, int, bytes]]:
@@ -33,12 +28,16 @@ def _notes(data: bytes) -> Iterator[tuple[bytes, int, bytes]]:
         yield data[name_at : name_at + name_size].rstrip(b"\0"), kind, data[descriptor_at : descriptor_at + size]
 
 
-def cpu_registers(data: bytes) -> list[tuple[int, dict[str, int]]]:
-    """Of each CPU that left a note, in order: the pid that ran there, and the registers by GDB's names."""
+def cpu_registers(data: bytes, names: Sequence[str]) -> list[tuple[int, dict[str, int]]]:
+    """Of each CPU that left a note, in order: the pid that ran there, and its registers.
+
+    `names` are those of the words in elf_prstatus.pr_reg.
+    """
+    words = struct.Struct(f"<{_REGISTERS_AT}x{len(names)}Q")
     return [
-        (_PID.unpack_from(descriptor)[0], dict(zip(_NAMES, _REGISTERS.unpack_from(descriptor))))
+        (_PID.unpack_from(descriptor)[0], dict(zip(names, words.unpack_from(descriptor))))
         for name, kind, descriptor in _notes(data)
-        if name == b"CORE" and kind == _PRSTATUS and len(descriptor) >= _REGISTERS.size
+        if name == b"CORE" and kind == _PRSTATUS and len(descriptor) >= words.size
     ]
 
 

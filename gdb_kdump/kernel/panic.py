@@ -7,8 +7,7 @@ import struct
 from gdb_kdump.errors import MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.printk import Printk
 from gdb_kdump.kernel.sched.cpus import Running
-from gdb_kdump.kernel.sched.oncpu import task_on
-from gdb_kdump.kernel.sched.registers import Registers
+from gdb_kdump.kernel.sched.registers import Registers, task_on
 from gdb_kdump.kernel.sched.tasks import Task
 from gdb_kdump.layout.layout import PANIC_CPU, thread_size
 from gdb_kdump.session import Session
@@ -52,7 +51,7 @@ class Panic:
         find, size = session.debuginfo.find_address, session.debuginfo.size
         functions = [(start, size(name)) for name in _CRASHING if (start := find(name)) is not None]
         for cpu in cpus:
-            sp = registers.of_cpu(cpu).get("rsp", 0)
+            sp = registers.stack_pointer(cpu)
             low = sp & -thread_size(session.layout, session.debuginfo.find_address)
             # What a dying kernel still did stands below the stack pointer of the fault.
             words = struct.iter_unpack("<Q", session.memory.read_prefix(low, sp - low & -8)[0])

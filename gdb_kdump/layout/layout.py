@@ -460,30 +460,6 @@ def skb_fclones(layout: Layout) -> tuple[int, int, bool]:
     return layout.size("sk_buff"), 2 * layout.size("sk_buff"), True
 
 
-def orc_types_renumbered(layout: Layout) -> bool:
-    """Whether orc_entry.type has UNDEFINED and END_OF_STACK: it grew to three bits for them.
-
-    fb799447ae29 (v6.4) x86,objtool: Split UNWIND_HINT_EMPTY in two.
-    """
-    return layout.member("orc_entry.type").bit_size > 2
-
-
-# arch/x86/include/asm/orc_types.h: ORC_REG_*, by GDB's names. "cfa" is ORC_REG_PREV_SP, "[rsp]" ORC_REG_SP_INDIRECT.
-_ORC_REGISTERS = ("", "cfa", "rdx", "rdi", "rbp", "rsp", "r10", "r13", "[rbp]", "[rsp]", "rax")
-_ORC_REORDERED = ("", "rax", "rdx", "rsp", "rbp", "rdi", "r10", "r13", "cfa", "[rsp]", "[rbp]")
-
-
-def orc_registers(bases: Mapping[int, int]) -> tuple[str, ...]:
-    """What the numbers of registers in struct orc_entry stand for, by how often each is the base of a frame.
-
-    96f3b16a9de5 (v7.1) objtool: Support Clang RAX DRAP sequence added one, and 1735858caa4b (v7.1) objtool/x86: Reorder
-    ORC register numbering all the others.  That left no trace in any type, but nearly all frames are based on rsp, of
-    which the number is now that of rdi, which is the base of next to none.
-    """
-    old, new = _ORC_REGISTERS.index("rsp"), _ORC_REORDERED.index("rsp")
-    return _ORC_REORDERED if bases.get(new, 0) > bases.get(old, 0) else _ORC_REGISTERS
-
-
 def qdisc_private(layout: Layout) -> int:
     """Where a qdisc's own data begin, as an offset from its struct Qdisc; include/net/pkt_sched.h: qdisc_priv.
 
@@ -509,16 +485,6 @@ def fragment_tables(layout: Layout) -> list[tuple[str, int, bool, int]]:
         elif embedded is not None and find_path(embedded.type, "rhashtable") is not None:
             found.append((family, embedded.offset, False, layout.offset("netns_frags.rhashtable")))
     return found
-
-
-def orc_indirect(read: Callable[[int], int], is_text: Callable[[int], bool], sp: int, offset: int) -> int:
-    """The caller's stack pointer by ORC_REG_SP_INDIRECT: `offset` bytes behind where the word at `sp` points to.
-
-    Before 87ccc826bf1c (v5.12) x86/unwind/orc: Change REG_SP_INDIRECT it was what the word at `sp` + `offset` says.
-    That left no trace in any type, so the stack decides: in front of such a word stand return addresses.
-    """
-    word = read(sp)
-    return read(sp + offset) if offset and is_text(word - 1) else (word + offset) & (1 << 64) - 1
 
 
 def max_skb_frags(layout: Layout) -> int:

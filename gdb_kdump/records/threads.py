@@ -21,12 +21,13 @@ class Thread:
 
 @dataclass(frozen=True)
 class SavedFrame:
-    """What a sleeping thread left on its stack: `size` in bytes, behind which its rsp was, and register offsets.
-
-    `fixed` are registers with the same value in every sleeping thread.
-    The server reads it when GDB asks for the registers: opening a dump costs nothing per stack.
-    """
+    """What a sleeping thread left in memory; the server reads it when GDB asks: opening costs nothing per stack."""
 
     size: int
+    """Bytes."""
     offsets: dict[str, int]
+    """Where its registers stand."""
     fixed: dict[str, int] = field(default_factory=dict)
+    """Registers with the same value in every sleeping thread."""
+    relative: dict[str, int] = field(default_factory=dict)
+    """Registers that hold an address, as an offset from the frame's."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import gdb
 
+from gdb_kdump.arch.architecture import Architecture, by_elf_machine
 from gdb_kdump.arch.x86_64.direct_map import direct_map
 from gdb_kdump.channel.client import Server
 from gdb_kdump.debuginfo.debuginfo import DebugInfo
@@ -47,12 +48,13 @@ def open_dump(vmcores: Sequence[Path], vmlinux: Path | None, progress: Progress,
         vmcoreinfo = parse_vmcoreinfo(text)
         build_id = vmcoreinfo.get("BUILD-ID")
         elf = find_vmlinux(vmcore, dump.release or vmcoreinfo.get("OSRELEASE"), build_id, vmlinux, loaded_file())
+        arch = _architecture(elf)
         kaslr_offset = _locate_kernel(server, elf, vmcoreinfo, text if hints.vmcoreinfo else None, hints.kaslr_offset)
         memory = Memory(server)
         if build_id is None:
             check_banner(elf, memory, kaslr_offset)
         load_symbols(elf, kaslr_offset, progress)
-        debuginfo = DebugInfo(elf, kaslr_offset)
+        debuginfo = DebugInfo(elf, kaslr_offset, arch)
         if dump.report.pages_missing:
             # Page tables may be missing too: the direct map can be read without them, if one knows where it starts.
             try:
@@ -62,7 +64,15 @@ def open_dump(vmcores: Sequence[Path], vmlinux: Path | None, progress: Progress,
     except BaseException:  # Ctrl-C too: no half-open dump stays behind
         server.close()
         raise
-    return Session(vmcore, elf.path, elf.build_id, kaslr_offset, dump, vmcoreinfo, server, memory, debuginfo)
+    return Session(vmcore, elf.path, elf.build_id, kaslr_offset, dump, vmcoreinfo, server, memory, debuginfo, arch)
+
+
+def _architecture(elf: ElfFile) -> Architecture:
+    """The machine that a vmlinux is for; raises UsageError where it is none that can be read."""
+    arch = by_elf_machine(elf.machine)
+    if arch is None:
+        raise UsageError(f"{elf.path} is the vmlinux of another machine: name the vmlinux of the kernel that crashed")
+    return arch
 
 
 def _vmcoreinfo_file(path: Path) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from gdb_kdump.kernel.sched.cpus import Running
-from gdb_kdump.kernel.sched.oncpu import task_on
-from gdb_kdump.kernel.sched.registers import Registers
+from gdb_kdump.kernel.sched.registers import Registers, task_on
 from gdb_kdump.kernel.sched.tasks import Task, Tasks
 from gdb_kdump.records.threads import Thread
 from gdb_kdump.session import Session

@@ -9,11 +9,10 @@ import gdb
 from gdb.unwinder import Unwinder
 
 from gdb_kdump import session
+from gdb_kdump.arch.state import Stop
 from gdb_kdump.errors import KdumpError
-from gdb_kdump.kernel.stack.unwind import Stacks, State, Stop
+from gdb_kdump.kernel.stack.unwind import Stacks
 
-_READ = ("rip", "rsp", "rbp", "rbx", "r12", "r13", "r14", "r15", "rax", "rdi", "rdx", "r10")
-_NARROW = ("eflags", "cs", "ss", "ds", "es", "fs", "gs")
 _USER_LIMIT = 1 << 63
 
 
@@ -24,7 +23,7 @@ class _FrameId:
 
 
 class KernelUnwinder(Unwinder):
-    """Unwinds kernel frames of the open dump with ORC; leaves everything else to GDB."""
+    """Unwinds kernel frames of the open dump by rows that GDB does not know; leaves everything else to GDB."""
 
     def __init__(self) -> None:
         super().__init__("gdb-kdump")
@@ -35,16 +34,18 @@ class KernelUnwinder(Unwinder):
         opened = session.find_current()
         if opened is None:
             return None
-        pc, sp = _register(pending, "rip"), _register(pending, "rsp")
+        arch = opened.arch
+        pc, sp = _register(pending, arch.pc), _register(pending, arch.sp)
         if pc is None or sp is None or pc < _USER_LIMIT:
             return None
         interrupted = pending.level() == 0 or (sp, pc) in self._interrupted
         try:
             stacks = opened.once(Stacks)
-            if stacks.step(pc if interrupted else pc - 1).is_plain_call:
+            row = stacks.row(arch.state({arch.pc: pc, arch.sp: sp}, interrupted))
+            if row is not None and row.is_dwarf:
                 return None
-            known = {name: value for name in _READ if (value := _register(pending, name)) is not None}
-            caller = stacks.unwind(State(known, interrupted))
+            known = {name: value for name in arch.unwound_by if (value := _register(pending, name)) is not None}
+            caller = stacks.unwind(arch.state(known, interrupted))
         except (KdumpError, Stop):
             return None  # kbt says why; bt just ends here
         if caller is None or caller.in_user_mode:
@@ -53,7 +54,7 @@ class KernelUnwinder(Unwinder):
         if caller.interrupted:
             self._interrupted.add((caller.sp, caller.pc))
         for name, value in caller.registers.items():
-            info.add_saved_register(name, _value(value, 4 if name in _NARROW else 8))
+            info.add_saved_register(name, _value(value, arch.registers.by_name[name].bits // 8))
         return info
 
 
@@ -65,5 +66,5 @@ def _register(pending: gdb.PendingFrame, name: str) -> int | None:
 
 
 def _value(number: int, size: int = 8) -> gdb.Value:
-    kind = gdb.lookup_type("unsigned long" if size == 8 else "unsigned int")
-    return gdb.Value((number & (1 << 8 * size) - 1).to_bytes(size, "little"), kind)
+    value_type = gdb.lookup_type("unsigned long" if size == 8 else "unsigned int")
+    return gdb.Value((number & (1 << 8 * size) - 1).to_bytes(size, "little"), value_type)

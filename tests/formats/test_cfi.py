@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from gdb_kdump.formats.cfi import CALLEE_SAVED, REGISTERS, CallFrames
+from gdb_kdump.arch.x86_64.registers import CALLEE_SAVED
+from gdb_kdump.arch.x86_64.registers import REGISTERS as X86_64
+from gdb_kdump.formats.cfi import CallFrames
+
+REGISTERS = X86_64.dwarf
 
 SOURCE = """
 #include <stdarg.h>
@@ -43,7 +47,7 @@ FLAGS = ("-fno-asynchronous-unwind-tables", "-fno-unwind-tables", "-fno-stack-pr
 def test_every_address_is_decoded_as_pyelftools_does(compile_types: Callable[..., Path], options: str) -> None:
     with compile_types(SOURCE, *FLAGS, *OPTIONS[options]).open("rb") as file:
         elf = ELFFile(file)
-        frames = CallFrames(elf.get_section_by_name(".debug_frame").data())
+        frames = CallFrames(elf.get_section_by_name(".debug_frame").data(), REGISTERS)
         compared = 0
         for entry in elf.get_dwarf_info().CFI_entries():
             if "initial_location" not in entry.header:
@@ -76,7 +80,7 @@ def compare(frames: CallFrames, addr: int, expected: dict[object, object]) -> in
 def test_addresses_between_functions_have_no_row(compile_types: Callable[..., Path]) -> None:
     with compile_types(SOURCE, *FLAGS, "-O2").open("rb") as file:
         elf = ELFFile(file)
-        frames = CallFrames(elf.get_section_by_name(".debug_frame").data())
+        frames = CallFrames(elf.get_section_by_name(".debug_frame").data(), REGISTERS)
         entries = [e for e in elf.get_dwarf_info().CFI_entries() if "initial_location" in e.header]
     first = min(entry["initial_location"] for entry in entries)
     last = max(entry["initial_location"] + entry["address_range"] for entry in entries)
@@ -96,24 +100,29 @@ def section(*instructions: int) -> bytes:
 
 
 def test_remember_and_restore_state() -> None:
-    frames = CallFrames(section(0x0E, 32, 0x83, 2, 0x44, 0x0A, 0x0E, 8, 0xC3, 0x48, 0x0B))
+    frames = CallFrames(section(0x0E, 32, 0x83, 2, 0x44, 0x0A, 0x0E, 8, 0xC3, 0x48, 0x0B), REGISTERS)
     assert [(frames.find(at).cfa_offset, frames.find(at).saved.get("rbx")) for at in (0x1000, 0x1004, 0x100C)] == [  # type: ignore[union-attr]
         (32, -16), (8, None), (32, -16),
     ]  # fmt: skip
 
 
 def test_a_register_of_which_nothing_is_known_is_lost() -> None:
-    row = CallFrames(section(0x83, 2, 0x07, 3)).find(0x1000)
+    row = CallFrames(section(0x83, 2, 0x07, 3), REGISTERS).find(0x1000)
     assert row is not None and row.lost == {"rbx"} and "rbx" not in row.saved
 
 
 def test_an_expression_for_the_cfa_gives_no_row() -> None:
-    frames = CallFrames(section(0x44, 0x0F, 3, 0x77, 8, 0x06, 0x48, 0x0C, 6, 16))
+    frames = CallFrames(section(0x44, 0x0F, 3, 0x77, 8, 0x06, 0x48, 0x0C, 6, 16), REGISTERS)
     assert frames.find(0x1003) is not None
     assert frames.find(0x1004) is None
     row = frames.find(0x100C)
     assert row is not None and (row.cfa_register, row.cfa_offset) == ("rbp", 16)
 
 
+def test_an_undefined_return_address_is_the_end_of_the_stack() -> None:
+    row = CallFrames(section(0x07, 16), REGISTERS).find(0x1000)
+    assert row is not None and row.is_end
+
+
 def test_an_empty_section_has_no_rows() -> None:
-    assert CallFrames(b"").find(0x1000) is None
+    assert CallFrames(b"", REGISTERS).find(0x1000) is None

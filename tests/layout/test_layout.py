@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gdb_kdump.layout.layout import head_page, orc_indirect
+from gdb_kdump.layout.layout import head_page
 
 Compile = Callable[..., Path]
 InGdb = Callable[..., Any]
@@ -192,26 +192,6 @@ def test_packed_bitfields_do_not_reach_past_the_end(in_gdb: InGdb, compile_types
     assert in_gdb(unpack, "orc_entry", names, data, 0, elf=program) == [5, -8, 4, -24, 2]
 
 
-STACK, TEXT = 0xFFFFC90000003F58, range(0xFFFFFFFF81000000, 0xFFFFFFFF82000000)
-
-
-@pytest.mark.parametrize(
-    ("words", "offset", "expected"),
-    [
-        # v4.14 to v5.11: the old stack pointer stands behind the return address that was pushed after it.
-        ({0: TEXT[100], 8: STACK}, 8, STACK),
-        # v5.12 and later: the old stack pointer stands first, and what was pushed before it is behind where it points.
-        ({0: STACK, 8: TEXT[100]}, 8, STACK + 8),
-        # Without an offset both mean the same.
-        ({0: STACK}, 0, STACK),
-    ],
-)
-def test_an_indirect_stack_pointer_has_meant_two_things(words: dict[int, int], offset: int, expected: int) -> None:
-    sp = 0xFFFFC90000800FF0
-    stack = {sp + at: word for at, word in words.items()}
-    assert orc_indirect(stack.__getitem__, TEXT.__contains__, sp, offset) == expected
-
-
 def meaning(question: str, *about: str) -> Any:
     import gdb
 
@@ -224,14 +204,6 @@ def meaning(question: str, *about: str) -> Any:
             return None
 
     return getattr(layout, question)(layout.Layout(find_type), *about)
-
-
-@pytest.mark.parametrize(("kernel", "renumbered"), [("2 bits", False), ("3 bits", True)])
-def test_orc_types_were_renumbered_with_the_third_bit(
-    in_gdb: InGdb, compile_types: Compile, kernel: str, renumbered: bool
-) -> None:
-    program = compile_types(ORC[kernel] + " struct orc_entry orc;")
-    assert in_gdb(meaning, "orc_types_renumbered", elf=program) is renumbered
 
 
 PAGE = 0xFFFFEA0000001FC0  # the last struct page, of 64 bytes each, of the 32 from 0xffffea0000001800 on

@@ -7,45 +7,61 @@ another stack, the new one begins with a pointer back to the old one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
+from gdb_kdump.arch.readers import Kernel
+from gdb_kdump.arch.state import State
 from gdb_kdump.arch.x86_64.prologue import ends_in_call
-from gdb_kdump.kernel.sched.registers import Registers
-from gdb_kdump.session import Session
+from gdb_kdump.arch.x86_64.registers import CALLEE_SAVED, PT_REGS
+from gdb_kdump.arch.x86_64.states import is_user_selector, state_of
 from gdb_kdump.text import LOWEST_KERNEL_ADDRESS, is_kernel_address
 
-_U64 = (1 << 64) - 1
 _USER_LIMIT = 1 << 56  # user addresses with 5-level paging
 _FLAGS = (1 << 22) - 1  # of eflags; bit 1 is always set
 _ALWAYS = 1 << 1
 _USER_MODE = 3
 _PADDING = 16  # what stubs push below the struct pt_regs, and the CPU's alignment above it
+# arch/x86/entry/entry_64.S today, arch/x86/kernel/entry_64.S and arch/x86/ia32/ia32entry.S before v4.3.
+_SYSCALL_NAMES = (
+    "SYSCALL", "SYSENTER", "INT80", "int80", "system_call", "sys_call", "sysret", "sysenter", "cstar", "tracesys",
+    "ptregs", "stub_",
+)  # fmt: skip
+
+
+def entry_kind(function: str | None) -> str:
+    """The kind of an entry frame by the name of its code; arch/x86/include/asm/idtentry.h: DECLARE_IDTENTRY*."""
+    name = function or ""
+    if "nmi" in name:
+        return "nmi"
+    if any(word in name for word in _SYSCALL_NAMES):
+        return "syscall"
+    if "interrupt" in name or "sysvec" in name or "irq" in name or "intr" in name:
+        return "irq"
+    return "exception"
 
 
 class EntryFrames:
-    """Finds the interrupted contexts on one session's stacks; `is_text` tells whether an address is one of code."""
+    """Finds the interrupted contexts on one kernel's stacks."""
 
-    def __init__(self, session: Session, is_text: Callable[[int], bool]) -> None:
-        self._memory = session.memory
-        self._layout = session.layout
-        self._registers = session.once(Registers)
-        self._is_text = is_text
+    def __init__(self, kernel: Kernel) -> None:
+        self._memory = kernel.memory
+        self._types = kernel.types
+        self._read_context = kernel.read_context
+        self._is_text = kernel.code.is_text
 
-    def interrupted(self, registers: dict[str, int]) -> dict[str, int] | None:
-        """The registers that entry code in that state has saved, as far as it saves them; None where none are found.
+    def interrupted(self, registers: dict[str, int]) -> State | None:
+        """What entry code with these registers has interrupted, as far as it saved that; None where nothing is found.
 
         arch/x86/kernel/entry_64.S before v4.9: error_entry, save_args, SAVE_ARGS.  Raises Unreadable.
         """
         sp = registers["rsp"]
-        found = self._saved_above(sp)
-        if found is not None:
-            return found
-        link = self._memory.u64(sp)
-        # The old stack's address stands where the new one begins.
-        return self._saved_above(link) if self._is_elsewhere(link, sp) else None
+        saved = self._saved_above(sp)
+        if saved is None:
+            link = self._memory.u64(sp)
+            # The old stack's address stands where the new one begins.
+            saved = self._saved_above(link) if self._is_elsewhere(link, sp) else None
+        return None if saved is None else state_of(saved, True)
 
-    def framed(self, registers: dict[str, int]) -> dict[str, int] | None:
-        """The registers of the caller of entry code that has made a frame, as call_softirq; None where it has not.
+    def framed(self, registers: dict[str, int]) -> State | None:
+        """The caller of entry code that has made a frame, as call_softirq does; None where it has not.
 
         It then changes to the IRQ stack and pushes the address of its frame there.
         """
@@ -55,20 +71,35 @@ class EntryFrames:
         caller = self._memory.u64(base + 8)
         if not self._is_text(caller - 1) or not ends_in_call(self._memory.read_prefix(caller - 7, 7)[0]):
             return None
-        return {"rip": caller, "rsp": base + 16, "rbp": self._memory.u64(base)}
+        return state_of({"rip": caller, "rsp": base + 16, "rbp": self._memory.u64(base)}, False)
 
     def _is_elsewhere(self, link: int, sp: int) -> bool:
-        return is_kernel_address(link) and not link % 8 and not sp <= link < sp + self._layout.size("pt_regs")
+        return is_kernel_address(link) and not link % 8 and not sp <= link < sp + self._types.size("pt_regs")
 
     def _saved_above(self, low: int) -> dict[str, int] | None:
-        start, size = self._layout.offset("pt_regs.ip"), self._layout.size("pt_regs")
+        start, size = self._types.offset("pt_regs.ip"), self._types.size("pt_regs")
         data, _ = self._memory.read_prefix(low, size + _PADDING)
         words = memoryview(data[: len(data) & ~7]).cast("Q")
         for index in range(len(words) - 4):
             at = low + 8 * index
             if self._is_pushed_by_cpu(at, *words[index : index + 5]):
-                return self._registers.saved_from(at - start, low)
+                return self._saved_from(at - start, low)
         return None
+
+    def _saved_from(self, addr: int, low: int) -> dict[str, int]:
+        """The registers of a partly saved pt_regs (its address): only those at or above `low`; raises Unreadable.
+
+        Before v4.9 system calls and interrupts save what a C function may change, from r11 on; interrupts put rbp in
+        front of it (SAVE_ARGS_IRQ, save_args).  Of a system call the user's rsp and eflags are not there.
+        """
+        saved = self._read_context(addr, PT_REGS)
+        if addr >= low:
+            return saved
+        base = self._memory.u64(low)
+        is_interrupt = low - addr <= self._types.offset("pt_regs.bx")
+        for name in (*CALLEE_SAVED, *(() if is_interrupt else ("rsp", "eflags"))):
+            saved.pop(name, None)
+        return {**saved, "rbp": base} if is_interrupt else saved
 
     def _is_pushed_by_cpu(self, at: int, ip: int, cs: int, flags: int, sp: int, ss: int) -> bool:
         """Whether five words at `at` are rip, cs, eflags, rsp, ss of an interrupted context."""
@@ -79,7 +110,11 @@ class EntryFrames:
         end = at + 40
         # The CPU aligns the stack to 16 bytes before it pushes; with a stack of the vector's own sp is elsewhere.
         follows = end <= sp < end + _PADDING
-        elsewhere = sp >= LOWEST_KERNEL_ADDRESS and abs(sp - at) > self._layout.size("pt_regs")
+        elsewhere = sp >= LOWEST_KERNEL_ADDRESS and abs(sp - at) > self._types.size("pt_regs")
         return (
-            not cs & _USER_MODE and not sp % 8 and self._is_text(ip) and (follows or elsewhere) and not ss & _USER_MODE
+            not is_user_selector(cs)
+            and not sp % 8
+            and self._is_text(ip)
+            and (follows or elsewhere)
+            and not is_user_selector(ss)
         )

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gdb_kdump import walks
-from gdb_kdump.arch.x86_64.orc import OrcTable
 from gdb_kdump.errors import Corrupt, MissingDebugInfo
 from gdb_kdump.kernel.lib.lists import list_for_each
 from gdb_kdump.layout.layout import module_regions
@@ -46,7 +45,6 @@ class Modules:
         self.cut_short: str | None = None
         self._starts: list[tuple[int, int, Module]] = []
         self._symbols: dict[int, _Symbols] = {}
-        self._orc: dict[int, OrcTable | None] = {}
 
     def all(self) -> tuple[Module, ...]:
         """Every module, in the order of the kernel's list, newest first; `cut_short` says why the list ended early."""
@@ -104,20 +102,6 @@ class Modules:
         unpacker = self._layout.unpacker(tag, ("symtab", "num_symtab", "strtab"))
         symtab, count, strtab = unpacker.unpack_from(*self._memory.block(holder, unpacker.span))
         return _Symbols(self._session, module, symtab, count, strtab)
-
-    def find_orc(self, module: Module) -> OrcTable | None:
-        """The ORC table of a module, or None where it has none; arch/x86/kernel/unwind_orc.c: orc_module_find."""
-        if module.addr not in self._orc:
-            self._orc[module.addr] = self._read_orc(module)
-        return self._orc[module.addr]
-
-    def _read_orc(self, module: Module) -> OrcTable | None:
-        names = ("orc_unwind_ip", "orc_unwind", "num_orcs")
-        if any(self._layout.find_member(f"module.{name}") is None for name in names):
-            return None
-        unpacker = self._layout.unpacker("module", names)
-        ips, entries, count = unpacker.unpack_from(*self._memory.block(module.addr, unpacker.span))
-        return OrcTable(ips, entries, count) if ips and entries else None
 
 
 class _Symbols:

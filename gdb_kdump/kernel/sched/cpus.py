@@ -65,7 +65,8 @@ class Running:
         """By CPU, as its task says or else by the note's number: which note that is, and the task."""
         dump, found = self._session.dump, dict[int, tuple[int, int]]()
         for number, (registers, pid) in enumerate(zip(dump.registers, dump.pids)):
-            task = self._on_stack(registers["rsp"]) or self._listed(registers["rsp"], pid) if "rsp" in registers else 0
+            sp = registers.get(self._session.arch.sp)
+            task = 0 if sp is None else self._on_stack(sp) or self._listed(sp, pid)
             if task:
                 cpu = self._cpu_of(task)
                 found[number if cpu is None or cpu in found else cpu] = number, task

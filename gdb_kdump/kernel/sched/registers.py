@@ -1,36 +1,19 @@
-"""Registers: of a running task from its CPU's crash note, of a sleeping one from its stack, of a pt_regs."""
+"""Registers: of a running task from its CPU's crash note, of a sleeping one from where it left them, of a pt_regs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from gdb_kdump.arch.x86_64.switch_frame import SwitchFrame
 from gdb_kdump.errors import Unreadable
-from gdb_kdump.formats.cfi import CALLEE_SAVED
 from gdb_kdump.formats.notes import cpu_registers
 from gdb_kdump.kernel.lib.percpu import PerCpu
 from gdb_kdump.kernel.sched.cpus import Running
-from gdb_kdump.kernel.sched.tasks import Task
+from gdb_kdump.kernel.sched.tasks import NO_PID, UNKNOWN, Task, Tasks
+from gdb_kdump.layout.layout import thread_size
 from gdb_kdump.layout.unpacker import Unpacker
+from gdb_kdump.records.rows import Context
 from gdb_kdump.records.threads import SavedFrame
 from gdb_kdump.session import Session
 
-_MEMBERS = (
-    "r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx", "si", "di", "orig_ax", "ip",
-    "cs", "flags", "sp", "ss", "ret_addr",
-)  # fmt: skip
-
 _NOTE_SIZE = 512  # bytes, and more than NT_PRSTATUS takes
-
-# GDB's names for the members of struct pt_regs and struct inactive_task_frame, in the kernel's words.
-_GDB_NAMES = {"ip": "rip", "ret_addr": "rip", "sp": "rsp", "flags": "eflags", "orig_ax": "orig_rax"} | {
-    name: f"r{name}" for name in ("ax", "bx", "cx", "dx", "si", "di", "bp")
-}
-
-
-def gdb_name(member: str) -> str:
-    """GDB's name of a register that the kernel calls `member`: ax is rax, ip is rip, r12 stays."""
-    return _GDB_NAMES.get(member, member)
 
 
 class Registers:
@@ -38,7 +21,13 @@ class Registers:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._readers: dict[tuple[str, str], tuple[list[str], Unpacker]] = {}
+        self._switch_frame = session.arch.switch_frame(
+            session.memory,
+            session.layout,
+            session.debuginfo.find_address,
+            lambda: thread_size(session.layout, session.debuginfo.find_address),
+        )
+        self._contexts: dict[Context, tuple[int, list[str], Unpacker]] = {}
 
     def of(self, task: Task) -> dict[str, int]:
         """The registers of a task; empty where its CPU left none.  Raises Unreadable, MissingDebugInfo."""
@@ -60,6 +49,10 @@ class Registers:
             return "crash_notes"
         return "dump note" if self._from_dump(cpu) else "none"
 
+    def stack_pointer(self, cpu: int) -> int:
+        """The stack pointer of a CPU, 0 where it left no registers."""
+        return self.of_cpu(cpu).get(self._session.arch.sp, 0)
+
     def _from_crash_note(self, cpu: int) -> dict[str, int]:
         session = self._session
         symbol = session.debuginfo.find_address("crash_notes")
@@ -71,74 +64,57 @@ class Registers:
         except Unreadable:
             return {}
         # Not by types: a kernel without ptrace has no struct user_regs_struct.  All zero where the CPU wrote none.
-        return next((registers for _, registers in cpu_registers(data)), {})
+        notes = cpu_registers(data, session.arch.registers.note)
+        return next((registers for _, registers in notes), {})
 
     def _from_dump(self, cpu: int) -> dict[str, int]:
         number = self._session.once(Running).note_of(cpu)
         return dict(self._session.dump.registers[number]) if number is not None else {}
 
     def of_sleeping(self, task: Task) -> dict[str, int]:
-        """The registers that a sleeping task left on its stack; arch/x86/include/asm/switch_to.h."""
-        layout, switch = self._session.layout, self._session.once(SwitchFrame)
-        if switch.is_typed:
-            registers = self._read("inactive_task_frame", task.sp)
-            registers["rsp"] = task.sp + layout.size("inactive_task_frame")
-            return registers
-        if switch.never_ran(task.stack, task.sp):
-            return {"rip": self._session.debuginfo.address("ret_from_fork"), "rsp": task.sp}
-        frame = switch.pushed()
-        saved = {name: self._session.memory.u64(task.sp + offset) for name, offset in frame.offsets.items()}
-        return {**frame.fixed, **saved, "rsp": task.sp + frame.size}
+        """The registers that a sleeping task left; raises Unreadable, MissingDebugInfo."""
+        left = self.for_thread(task)
+        if not isinstance(left, int):
+            return left
+        frame = self.saved_frame()
+        data = self._session.memory.read(left, frame.size)
+        saved = {name: int.from_bytes(data[offset : offset + 8], "little") for name, offset in frame.offsets.items()}
+        return {**frame.fixed, **saved, **{name: left + offset for name, offset in frame.relative.items()}}
 
     def for_thread(self, task: Task) -> dict[str, int] | int:
         """The registers of a sleeping task, or the address of its saved_frame(), which the dump server reads itself."""
-        switch = self._session.once(SwitchFrame)
-        if not switch.is_typed and switch.never_ran(task.stack, task.sp):
-            return self.of_sleeping(task)
-        return task.sp
+        return self._switch_frame.find(task.task, task.stack, task.sp)
 
     def saved_frame(self) -> SavedFrame:
         """Where of_sleeping() finds its registers, for the dump server; raises MissingDebugInfo, Unreadable."""
-        if not self._session.once(SwitchFrame).is_typed:
-            return self._session.once(SwitchFrame).pushed()
-        layout, tag = self._session.layout, "inactive_task_frame"
-        names = [name for name in _MEMBERS if layout.find_member(f"{tag}.{name}") is not None]
-        offsets = {gdb_name(name): layout.offset(f"{tag}.{name}") for name in names}
-        return SavedFrame(layout.size(tag), offsets)
+        return self._switch_frame.frame
 
-    def pt_regs(self, addr: int) -> dict[str, int]:
-        """The registers in a `struct pt_regs *`; raises Unreadable."""
-        return self._read("pt_regs", addr)
+    def context(self, addr: int, context: Context) -> dict[str, int]:
+        """The registers that an interruption saved from an address on; raises Unreadable, MissingDebugInfo."""
+        known = self._contexts.get(context)
+        if known is None:
+            known = self._contexts[context] = self._context_reader(context)
+        start, names, unpacker = known
+        return dict(zip(names, unpacker.unpack_from(*self._session.memory.block(addr - start, unpacker.span))))
 
-    def saved_from(self, addr: int, low: int) -> dict[str, int]:
-        """What a `struct pt_regs *` holds of which only the bytes from `low` on were saved; raises Unreadable.
+    def _context_reader(self, context: Context) -> tuple[int, list[str], Unpacker]:
+        layout, by_member = self._session.layout, self._session.arch.registers.by_member
+        members = [name for name in context.members if layout.find_member(f"pt_regs.{name}") is not None]
+        start = layout.offset(f"pt_regs.{members[0]}")
+        return start, [by_member[name] for name in members], layout.unpacker("pt_regs", members)
 
-        Before v4.9 system calls and interrupts save what a C function may change, from r11 on; interrupts put rbp in
-        front of it (SAVE_ARGS_IRQ, save_args).  Of a system call the user's rsp and eflags are not there.
-        """
-        saved = self.pt_regs(addr)
-        if addr >= low:
-            return saved
-        base = self._session.memory.u64(low)
-        is_interrupt = low - addr <= self._session.layout.offset("pt_regs.bx")
-        for name in (*CALLEE_SAVED, *(() if is_interrupt else ("rsp", "eflags"))):
-            saved.pop(name, None)
-        return {**saved, "rbp": base} if is_interrupt else saved
 
-    def iret_frame(self, addr: int) -> dict[str, int]:
-        """The five registers that the CPU itself pushes, at the end of a `struct pt_regs`; raises Unreadable."""
-        layout = self._session.layout
-        start = layout.offset("pt_regs.ip")
-        return self._read("pt_regs", addr - start, ("ip", "cs", "flags", "sp", "ss"))
+def task_on(session: Session, cpu: int) -> Task:
+    """The task of an online CPU; with NO_PID, UNKNOWN and the stack of its registers where its page is missing.
 
-    def _read(self, tag: str, addr: int, members: Sequence[str] = _MEMBERS) -> dict[str, int]:
-        names, unpacker = self._reader(tag, members)
-        return dict(zip(names, unpacker.unpack_from(*self._session.memory.block(addr, unpacker.span))))
-
-    def _reader(self, tag: str, members: Sequence[str]) -> tuple[list[str], Unpacker]:
-        key = (tag, members[0])
-        if key not in self._readers:
-            layout = self._session.layout
-            found = [name for name in members if layout.find_member(f"{tag}.{name}") is not None]
-            self._readers[key] = ([gdb_name(name) for name in found], layout.unpacker(tag, found))
-        return self._readers[key]
+    Raises Unreadable where there are no registers either, MissingDebugInfo.
+    """
+    addr = session.once(Running).tasks()[cpu]
+    try:
+        return session.once(Tasks).read(addr)
+    except Unreadable:
+        sp = session.once(Registers).stack_pointer(cpu)
+        if not sp:
+            raise
+        stack = sp & -thread_size(session.layout, session.debuginfo.find_address)
+        return Task(addr, NO_PID, NO_PID, UNKNOWN.encode(), UNKNOWN, cpu, False, True, sp, stack)

@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from gdb_kdump.arch.state import State
 from gdb_kdump.errors import MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.lib.percpu import PerCpu
 from gdb_kdump.kernel.module.source import Source
 from gdb_kdump.kernel.panic import Panic
 from gdb_kdump.kernel.sched.tasks import Task
-from gdb_kdump.kernel.stack.unwind import Frame, Stacks, State, Trace
+from gdb_kdump.kernel.stack.unwind import Frame, Stacks, Trace
 from gdb_kdump.session import Session
 
-_LARGEST_FRAME = 2048  # bytes: CONFIG_FRAME_WARN has the compiler refuse larger ones
 _SCANNED = 32 << 10  # bytes below the fault: no kernel stack is larger
 _TAKES_REGISTERS = ("__crash_kexec", "crash_kexec")  # one since 7bbee5ca3896 (v4.5)
-_LAST = "machine_kexec"  # the last C function of a crashing kernel; arch/x86/kernel/machine_kexec_64.c
+_LAST = "machine_kexec"  # the last C function of a crashing kernel; include/linux/kexec.h
 
 
 def backtrace(session: Session, task: Task) -> Trace:
@@ -31,7 +31,7 @@ def backtrace(session: Session, task: Task) -> Trace:
         return trace
     if any(frame.source.function == _LAST for frame in trace.frames):
         return trace  # the registers are those of the end
-    fault = State(trace.frames[0].registers, True)
+    fault = session.arch.state(trace.frames[0].registers, True)
     path = session.once(CrashPath).find(fault)
     if not path:
         return replace(trace, note="no path from the fault to the end of the crashing kernel could be verified")
@@ -55,8 +55,8 @@ class CrashPath:
         """
         goals = self._goals(fault)
         best: list[Frame] = []
-        for addr, pc in self._return_addresses(fault.sp):
-            frames = self._verified(State({"rip": pc, "rsp": addr + 8, **self._base(addr + 8, fault.sp)}, False), goals)
+        for state in self._candidates(fault.sp):
+            frames = self._verified(state, goals)
             if not frames:
                 continue
             if frames[0].source.function == _LAST or any(f.source.function == _LAST for f in frames[:3]):
@@ -91,49 +91,36 @@ class CrashPath:
                 return []
         return []
 
-    def _return_addresses(self, sp: int) -> Iterator[tuple[int, int]]:
-        """(address, value) of every word that could be a return address, deepest stack first."""
+    def _candidates(self, sp: int) -> Iterator[State]:
+        """The states that every word that could be a return address would mean, deepest stack first."""
         for low, high in self._ranges(sp):
-            data, _ = self._memory.read_prefix(low, high - low)
-            for offset, word in enumerate(memoryview(data[: len(data) & ~7]).cast("Q")):
-                if self._source.is_text(word - 1):
-                    yield low + 8 * offset, word
+            yield from self._stacks.callers_between(low, high, sp)
 
-    def _base(self, low: int, high: int) -> dict[str, int]:
-        """Where kernels without ORC find the frame that ends at `low`: rbp is the next link of the chain above it.
+    def _ranges(self, sp: int) -> Iterator[tuple[int, int]]:
+        yield self._lowest(sp), sp & ~7
+        page_size = self._session.arch.page_size
+        for low, high in self._exception_stacks():
+            for page in range(low, high, page_size):  # guard pages lie between the stacks
+                yield page, page + page_size
 
-        A link is a word that points further up the stack, with a return address behind it.
-        """
-        if not self._stacks.has_frame_pointers:
-            return {}
-        data, _ = self._memory.read_prefix(low, min(high - low, _LARGEST_FRAME))
-        words = memoryview(data[: len(data) & ~7]).cast("Q")
-        for number, word in enumerate(words[:-1]):
-            at = low + 8 * number
-            if at < word < at + _SCANNED and not word % 8 and self._source.is_text(words[number + 1] - 1):
-                return {"rbp": at}
-        return {}
-
-    def _ranges(self, sp: int) -> list[tuple[int, int]]:
-        ranges = [(self._lowest(sp), sp & ~7)]
-        symbol = self._session.debuginfo.find_address("cea_exception_stacks")
-        kind = self._session.debuginfo.find_type("struct cea_exception_stacks")
-        if symbol is None or kind is None:
-            return ranges
-        percpu = self._session.once(PerCpu)
-        try:
-            stacks = self._memory.ptr(percpu.pointer(symbol, self._session.once(Panic).cpu()))
-        except (Unreadable, MissingDebugInfo):
-            return ranges
-        for page in range(stacks, stacks + kind.sizeof, 4096):  # guard pages lie between the stacks
-            ranges.append((page, page + 4096))
-        return ranges
+    def _exception_stacks(self) -> Iterator[tuple[int, int]]:
+        """Where the stacks that exceptions have for themselves begin and end, on the CPU that panicked."""
+        debuginfo, percpu = self._session.debuginfo, self._session.once(PerCpu)
+        for symbol, type_name in self._session.arch.exception_stacks:
+            pointer, stacks_type = debuginfo.find_address(symbol), debuginfo.find_type(type_name)
+            if pointer is None or stacks_type is None:
+                continue
+            try:
+                low = self._memory.ptr(percpu.pointer(pointer, self._session.once(Panic).cpu()))
+            except (Unreadable, MissingDebugInfo):
+                continue
+            yield low, low + stacks_type.sizeof
 
     def _lowest(self, sp: int) -> int:
         """The lowest address of the stack that `sp` is on, as far as the dump has it."""
         low = sp & ~7
         while sp - low < _SCANNED:
-            below = (low - 1) & ~4095
+            below = (low - 1) & -self._session.arch.page_size
             if self._memory.why(below) is not None:
                 break
             low = below

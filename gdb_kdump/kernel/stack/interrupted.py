@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.panic import Panic
 from gdb_kdump.kernel.sched.cpus import Running
-from gdb_kdump.kernel.sched.oncpu import task_on
+from gdb_kdump.kernel.sched.registers import task_on
 from gdb_kdump.kernel.sched.tasks import Tasks
 from gdb_kdump.kernel.stack.unwind import Frame, Stacks, Trace
 from gdb_kdump.session import Session

@@ -1,8 +1,6 @@
 """Stacks: from registers to the frames of a task, across interrupts, exceptions and stack switches.
 
-Two tables are asked at every address.  ORC knows where the caller's frame is, across stack switches and in entry code
-(arch/x86/kernel/unwind_orc.c: unwind_next_frame).  DWARF knows which registers the callee saved for its caller, and
-stands in for ORC in the few functions that objtool leaves out, __crash_kexec for one.
+The architecture says at every address how to get to the caller (a Row); this file goes there, whoever said it.
 """
 
 from __future__ import annotations
@@ -10,21 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from gdb_kdump.arch.x86_64.frame_pointers import FrameChain
-from gdb_kdump.arch.x86_64.orc import FrameType, Orc, OrcEntry, has_orc
+from gdb_kdump.arch.readers import Kernel
+from gdb_kdump.arch.state import Broken, EndOfStack, State, Stop
 from gdb_kdump.errors import Unreadable
-from gdb_kdump.formats.cfi import CALLEE_SAVED, Row
-from gdb_kdump.kernel.module.modules import Module, Modules
+from gdb_kdump.kernel.module.modules import Modules
 from gdb_kdump.kernel.module.source import Source, SourceFrame
 from gdb_kdump.kernel.sched.registers import Registers
 from gdb_kdump.kernel.sched.tasks import Task
-from gdb_kdump.layout.layout import orc_indirect
+from gdb_kdump.records.rows import Cfa, Row
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
 
 MAX_FRAMES = 1000
 _U64 = (1 << 64) - 1
-_USER_MODE = 3  # the privilege level in cs; arch/x86/include/asm/ptrace.h: user_mode
 
 
 @dataclass(frozen=True)
@@ -57,46 +53,6 @@ class Trace:
 
 
 @dataclass(frozen=True)
-class State:
-    """Where the unwinder is: the registers it knows, and whether pc was interrupted rather than called from."""
-
-    registers: dict[str, int]
-    interrupted: bool
-
-    @property
-    def pc(self) -> int:
-        return self.registers["rip"]
-
-    @property
-    def sp(self) -> int:
-        return self.registers["rsp"]
-
-    @property
-    def in_user_mode(self) -> bool:
-        return bool(self.registers.get("cs", 0) & _USER_MODE)
-
-
-@dataclass(frozen=True)
-class Step:
-    """How to get from one state to its caller."""
-
-    orc: OrcEntry | None
-    cfi: Row | None
-
-    @property
-    def is_plain_call(self) -> bool:
-        """Whether DWARF alone finds the caller: ORC agrees, or does not know."""
-        if self.cfi is None or self.orc is None:
-            return self.cfi is not None
-        if self.orc.type is FrameType.UNDEFINED:
-            return True
-        return self.orc.type is FrameType.CALL and (self.orc.sp_reg, self.orc.sp_offset) == (
-            self.cfi.cfa_register,
-            self.cfi.cfa_offset,
-        )
-
-
-@dataclass(frozen=True)
 class Hop:
     """One step of a walk: a state and its caller; `ended` says why there is none, or why it is not kernel code."""
 
@@ -105,27 +61,26 @@ class Hop:
     ended: str
 
 
-class Stop(Exception):
-    """The trace ends here, and why."""
-
-
 class Stacks:
     """Unwinds the stacks of one session's tasks."""
 
     def __init__(self, session: Session) -> None:
         self._memory = session.memory
-        self._debuginfo = session.debuginfo
-        self._orc = session.once(Orc) if has_orc(session) else None
         self._source = session.once(Source)
-        self._modules = session.once(Modules)
         self._registers = session.once(Registers)
-        self._chain = session.once(FrameChain)
-        self._steps: dict[int, Step] = {}
-
-    @property
-    def has_frame_pointers(self) -> bool:
-        """Whether each frame has a link to the next one at rbp, which is what kernels without ORC unwind by."""
-        return self._orc is None
+        self._arch = session.arch
+        self._unwinder = session.arch.unwinder(
+            Kernel(
+                session.memory,
+                session.layout,
+                self._source,
+                session.debuginfo.find_address,
+                session.once(Modules).find,
+                session.debuginfo.find_cfi,
+                self._registers.context,
+            )
+        )
+        self.callers_between = self._unwinder.callers_between
 
     def trace(self, task: Task) -> Trace:
         """The frames of a task from its saved registers on; what stops a trace is told in `ended`."""
@@ -136,8 +91,8 @@ class Stacks:
             if not registers:
                 return Trace(task, (), f"CPU {task.cpu} left no registers for this running task")
             # A task that never ran is about to "return" to the start of ret_from_fork, where nothing called from.
-            starts = self._source.symbol(registers["rip"])[1] == 0
-            state = self._first(State(registers, task.running or starts))
+            starts = self._source.symbol(registers[self._arch.pc])[1] == 0
+            state = self._first(self._arch.state(registers, task.running or starts))
         except Unreadable as error:
             return Trace(task, (), f"its saved registers: {error}")
         frames, ended = self.frames_from(state, _end_of_stack(task))
@@ -163,10 +118,8 @@ class Stacks:
         """Where to begin: at the state, or at the caller of a function pointer that led nowhere."""
         if state.in_user_mode or self._source.is_text(state.pc):
             return state
-        called_from = self._memory.u64(state.sp)
-        if not self._source.is_text(called_from):
-            return state
-        return State(state.registers | {"rip": called_from, "rsp": state.sp + 8}, False)
+        caller = self._unwinder.before_call(state)
+        return caller if self._source.is_text(caller.pc) else state
 
     def walk(self, state: State, end: str) -> Iterator[Hop]:
         """Yield every hop from a state in kernel text on, the last one with why it is the last."""
@@ -193,112 +146,63 @@ class Stacks:
     def _frames(self, level: int, hop: Hop) -> list[Frame]:
         """The frames of one state: those inlined there, and the real one with what its caller's interruption saved."""
         state, caller = hop.state, hop.caller
-        stack = state.sp if state.interrupted else state.sp - 8
+        stack = self._arch.return_slot(state)
         frames = [
             Frame(level + number, state.pc, state.sp, stack, source, "normal", state.registers)
             for number, source in enumerate(self._source.frames(state.pc, not state.interrupted))
         ]
         if caller is not None and caller.interrupted:
-            kind = _entry_kind(frames[-1].source.function)
+            kind = self._arch.entry_kind(frames[-1].source.function)
             frames[-1] = replace(frames[-1], kind=kind, saved=caller.registers)
         return frames
 
-    def step(self, pc: int) -> Step:
-        """What is known of the code at `pc`; raises Unreadable."""
-        if pc not in self._steps:
-            module = None if self._source.in_kernel(pc) else self._modules.find(pc)
-            orc = self._find_orc(pc, module) if self._orc is not None else None
-            self._steps[pc] = Step(orc, self._debuginfo.find_cfi(pc) if module is None else None)
-        return self._steps[pc]
-
-    def _find_orc(self, pc: int, module: Module | None) -> OrcEntry | None:
-        assert self._orc is not None
-        table = self._orc.text if module is None else self._modules.find_orc(module)
-        return self._orc.find(table, pc) if table is not None else None
+    def row(self, state: State) -> Row | None:
+        """How to get from a state to its caller, or None where there is no table of that; raises Unreadable."""
+        return self._unwinder.row(state)
 
     def unwind(self, state: State) -> State | None:
         """The caller's state, or None at the end of the stack; raises Stop, Unreadable, MissingDebugInfo."""
-        caller = self._caller(state)
-        # Without ORC the stacks of kernel threads and idle tasks begin with a return address of 0; head_64.S.
-        return None if caller is not None and not caller.pc and self._orc is None else caller
-
-    def _caller(self, state: State) -> State | None:
-        step = self.step(state.pc if state.interrupted else state.pc - 1)
-        orc = step.orc
-        if orc is not None and orc.type is FrameType.END_OF_STACK:
+        row = self._unwinder.row(state)
+        caller = self._by_row(state, row) if row is not None else self._without_row(state)
+        if caller is not None and not caller.pc and self._unwinder.ends_at_zero:
             return None
-        if orc is None or orc.type is FrameType.UNDEFINED or not orc.sp_reg:
-            if step.cfi is None:
-                return self._by_frame_pointer(state)
-            cfa = (self._known(state, step.cfi.cfa_register) + step.cfi.cfa_offset) & _U64
-            return self._called(state, cfa, None, step.cfi)
-        cfa = self._orc_cfa(state, orc)
-        if orc.type is FrameType.REGS:
-            return State(self._registers.pt_regs(cfa), True)
-        if orc.type is FrameType.REGS_PARTIAL:
-            return State(self._registers.iret_frame(cfa), True)
-        return self._called(state, cfa, orc, step.cfi)
+        return caller
 
-    def _by_frame_pointer(self, state: State) -> State | None:
-        """The caller where neither table knows: kernels without ORC have frame pointers."""
-        if self._orc is not None:
-            raise Stop(f"the kernel has no unwind information for pc {hex16(state.pc)}")
-        found = self._chain.caller(state.registers, state.interrupted)
-        if found is None:
-            raise Stop(f"the chain of frame pointers is broken at pc {hex16(state.pc)}")
-        return State(*found) if found[0] else None
+    def _without_row(self, state: State) -> State | None:
+        caller = self._unwinder.fallback(state)
+        if isinstance(caller, Broken):
+            raise Stop(caller.why)
+        return None if isinstance(caller, EndOfStack) else caller
 
-    def _called(self, state: State, cfa: int, orc: OrcEntry | None, cfi: Row | None) -> State:
-        """The state behind a call: the return address below the CFA, the registers that the callee saved or left."""
-        if (cfa <= state.sp and orc is None) or cfa % 8:
+    def _by_row(self, state: State, row: Row) -> State | None:
+        if row.is_end:
+            return None
+        cfa = self._cfa(state, row)
+        if row.context is not None:
+            return self._arch.state(self._registers.context(cfa, row.context), True)
+        if cfa % 8 or (cfa <= state.sp and not row.may_change_stack):
             raise Stop(f"the stack does not go on from sp {hex16(state.sp)}: the next frame would be at {hex16(cfa)}")
-        registers = {"rip": self._memory.u64(cfa - 8), "rsp": cfa}
-        if cfi is not None:
-            for name in CALLEE_SAVED:
-                if name in cfi.saved:
-                    registers[name] = self._memory.u64((cfa + cfi.saved[name]) & _U64)
-                elif name in state.registers and name not in cfi.lost:
-                    registers[name] = state.registers[name]
-        elif orc is not None:
-            base = state.registers.get("rbp")
-            if orc.bp_reg == "cfa":
-                registers["rbp"] = self._memory.u64((cfa + orc.bp_offset) & _U64)
-            elif orc.bp_reg == "rbp" and base is not None:
-                registers["rbp"] = self._memory.u64((base + orc.bp_offset) & _U64)
-            elif base is not None:
-                registers["rbp"] = base
-        return State(registers, False)
+        known, saved, u64 = state.registers, row.saved, self._memory.u64
+        registers = {self._arch.sp: cfa}
+        for name in self._unwinder.restored:
+            if name in saved:
+                registers[name] = u64((cfa + saved[name]) & _U64)
+            elif name in known and name not in row.lost:
+                registers[name] = known[name]
+        for name, (base, offset) in row.saved_elsewhere.items():
+            if base in known:
+                registers[name] = u64((known[base] + offset) & _U64)
+        return self._arch.after_call(registers)
 
-    def _orc_cfa(self, state: State, orc: OrcEntry) -> int:
-        if orc.sp_reg == "[rsp]":
-            return orc_indirect(self._memory.u64, self._source.is_text, state.sp, orc.sp_offset)
-        at = (self._known(state, orc.sp_reg.strip("[]")) + orc.sp_offset) & _U64
-        return self._memory.u64(at) if orc.sp_reg == "[rbp]" else at
-
-    def _known(self, state: State, name: str) -> int:
-        value = state.registers.get(name)
-        if value is None:
-            raise Stop(f"{name} is not known at pc {hex16(state.pc)}")
-        return value
-
-
-# arch/x86/entry/entry_64.S today, arch/x86/kernel/entry_64.S and arch/x86/ia32/ia32entry.S before v4.3.
-_SYSCALL_NAMES = (
-    "SYSCALL", "SYSENTER", "INT80", "int80", "system_call", "sys_call", "sysret", "sysenter", "cstar", "tracesys",
-    "ptregs", "stub_",
-)  # fmt: skip
-
-
-def _entry_kind(function: str | None) -> str:
-    """The kind of an entry frame by the name of its code; arch/x86/include/asm/idtentry.h: DECLARE_IDTENTRY*."""
-    name = function or ""
-    if "nmi" in name:
-        return "nmi"
-    if any(word in name for word in _SYSCALL_NAMES):
-        return "syscall"
-    if "interrupt" in name or "sysvec" in name or "irq" in name or "intr" in name:
-        return "irq"
-    return "exception"
+    def _cfa(self, state: State, row: Row) -> int:
+        base = state.registers.get(row.cfa_register)
+        if base is None:
+            raise Stop(f"{row.cfa_register} is not known at pc {hex16(state.pc)}")
+        if row.cfa is Cfa.SUM:
+            return (base + row.cfa_offset) & _U64
+        if row.cfa is Cfa.WORD:
+            return self._memory.u64((base + row.cfa_offset) & _U64)
+        return (self._memory.u64(base) + row.cfa_offset) & _U64
 
 
 def _end_of_stack(task: Task) -> str:

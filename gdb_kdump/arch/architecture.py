@@ -1,0 +1,129 @@
+"""The machines that a kernel can be of: the one place that knows which there are, and what each must tell.
+
+An architecture has two halves.  That about bytes (registers, notes, pages, where the kernel lies) is all that the dump
+server needs; that about stacks is imported by whoever first asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from gdb_kdump.arch.readers import Kernel, Memory, Types
+from gdb_kdump.arch.registers import RegisterSet
+from gdb_kdump.arch.state import Caller, State
+from gdb_kdump.arch.x86_64.machine import X86_64
+from gdb_kdump.records.rows import Row
+from gdb_kdump.records.threads import SavedFrame
+
+
+class Unwinder(Protocol):
+    """How the frames of one kernel lead to their callers'; what it reads may raise Unreadable."""
+
+    @property
+    def restored(self) -> tuple[str, ...]:
+        """The registers that a row tells of the caller, besides its stack pointer; what it does not say they keep."""
+
+    @property
+    def ends_at_zero(self) -> bool:
+        """Whether a return address of 0 is where a stack ends."""
+
+    def row(self, state: State, /) -> Row | None:
+        """How to get from a state to its caller, or None where only fallback() may tell."""
+
+    def fallback(self, state: State, /) -> Caller:
+        """What stands above a frame that has no row."""
+
+    def before_call(self, state: State, /) -> State:
+        """The caller, where pc has just been called and is no code."""
+
+    def callers_between(self, low: int, high: int, end: int, /) -> Iterator[State]:
+        """The states that a stack may have between two addresses, of callers; the stack goes on to `end`."""
+
+
+class SwitchFrame(Protocol):
+    """Where a kernel's sleeping tasks have their registers."""
+
+    @property
+    def frame(self) -> SavedFrame:
+        """The registers that every sleeping task left; raises MissingDebugInfo, Unreadable."""
+
+    def find(self, task: int, stack: int, sp: int, /) -> int | dict[str, int]:
+        """Where a task's frame is, or its registers where it has none.
+
+        `task` is its struct task_struct *, `stack` its lowest address, `sp` what task_struct.sp has.
+        Raises MissingDebugInfo.
+        """
+
+
+class Architecture(Protocol):
+    """What a machine decides."""
+
+    # The half about bytes.
+
+    @property
+    def name(self) -> str:
+        """What uname calls it, and the header of a kdump file."""
+
+    @property
+    def elf_machine(self) -> int:
+        """e_machine of its ELF files."""
+
+    @property
+    def page_size(self) -> int:
+        """Bytes."""
+
+    @property
+    def registers(self) -> RegisterSet:
+        """Its registers."""
+
+    @property
+    def pc(self) -> str:
+        """GDB's name of the program counter."""
+
+    @property
+    def sp(self) -> str:
+        """GDB's name of the stack pointer."""
+
+    # The half about stacks.
+
+    @property
+    def unwound_by(self) -> tuple[str, ...]:
+        """The registers that unwinding may take."""
+
+    @property
+    def exception_stacks(self) -> tuple[tuple[str, str], ...]:
+        """The per-CPU pointers to stacks that exceptions have for themselves: symbol, and type of what is there."""
+
+    def state(self, registers: dict[str, int], interrupted: bool, /) -> State:
+        """The state with these registers, among which are pc and sp."""
+
+    def after_call(self, registers: dict[str, int], /) -> State:
+        """The state of a caller, of which sp and what a row has restored are known."""
+
+    def return_slot(self, state: State, /) -> int:
+        """The address where the return address stands that pc is; sp where pc was interrupted."""
+
+    def entry_kind(self, function: str | None, /) -> str:
+        """What kind of entry the code of that name is: exception, irq, nmi, syscall."""
+
+    def unwinder(self, kernel: Kernel, /) -> Unwinder:
+        """The unwinder of a kernel; raises MissingDebugInfo, Unreadable."""
+
+    def switch_frame(
+        self, memory: Memory, types: Types, find_address: Callable[[str], int | None], thread_size: Callable[[], int], /
+    ) -> SwitchFrame:
+        """Where a kernel's sleeping tasks have their registers; `thread_size` is that of their stacks, in bytes."""
+
+
+ARCHITECTURES: tuple[Architecture, ...] = (X86_64(),)
+
+
+def by_elf_machine(machine: int) -> Architecture | None:
+    """The architecture of an ELF file, by its e_machine, or None."""
+    return next((known for known in ARCHITECTURES if known.elf_machine == machine), None)
+
+
+def by_name(name: str) -> Architecture | None:
+    """The architecture that uname calls so, or None."""
+    return next((known for known in ARCHITECTURES if known.name == name), None)

@@ -1,0 +1,52 @@
+"""x86-64 as the rest of the house sees it; architecture.py says what each member is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gdb_kdump.arch.readers import Kernel, Memory, Types
+from gdb_kdump.arch.state import State
+from gdb_kdump.arch.x86_64.registers import PC, REGISTERS, SP, UNWOUND_BY
+from gdb_kdump.arch.x86_64.states import after_call, state_of
+
+if TYPE_CHECKING:
+    from gdb_kdump.arch.x86_64.switch_frame import SwitchFrame
+    from gdb_kdump.arch.x86_64.unwind import Unwinder
+
+
+class X86_64:
+    name = "x86_64"
+    elf_machine = 62  # EM_X86_64
+    page_size = 4096
+    registers = REGISTERS
+    pc, sp = PC, SP
+    unwound_by = UNWOUND_BY
+    # arch/x86/include/asm/cpu_entry_area.h: the stacks of NMIs and exceptions, with guard pages between them.
+    exception_stacks = (("cea_exception_stacks", "struct cea_exception_stacks"),)
+
+    def state(self, registers: dict[str, int], interrupted: bool) -> State:
+        return state_of(registers, interrupted)
+
+    def after_call(self, registers: dict[str, int]) -> State:
+        return after_call(registers)
+
+    def return_slot(self, state: State) -> int:
+        return state.sp if state.interrupted else state.sp - 8
+
+    def entry_kind(self, function: str | None) -> str:
+        from gdb_kdump.arch.x86_64.entry_frames import entry_kind
+
+        return entry_kind(function)
+
+    def unwinder(self, kernel: Kernel) -> Unwinder:
+        from gdb_kdump.arch.x86_64.unwind import Unwinder
+
+        return Unwinder(kernel)
+
+    def switch_frame(
+        self, memory: Memory, types: Types, find_address: Callable[[str], int | None], thread_size: Callable[[], int]
+    ) -> SwitchFrame:
+        from gdb_kdump.arch.x86_64.switch_frame import SwitchFrame
+
+        return SwitchFrame(memory, types, find_address, thread_size)
