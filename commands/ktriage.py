@@ -201,7 +201,7 @@ def commands(result: Triage) -> Iterator[str]:
     for suspect in result.suspects[:1]:
         yield f"kstruct sk_buff {hex16(suspect.skb.addr)}"
         yield f"shinfo {hex16(suspect.skb.addr)}"
-        yield f"x/16xg {hex16(suspect.skb.head)}"
+        yield f"x/16xg {hex16(suspect.skb.members.head)}"
         yield f"skbcheck {hex16(suspect.skb.addr)}"
     if result.sock is not None:
         yield f"kstruct sock {hex16(result.sock.addr)}"

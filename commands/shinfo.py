@@ -44,8 +44,8 @@ SKB is a GDB expression (`skb`, `$r12`), or hex digits without 0x."""
             raise UsageError("name an sk_buff: shinfo SKB")
         skbs = session.once(Skbs)
         skb = skbs.read(address(" ".join(arguments.operands)))
-        if skb.hole is not None:
-            raise Unreadable(skb.hole.addr, skb.hole.why)
+        if isinstance(skb.shinfo, Unreadable):
+            raise skb.shinfo
         thing = read_object(session.memory, session.layout.struct("skb_shared_info"), skb.end)
         gaps.note(*skbs.missing)
         return SharedInfoOf(skb, thing, skbs.end_is_offset, tuple(judge_shinfo(skb)))
@@ -56,7 +56,7 @@ SKB is a GDB expression (`skb`, `$r12`), or hex digits without 0x."""
     def text(self, result: SharedInfoOf) -> Iterator[str]:
         skb = result.skb
         if result.end_is_offset:
-            how = f"head {hex16(skb.head)} + end {skb.end - skb.head} = {hex16(skb.end)}"
+            how = f"head {hex16(skb.members.head)} + end {skb.end - skb.members.head} = {hex16(skb.end)}"
         else:
             how = f"end {hex16(skb.end)} (a pointer)"
         yield f"sk_buff {hex16(skb.addr)}: {how}"
@@ -66,7 +66,7 @@ SKB is a GDB expression (`skb`, `$r12`), or hex digits without 0x."""
     def json(self, result: SharedInfoOf) -> Any:
         return {
             "skb": hex16(result.skb.addr),
-            "head": hex16(result.skb.head),
+            "head": hex16(result.skb.members.head),
             "end": hex16(result.skb.end),
             "shinfo": hex16(result.object.addr),
             "fields": to_json(result.object),

@@ -97,7 +97,7 @@ class Checks:
         """
         where = partial(self._held, addr) if held is None else lambda: held
         try:
-            record = self._skbs.read_with_places(addr, where)
+            record = self._skbs.read_for_rules(addr, where)
         except Unreadable as error:
             if error.why is not Why.UNMAPPED:
                 return Verdict(hole=error.as_value())
@@ -105,7 +105,7 @@ class Checks:
             return Verdict((Finding("skb.address", addr, "", CORRUPT, "a struct sk_buff *", "unmapped", message),))
         members, shinfo = judge_members(record), judge_shinfo(record)
         slabs = self._slab(addr)
-        for finding in self._slab(record.head):
+        for finding in self._slab(record.members.head):
             if finding not in slabs:
                 slabs += (finding,)
         if not (members or shinfo or slabs or record.hole):

@@ -160,7 +160,9 @@ def _suspects(session: Session, checks: Checks, pointers: list[Pointer]) -> tupl
 
 def _sock(session: Session, suspect: Suspect | None, pointers: list[Pointer]) -> tuple[Sock | None, str]:
     """The socket of the case and where it was found: the sk_buff's own, else the innermost in the frames."""
-    candidates = [(suspect.skb.sk, "the sk_buff's sk")] if suspect is not None and suspect.skb.sk else []
+    candidates = (
+        [(suspect.skb.members.sk, "the sk_buff's sk")] if suspect is not None and suspect.skb.members.sk else []
+    )
     candidates += [(p.value, f"{p.name} of {p.function}") for p in pointers if p.type in _SOCK_TYPES]
     for addr, where in candidates:
         if session.once(Allocations).of(addr).kind == "free":

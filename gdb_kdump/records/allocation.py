@@ -20,3 +20,6 @@ class Allocation:
     state: str = "unknown"
     cache: str = ""
     is_skb: bool = False
+
+
+UNKNOWN = Allocation("unknown")

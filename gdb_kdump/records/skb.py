@@ -6,7 +6,7 @@ from collections.abc import Callable
 from enum import Enum
 
 from gdb_kdump.errors import Unreadable
-from gdb_kdump.records.allocation import Allocation
+from gdb_kdump.records.allocation import UNKNOWN, Allocation
 from gdb_kdump.records.record import record
 
 DATAREF_SHIFT = 16  # include/linux/skbuff.h: SKB_DATAREF_SHIFT
@@ -60,14 +60,7 @@ class FragList:
 
 @record
 class SharedInfo:
-    """A struct skb_shared_info; `frags` has its first `nr_frags` fragments, but never more than `max_frags`.
-
-    `known_gso_types` are the bits of gso_type that this kernel defines, 0 when its debug information does not say, and
-    `known_flags` those of flags, which older kernels do not have; `gso_protocols` those of which only one can be set;
-    `is_zerocopy` that destructor_arg is a struct ubuf_info *; `written` how many bytes from its start are
-    sure to have been written since it was allocated: behind them any may be left from before (net/core/skbuff.c:
-    __alloc_skb); None where that is not known.
-    """
+    """A struct skb_shared_info, by the names of its members."""
 
     addr: int
     nr_frags: int
@@ -78,69 +71,51 @@ class SharedInfo:
     gso_type: int
     tx_flags: int
     destructor_arg: int
-    is_zerocopy: bool
-    max_frags: int
-    known_gso_types: int
-    frags: tuple[Frag, ...]
+    flags: int  # 0 in kernels without
+    is_zerocopy: bool  # destructor_arg is a struct ubuf_info *
+    frags: tuple[Frag, ...]  # the first nr_frags fragments, but never more than there is room for
     chain: FragList
-    flags: int = 0
-    known_flags: int = 0
-    gso_protocols: int = 0
     written: int | None = None
+    """How many bytes from its start are sure to have been written since it was allocated: after them any may be left
+    from before (net/core/skbuff.c: __alloc_skb); None where that is not known."""
 
 
 @record
 class References:
-    """What an sk_buff refers to besides its buffer and socket, as its members say; 0 where this kernel has none.
+    """What an sk_buff refers to besides its buffer and socket, as its members say; 0 where this kernel has none."""
 
-    `fclone` and `head_frag` say how it and its buffer are to be freed, None where this kernel has no such member;
-    `is_destroyed_by_function` that the destructor is a function, as far as that is its place; `sk_may_be_offset` that a
-    fragment of an IP packet may have its offset for sk; `checksum_at` is the offset behind the checksum that a device
-    is to fill in, None where there is none; `inner_headers` are like Skb.headers, those that are 0 left out.
-    `dev` is a struct net_device * or, where the kernel can (`has_scratch`), UDP's notes; `dst` and `nfct` are pointers
-    with flags in their lowest bits; `extensions` is a struct skb_ext *, which `active_extensions` give a meaning, of
-    which `known_extensions` (bits) exist.  The places are those of what `dst`, `nfct` and `extensions` point to.
-    """
-
-    dev: int = 0
-    dst: int = 0
-    nfct: int = 0
-    extensions: int = 0
+    dev: int = 0  # a struct net_device * or, where the kernel can, UDP's notes
+    dst: int = 0  # a pointer with flags in its lowest bits
+    nfct: int = 0  # the same
+    extensions: int = 0  # a struct skb_ext *, to which active_extensions give a meaning
     active_extensions: int = 0
-    known_extensions: int = 0
-    has_scratch: bool = False
-    dst_place: Allocation = Allocation("unknown")
-    nfct_place: Allocation = Allocation("unknown")
-    extensions_place: Allocation = Allocation("unknown")
-    fclone: int | None = None
-    head_frag: int | None = None
-    is_destroyed_by_function: bool = True
-    sk_may_be_offset: bool = True
-    checksum_at: int | None = None
-    inner_headers: tuple[tuple[str, int], ...] = ()
-
-
-def on_a_queue() -> Held:
-    """What is assumed where nobody has looked."""
-    return Held.QUEUE
+    fclone: int | None = None  # how it is to be freed, None where this kernel has no such member
+    head_frag: int | None = None  # the same of its buffer
+    is_destroyed_by_function: bool = True  # the destructor is a function, as far as that is its place
+    checksum_at: int | None = None  # the offset after the checksum that a device is to fill in
+    inner_headers: tuple[tuple[str, int], ...] = ()  # like Skb.headers, those that are 0 left out
 
 
 @record
-class Skb:
-    """A struct sk_buff; `tail` and `end` are addresses, whatever the kernel stores.
+class SkbFacts:
+    """What all sk_buffs of a kernel have in common; 0 where its debug information does not say."""
 
-    `shinfo` is None where it cannot be read: `hole` says why.  The headers are offsets from `head` in bytes, None when
-    not set.  `size` is sizeof(struct sk_buff), `shinfo_size` that of its shared info.  `place` and `head_place` are
-    the memory that the sk_buff and its buffer stand in; `buffer` reads the bytes from head on through the shared info,
-    as far as they can be read, and `held` tells where the sk_buff is held: both are costly, and seldom asked for.
-    `sk_place` is the memory of its socket, where it has one and a destructor.
-    `references` are read only with the places.
-    `unset_header` is the offset that says not set; `is_tcp` says that it is a TCP segment, which is only looked for
-    where there are gso_size or gso_segs; `is_fragment` that it is a fragment of an IP packet, which is only looked for
-    where truesize is strange.
-    """
+    size: int  # of struct sk_buff
+    shinfo_size: int
+    unset_header: int  # the offset that says not set
+    max_frags: int
+    known_gso_types: int = 0  # the bits of gso_type that this kernel defines
+    gso_protocols: int = 0  # those of which only one can be set
+    known_flags: int = 0  # the bits of skb_shared_info.flags
+    known_extensions: int = 0  # the bits of active_extensions
+    has_scratch: bool = False  # UDP may keep notes in dev's place
+    sk_may_be_offset: bool = True  # a fragment of an IP packet may have its offset in sk's place
 
-    addr: int
+
+@record
+class SkbMembers:
+    """The members of a struct sk_buff, by their names, as they stand in memory: see Skb for tail, end and headers."""
+
     next: int
     prev: int
     sk: int
@@ -154,23 +129,59 @@ class Skb:
     users: int
     cloned: int
     nohdr: int
-    headers: tuple[tuple[str, int | None], ...]
-    size: int
-    shinfo_size: int
-    shinfo: SharedInfo | None
-    hole: Unreadable | None
-    place: Allocation = Allocation("unknown")
-    head_place: Allocation = Allocation("unknown")
+    destructor: int
+    mac_header: int
+    network_header: int
+    transport_header: int
+
+
+@record
+class SkbMemory:
+    """The memory that an sk_buff stands in, and that its members point to."""
+
+    skb: Allocation = UNKNOWN
+    head: Allocation = UNKNOWN
+    sk: Allocation = UNKNOWN  # of a socket, where there is one and a destructor
+    dst: Allocation = UNKNOWN
+    nfct: Allocation = UNKNOWN
+    extensions: Allocation = UNKNOWN
+
+
+_NOT_ASKED_FOR = SkbMemory()
+_NO_REFERENCES = References()
+
+
+def on_a_queue() -> Held:
+    """What is assumed where nobody has looked."""
+    return Held.QUEUE
+
+
+@record
+class Skb:
+    """A struct sk_buff."""
+
+    addr: int
+    members: SkbMembers
+    facts: SkbFacts
+    tail: int  # an address, whatever the kernel stores
+    end: int  # the same
+    headers: tuple[tuple[str, int | None], ...]  # offsets from `head` in bytes, None when not set
+    shinfo: SharedInfo | Unreadable
+    memory: SkbMemory = _NOT_ASKED_FOR
+    references: References = _NO_REFERENCES  # read only with the memory
+    is_tcp: bool = False  # a TCP segment: only looked for where there are gso_size or gso_segs
+    is_fragment: bool = False  # a fragment of an IP packet: only looked for where truesize is strange
     buffer: Callable[[], bytes] = bytes
+    """Reads the bytes from head on through the shared info, as far as they can be read."""
     held: Callable[[], Held] = on_a_queue
-    destructor: int = 0
-    sk_place: Allocation = Allocation("unknown")
-    unset_header: int = 0xFFFF
-    is_tcp: bool = False
-    is_fragment: bool = False
-    references: References = References()
+    """Finds out where it is held."""
+
+    @property
+    def hole(self) -> Unreadable | None:
+        """Why its shared info cannot be read."""
+        return self.shinfo if isinstance(self.shinfo, Unreadable) else None
 
     def payload_and_shinfo(self) -> tuple[bytes, bytes]:
         """The bytes of the buffer up to end, and those of the shared info, as far as they could be read."""
-        buffer, size = self.buffer(), self.end - self.head
+        buffer, size = self.buffer(), self.end - self.members.head
         return (buffer[:size], buffer[size:]) if 0 <= size <= len(buffer) else (buffer, b"")

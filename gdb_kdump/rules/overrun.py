@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gdb_kdump.records.skb import Skb
+from gdb_kdump.records.skb import SharedInfo, Skb
 from gdb_kdump.rules.findings import CORRUPT, Finding
 from gdb_kdump.rules.patterns import Continuation, find_continuation, find_copy
 from gdb_kdump.text import hex16
@@ -35,7 +35,7 @@ def attribute(skb: Skb) -> Attribution | None:
     payload, damaged = skb.payload_and_shinfo()
     if not damaged or not payload:
         return None
-    written = skb.shinfo.written if skb.shinfo is not None else None
+    written = skb.shinfo.written if isinstance(skb.shinfo, SharedInfo) else None
     found = find_continuation(payload, damaged, written)
     if found is not None:
         return _from_payload(skb, payload, damaged, found)
@@ -45,13 +45,13 @@ def attribute(skb: Skb) -> Attribution | None:
         return Attribution("poison", skb.end, length, 1, f"the bytes of {poison}", f"{length} bytes of one value")
     copy = find_copy(damaged, payload, written)
     if copy is not None:
-        source = f"a copy of {copy.length} bytes of the buffer at {hex16(skb.head + copy.source)}"
+        source = f"a copy of {copy.length} bytes of the buffer at {hex16(skb.members.head + copy.source)}"
         return Attribution("copy", skb.end + copy.at, copy.length, 0, source, f"{copy.length} bytes in a row are equal")
     return None
 
 
 def _from_payload(skb: Skb, payload: bytes, damaged: bytes, found: Continuation) -> Attribution:
-    header = ip_header(payload, skb.data - skb.head)
+    header = ip_header(payload, skb.members.data - skb.members.head)
     behind = f", behind {header}" if header else ""
     source = f"the payload's own records of {found.period} bytes run on across end{behind}"
     certainty = (

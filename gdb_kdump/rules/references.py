@@ -23,50 +23,55 @@ def references(skb: Skb) -> Iterator[Finding]:
     flags stand in the pointers' lowest bits; extensions mean nothing while no active_extensions are set; on a queue,
     UDP keeps notes in the device's place (dev_scratch), trees a part of their node, which may be a colour alone, and
     TCP a list in the route's (tcp_tsorted_anchor); a device, and a route without a reference, may be gone.  What wrote
-    over the socket behind the device, too, is told by skb.sk, and what wrote over a tree's node by the queue's rules.
+    over the socket behind the device, too, is told by
+    skb.sk, and what wrote over a tree's node by the queue's rules.
     """
     held = skb.references
-    is_device = held.dev <= _BLACK or is_kernel_address(held.dev) or (held.has_scratch and _is_scratch(skb, held.dev))
-    is_told_by_sk = skb.sk > _LARGEST_OFFSET and not is_kernel_address(skb.sk)
+    is_device = (
+        held.dev <= _BLACK or is_kernel_address(held.dev) or (skb.facts.has_scratch and _is_scratch(skb, held.dev))
+    )
+    is_told_by_sk = skb.members.sk > _LARGEST_OFFSET and not is_kernel_address(skb.members.sk)
     if not is_device and not is_told_by_sk and skb.held() is not Held.TREE:
         yield _wild(skb, "dev", "NULL or a struct net_device *", held.dev)
     dst, nfct = held.dst & ~_DST_FLAGS, held.nfct & ~_NFCT_FLAGS
     if dst and (not is_kernel_address(dst) or dst % 8):
         yield _wild(skb, "_skb_refdst", "NULL or a struct dst_entry *", held.dst)
-    elif _is_freed(held.dst_place) and not held.dst & _NOREF:
-        yield _freed(skb, "_skb_refdst", held.dst, held.dst_place)
+    elif _is_freed(skb.memory.dst) and not held.dst & _NOREF:
+        yield _freed(skb, "_skb_refdst", held.dst, skb.memory.dst)
     if nfct and not is_kernel_address(nfct):
         yield _wild(skb, "_nfct", "NULL or a struct nf_conn *", held.nfct)
-    elif _is_freed(held.nfct_place):
-        yield _freed(skb, "_nfct", held.nfct, held.nfct_place)
+    elif _is_freed(skb.memory.nfct):
+        yield _freed(skb, "_nfct", held.nfct, skb.memory.nfct)
     yield from _extensions(skb, held)
 
 
 def _extensions(skb: Skb, held: References) -> Iterator[Finding]:
-    unknown = held.active_extensions & ~held.known_extensions if held.known_extensions else 0
+    unknown = held.active_extensions & ~skb.facts.known_extensions if skb.facts.known_extensions else 0
     if unknown:
         message, found = f"bits {unknown:#x} mean nothing to this kernel", f"{held.active_extensions:#x}"
         yield Finding("skb.refs", skb.addr, "active_extensions", CORRUPT, "known SKB_EXT_* bits", found, message)
     elif held.active_extensions and not is_kernel_address(held.extensions):
         yield _wild(skb, "extensions", "a struct skb_ext *, as there are active_extensions", held.extensions)
-    elif held.active_extensions and _is_freed(held.extensions_place):
-        yield _freed(skb, "extensions", held.extensions, held.extensions_place)
-    elif held.active_extensions and held.extensions_place.kind == "slab" and (
-        held.extensions != held.extensions_place.start
+    elif held.active_extensions and _is_freed(skb.memory.extensions):
+        yield _freed(skb, "extensions", held.extensions, skb.memory.extensions)
+    elif held.active_extensions and skb.memory.extensions.kind == "slab" and (
+        held.extensions != skb.memory.extensions.start
     ):  # fmt: skip
-        yield _wild(skb, "extensions", hex16(held.extensions_place.start), held.extensions)
+        yield _wild(skb, "extensions", hex16(skb.memory.extensions.start), held.extensions)
 
 
 def _is_scratch(skb: Skb, value: int) -> bool:
     """net/ipv4/udp.c: udp_set_dev_scratch; v4.10 noted the truesize alone."""
     truesize, length, flags = value & 0x7FFFFFFF, value >> 32 & 0xFFFF, value >> 48
-    return flags in _SCRATCH_FLAGS and (truesize == skb.truesize or length == skb.len & 0xFFFF)
+    return flags in _SCRATCH_FLAGS and (truesize == skb.members.truesize or length == skb.members.len & 0xFFFF)
 
 
 def udp_truesize(skb: Skb) -> int | None:
     """The truesize (bytes) in UDP's notes; None where there are none for certain, which have the sk_buff's len, too."""
     value = skb.references.dev
-    is_noted = skb.references.has_scratch and value >> 48 in _SCRATCH_FLAGS and value >> 32 & 0xFFFF == skb.len & 0xFFFF
+    is_noted = (
+        skb.facts.has_scratch and value >> 48 in _SCRATCH_FLAGS and value >> 32 & 0xFFFF == skb.members.len & 0xFFFF
+    )
     return value & 0x7FFFFFFF if is_noted and value >> 32 else None
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gdb_kdump.errors import Why
-from gdb_kdump.records.skb import DATAREF_SHIFT, GSO_BY_FRAGS, Held, Skb
+from gdb_kdump.errors import Unreadable, Why
+from gdb_kdump.records.skb import DATAREF_SHIFT, GSO_BY_FRAGS, Held, SharedInfo, Skb
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
 from gdb_kdump.text import hex16, is_kernel_address
 
@@ -21,9 +21,9 @@ def nr_frags(skb: Skb) -> Iterator[Finding]:
     it is the length of frags[] in the types.
     """
     shinfo = skb.shinfo
-    if shinfo is not None and shinfo.nr_frags > shinfo.max_frags:
-        expected = f"at most {shinfo.max_frags} (MAX_SKB_FRAGS)"
-        message = f"{shinfo.nr_frags} fragments do not fit in frags[{shinfo.max_frags}]"
+    if isinstance(shinfo, SharedInfo) and shinfo.nr_frags > skb.facts.max_frags:
+        expected = f"at most {skb.facts.max_frags} (MAX_SKB_FRAGS)"
+        message = f"{shinfo.nr_frags} fragments do not fit in frags[{skb.facts.max_frags}]"
         yield Finding("shinfo.nr_frags", skb.addr, "nr_frags", CORRUPT, expected, str(shinfo.nr_frags), message)
 
 
@@ -33,7 +33,7 @@ def frag_list(skb: Skb) -> Iterator[Finding]:
     Mirrors include/linux/skbuff.h: skb_walk_frags.  Trap: an skb that makedumpfile left out is no wild one.
     """
     shinfo = skb.shinfo
-    if shinfo is None or not shinfo.frag_list:
+    if isinstance(shinfo, Unreadable) or not shinfo.frag_list:
         return
     found, expected = hex16(shinfo.frag_list), "NULL or a struct sk_buff *"
     message = ""
@@ -61,7 +61,7 @@ def dataref(skb: Skb) -> Iterator[Finding]:
     when the last clone has gone.
     """
     shinfo = skb.shinfo
-    if shinfo is None:
+    if isinstance(shinfo, Unreadable):
         return
     users = shinfo.dataref & (1 << DATAREF_SHIFT) - 1
     payload_users = shinfo.dataref >> DATAREF_SHIFT & (1 << DATAREF_SHIFT) - 1
@@ -70,7 +70,7 @@ def dataref(skb: Skb) -> Iterator[Finding]:
         message = "the buffer has no user, yet this sk_buff holds it"
     elif payload_users > users:
         message = "more users of the payload than users at all"
-    elif not skb.cloned and users != 1:
+    elif not skb.members.cloned and users != 1:
         message, expected = "the buffer is shared, but the sk_buff was never cloned", "1 user (cloned is 0)"
     elif payload_users > _MANY_PAYLOAD_USERS or users > _MANY_USERS:
         message, expected = "more than any code shares a buffer with", "a few users"
@@ -88,7 +88,7 @@ def frag(skb: Skb) -> Iterator[Finding]:
     Objects of slabs are not sent (include/linux/net.h: sendpage_ok), but some driver may yet receive into one.
     """
     shinfo = skb.shinfo
-    if shinfo is None or shinfo.nr_frags > shinfo.max_frags:
+    if isinstance(shinfo, Unreadable) or shinfo.nr_frags > skb.facts.max_frags:
         return
     for number, piece in enumerate(shinfo.frags):
         member, found = f"frags[{number}]", f"page {hex16(piece.page)}, offset {piece.offset}, size {piece.size}"
@@ -123,19 +123,19 @@ def gso(skb: Skb) -> Iterator[Finding]:
     type only when it has put them together (net/core/gro.c: dev_gro_receive).
     """
     shinfo = skb.shinfo
-    if shinfo is None or not (shinfo.gso_size or shinfo.gso_segs or shinfo.gso_type):
+    if isinstance(shinfo, Unreadable) or not (shinfo.gso_size or shinfo.gso_segs or shinfo.gso_type):
         return
     found = f"gso_size {shinfo.gso_size}, gso_segs {shinfo.gso_segs}, gso_type {shinfo.gso_type:#x}"
-    unknown = shinfo.gso_type & 0xFFFFFFFF & ~shinfo.known_gso_types if shinfo.known_gso_types else 0
+    unknown = shinfo.gso_type & 0xFFFFFFFF & ~skb.facts.known_gso_types if skb.facts.known_gso_types else 0
     if unknown:
         message = f"bits {unknown:#x} of gso_type mean nothing to this kernel"
         yield Finding("shinfo.gso", skb.addr, "gso_type", CORRUPT, "known SKB_GSO_* bits", found, message)
-    protocols = shinfo.gso_type & shinfo.gso_protocols
+    protocols = shinfo.gso_type & skb.facts.gso_protocols
     if protocols & (protocols - 1):
         message = "segments of several protocols at once"
         yield Finding("shinfo.gso", skb.addr, "gso_type", CORRUPT, "one protocol's SKB_GSO_*", found, message)
     if shinfo.gso_size and not shinfo.gso_type:
-        severity = CORRUPT if shinfo.gso_size > skb.len else SUSPECT
+        severity = CORRUPT if shinfo.gso_size > skb.members.len else SUSPECT
         if severity == SUSPECT and not skb.is_tcp and skb.held() is Held.GRO:
             return
         if severity == CORRUPT or not skb.is_tcp:
@@ -148,11 +148,13 @@ def gso(skb: Skb) -> Iterator[Finding]:
         if shinfo.gso_segs * shinfo.gso_size > _LARGEST_TCP:
             message = "more bytes than TCP sends or coalesces at once"
             yield Finding("shinfo.gso", skb.addr, "gso_segs", SUSPECT, f"at most {_LARGEST_TCP} bytes", found, message)
-        elif shinfo.gso_segs > skb.len + _MANY_ACKS:
+        elif shinfo.gso_segs > skb.members.len + _MANY_ACKS:
             message = "more segments than there are bytes"
-            yield Finding("shinfo.gso", skb.addr, "gso_segs", SUSPECT, f"at most {skb.len} or so", found, message)
-    elif (shinfo.gso_segs - 1) * shinfo.gso_size > skb.len:
-        message = f"{shinfo.gso_segs} segments of {shinfo.gso_size} bytes do not come from {skb.len} bytes"
+            yield Finding(
+                "shinfo.gso", skb.addr, "gso_segs", SUSPECT, f"at most {skb.members.len} or so", found, message
+            )
+    elif (shinfo.gso_segs - 1) * shinfo.gso_size > skb.members.len:
+        message = f"{shinfo.gso_segs} segments of {shinfo.gso_size} bytes do not come from {skb.members.len} bytes"
         yield Finding("shinfo.gso", skb.addr, "gso_segs", CORRUPT, "segments of len bytes", found, message)
     elif not shinfo.gso_size:
         yield Finding("shinfo.gso", skb.addr, "gso_size", CORRUPT, "more than 0", found, "segments of no size")
@@ -166,12 +168,12 @@ def tx_flags(skb: Skb) -> Iterator[Finding]:
     timestamp in progress that nobody requested, or everything at once.
     """
     shinfo = skb.shinfo
-    if shinfo is None:
+    if isinstance(shinfo, Unreadable):
         return
     if shinfo.is_zerocopy and not shinfo.destructor_arg & 1 and not is_kernel_address(shinfo.destructor_arg):
         message, found = "a zerocopy sk_buff whose destructor_arg leads nowhere", hex16(shinfo.destructor_arg)
         yield Finding("shinfo.tx_flags", skb.addr, "destructor_arg", CORRUPT, "a struct ubuf_info *", found, message)
-    unknown = shinfo.flags & ~shinfo.known_flags if shinfo.known_flags else 0
+    unknown = shinfo.flags & ~skb.facts.known_flags if skb.facts.known_flags else 0
     if unknown:
         message = f"bits {unknown:#x} of flags mean nothing to this kernel"
         yield Finding(

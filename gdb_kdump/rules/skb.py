@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from gdb_kdump.errors import Why
-from gdb_kdump.records.skb import DATAREF_SHIFT, GSO_BY_FRAGS, Held, Skb
+from gdb_kdump.errors import Unreadable, Why
+from gdb_kdump.records.skb import DATAREF_SHIFT, GSO_BY_FRAGS, Held, SharedInfo, Skb
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
 from gdb_kdump.rules.references import udp_truesize
 from gdb_kdump.text import hex16, is_kernel_address
@@ -28,9 +28,9 @@ def order(skb: Skb) -> Iterator[Finding]:
     Mirrors include/linux/skbuff.h: skb_headroom, skb_tailroom, and the checks of net/core/skbuff.c: skb_put, skb_push
     (skb_over_panic, skb_under_panic).  Trap: a wild head puts every other pointer out of order: head.buffer says so.
     """
-    if skb.head <= skb.data <= skb.tail <= skb.end or not is_kernel_address(skb.head):
+    if skb.members.head <= skb.members.data <= skb.tail <= skb.end or not is_kernel_address(skb.members.head):
         return
-    pointers = (("head", skb.head), ("data", skb.data), ("tail", skb.tail), ("end", skb.end))
+    pointers = (("head", skb.members.head), ("data", skb.members.data), ("tail", skb.tail), ("end", skb.end))
     found = ", ".join(f"{name} {hex16(value)}" for name, value in pointers)
     for (low, low_value), (high, high_value) in zip(pointers, pointers[1:]):
         if low_value > high_value:
@@ -47,23 +47,39 @@ def length(skb: Skb) -> Iterator[Finding]:
     sctp_inq_pop).  One that is half made has fragments that are not counted yet: net/core/sock.c: sock_alloc_send_pskb
     leaves len and data_len to its caller.
     """
-    if skb.data_len > skb.len:
-        message = f"data_len exceeds len by {skb.data_len - skb.len} bytes"
-        yield Finding("skb.len", skb.addr, "data_len", CORRUPT, f"at most len ({skb.len})", str(skb.data_len), message)
+    if skb.members.data_len > skb.members.len:
+        message = f"data_len exceeds len by {skb.members.data_len - skb.members.len} bytes"
+        yield Finding(
+            "skb.len",
+            skb.addr,
+            "data_len",
+            CORRUPT,
+            f"at most len ({skb.members.len})",
+            str(skb.members.data_len),
+            message,
+        )
         return
-    linear = skb.tail - skb.data
-    if linear >= 0 and skb.len - skb.data_len != linear:
-        message = f"len - data_len is {skb.len - skb.data_len} bytes, but tail - data is {linear}"
-        yield Finding("skb.len", skb.addr, "len", CORRUPT, str(linear + skb.data_len), str(skb.len), message)
+    linear = skb.tail - skb.members.data
+    if linear >= 0 and skb.members.len - skb.members.data_len != linear:
+        message = f"len - data_len is {skb.members.len - skb.members.data_len} bytes, but tail - data is {linear}"
+        yield Finding(
+            "skb.len",
+            skb.addr,
+            "len",
+            CORRUPT,
+            str(linear + skb.members.data_len),
+            str(skb.members.len),
+            message,
+        )
     shinfo = skb.shinfo
-    if shinfo is None or shinfo.nr_frags > shinfo.max_frags or not shinfo.chain.is_whole:
+    if isinstance(shinfo, Unreadable) or shinfo.nr_frags > skb.facts.max_frags or not shinfo.chain.is_whole:
         return
     fragments = sum(frag.size for frag in shinfo.frags) + shinfo.chain.len
-    if shinfo.gso_size == GSO_BY_FRAGS and fragments < skb.data_len:
+    if shinfo.gso_size == GSO_BY_FRAGS and fragments < skb.members.data_len:
         return
-    if fragments != skb.data_len and (skb.data_len or skb.held() is not Held.NOWHERE):
-        message = f"data_len is {skb.data_len} bytes, but frags and frag_list hold {fragments}"
-        yield Finding("skb.len", skb.addr, "data_len", CORRUPT, str(fragments), str(skb.data_len), message)
+    if fragments != skb.members.data_len and (skb.members.data_len or skb.held() is not Held.NOWHERE):
+        message = f"data_len is {skb.members.data_len} bytes, but frags and frag_list hold {fragments}"
+        yield Finding("skb.len", skb.addr, "data_len", CORRUPT, str(fragments), str(skb.members.data_len), message)
 
 
 def address(skb: Skb) -> Iterator[Finding]:
@@ -72,7 +88,7 @@ def address(skb: Skb) -> Iterator[Finding]:
     Mirrors net/core/skbuff.c: __alloc_skb, kfree_skbmem, which goes by `fclone`.  Trap: what holds it is known only
     where the slab pages are in the dump.
     """
-    place, expected = skb.place, "an object of an skb cache"
+    place, expected = skb.memory.skb, "an object of an skb cache"
     if skb.addr % 8 or not is_kernel_address(skb.addr):
         yield Finding("skb.address", skb.addr, "", CORRUPT, expected, hex16(skb.addr), "this is no kernel pointer")
     elif place.kind == "free":
@@ -81,11 +97,11 @@ def address(skb: Skb) -> Iterator[Finding]:
     elif place.kind == "slab" and not place.is_skb:
         found, message = f"an object of {place.cache}", "this memory belongs to something else"
         yield Finding("skb.address", skb.addr, "", CORRUPT, expected, found, message)
-    elif place.kind == "slab" and skb.addr - place.start not in (0, skb.size):
+    elif place.kind == "slab" and skb.addr - place.start not in (0, skb.facts.size):
         message = f"it points {skb.addr - place.start} bytes into an object"
         yield Finding("skb.address", skb.addr, "", CORRUPT, expected, hex16(place.start), message)
     elif place.kind == "slab" and place.state != "free" and skb.references.fclone is not None:
-        right = _FCLONE_UNAVAILABLE if place.size < 2 * skb.size else _FCLONE_ORIG + (skb.addr != place.start)
+        right = _FCLONE_UNAVAILABLE if place.size < 2 * skb.facts.size else _FCLONE_ORIG + (skb.addr != place.start)
         if skb.references.fclone != right:
             message = f"who frees it would not give it back to {place.cache}"
             yield Finding("skb.address", skb.addr, "fclone", CORRUPT, str(right), str(skb.references.fclone), message)
@@ -93,8 +109,8 @@ def address(skb: Skb) -> Iterator[Finding]:
 
 def freed(skb: Skb) -> Iterator[Finding]:
     """An sk_buff that something still holds is not on its cache's free list; net/core/skbuff.c: kfree_skbmem."""
-    if skb.place.kind == "slab" and skb.place.state == "free":
-        message = f"the object is on the free list of {skb.place.cache}: it was freed while in use"
+    if skb.memory.skb.kind == "slab" and skb.memory.skb.state == "free":
+        message = f"the object is on the free list of {skb.memory.skb.cache}: it was freed while in use"
         yield Finding("skb.freed", skb.addr, "", CORRUPT, "an allocated object", "a free object", message)
 
 
@@ -105,16 +121,18 @@ def users(skb: Skb) -> Iterator[Finding]:
     Traps: an sk_buff on its way through kfree_skb has none; it is on no queue any more.  Nobody uses what waits to be
     freed (net/core/dev.c: dev_kfree_skb_irq_reason).
     """
-    if skb.users == 0 and skb.held() is Held.TO_BE_FREED:
+    if skb.members.users == 0 and skb.held() is Held.TO_BE_FREED:
         return
-    if skb.users == 0:
+    if skb.members.users == 0:
         yield Finding("skb.users", skb.addr, "users", CORRUPT, "at least 1", "0", "nobody holds it, yet it is here")
-    elif skb.users < 0 or skb.users > _SATURATED:
-        found = f"{skb.users} ({skb.users & 0xFFFFFFFF:#x})"
+    elif skb.members.users < 0 or skb.members.users > _SATURATED:
+        found = f"{skb.members.users} ({skb.members.users & 0xFFFFFFFF:#x})"
         yield Finding("skb.users", skb.addr, "users", CORRUPT, "at least 1", found, "the reference count overflowed")
-    elif skb.users > _MANY_USERS:
+    elif skb.members.users > _MANY_USERS:
         message = "more references than any code takes"
-        yield Finding("skb.users", skb.addr, "users", SUSPECT, f"at most {_MANY_USERS}", str(skb.users), message)
+        yield Finding(
+            "skb.users", skb.addr, "users", SUSPECT, f"at most {_MANY_USERS}", str(skb.members.users), message
+        )
 
 
 def truesize(skb: Skb) -> Iterator[Finding]:
@@ -128,27 +146,27 @@ def truesize(skb: Skb) -> Iterator[Finding]:
     (net/ipv4/udp.c: udp_set_dev_scratch).
     """
     noted = udp_truesize(skb)
-    if noted is not None and noted != skb.truesize:
+    if noted is not None and noted != skb.members.truesize:
         message, expected = "UDP has noted another one when it queued it", str(noted)
-        yield Finding("skb.truesize", skb.addr, "truesize", CORRUPT, expected, str(skb.truesize), message)
+        yield Finding("skb.truesize", skb.addr, "truesize", CORRUPT, expected, str(skb.members.truesize), message)
         return
-    limit = _LARGEST_TRUESIZE + 16 * skb.len
-    chain = skb.shinfo.chain if skb.shinfo is not None else None
+    limit = _LARGEST_TRUESIZE + 16 * skb.members.len
+    chain = skb.shinfo.chain if isinstance(skb.shinfo, SharedInfo) else None
     severity = CORRUPT
-    if skb.truesize == _PURE_ACK:
+    if skb.members.truesize == _PURE_ACK:
         return
-    if skb.is_fragment and (skb.truesize + _MAX_FRAGMENTED) % (1 << 32) < 2 * _MAX_FRAGMENTED:
+    if skb.is_fragment and (skb.members.truesize + _MAX_FRAGMENTED) % (1 << 32) < 2 * _MAX_FRAGMENTED:
         return
-    if skb.truesize < skb.size:
-        if skb.truesize % 8 == _PURE_ACK and not skb.data_len and skb.len <= _LARGEST_PURE_ACK:
+    if skb.members.truesize < skb.facts.size:
+        if skb.members.truesize % 8 == _PURE_ACK and not skb.members.data_len and skb.members.len <= _LARGEST_PURE_ACK:
             severity = SUSPECT
-        message = f"less than the {skb.size} bytes of the sk_buff alone"
-        expected = f"at least {skb.size}"
-    elif skb.truesize > limit and not (chain and chain.skbs):
+        message = f"less than the {skb.facts.size} bytes of the sk_buff alone"
+        expected = f"at least {skb.facts.size}"
+    elif skb.members.truesize > limit and not (chain and chain.skbs):
         message, expected = "more memory than an sk_buff can hold", f"at most about {limit}"
     else:
         return
-    yield Finding("skb.truesize", skb.addr, "truesize", severity, expected, str(skb.truesize), message)
+    yield Finding("skb.truesize", skb.addr, "truesize", severity, expected, str(skb.members.truesize), message)
 
 
 def headers(skb: Skb) -> Iterator[Finding]:
@@ -159,12 +177,12 @@ def headers(skb: Skb) -> Iterator[Finding]:
     the headroom changes (net/core/skbuff.c: skb_headers_offset_update), so it can stand a little below all ones, and
     an inner one, which is 0 then, below 0.  csum_start means this only while a device is to fill the checksum in.
     """
-    room = skb.end - skb.head
+    room = skb.end - skb.members.head
     if room < 0:
         return  # skb.order has said so
     for name, offset in (*skb.headers, *skb.references.inner_headers):
         if offset is not None and offset > room:
-            is_lowered = offset >= skb.unset_header - _LOWERED
+            is_lowered = offset >= skb.facts.unset_header - _LOWERED
             if is_lowered and name.startswith("inner_"):
                 continue
             severity = SUSPECT if is_lowered else CORRUPT
@@ -183,27 +201,27 @@ def buffer(skb: Skb) -> Iterator[Finding]:
     one; a head of a page fragment is no slab object, and head_frag says so, but large ones of kmalloc() are none
     either; KFENCE objects do not start where their slab would have them.
     """
-    place = skb.head_place
-    needed = skb.end - skb.head + skb.shinfo_size
+    place = skb.memory.head
+    needed = skb.end - skb.members.head + skb.facts.shinfo_size
     message = ""
-    if not is_kernel_address(skb.head):
+    if not is_kernel_address(skb.members.head):
         message = "head is no kernel pointer"
-    elif skb.hole is not None and skb.hole.why is Why.UNMAPPED:
-        message = f"the shared info at {hex16(skb.hole.addr)} is no memory of this kernel"
+    elif isinstance(skb.shinfo, Unreadable) and skb.shinfo.why is Why.UNMAPPED:
+        message = f"the shared info at {hex16(skb.shinfo.addr)} is no memory of this kernel"
     elif place.kind == "free":
         message = "the page of the buffer belongs to nobody: it was freed"
     elif place.kind == "slab" and place.state == "free":
         message = f"the buffer is on the free list of {place.cache}: it was freed"
-    elif place.kind == "slab" and place.start != skb.head:
-        message = f"head points {skb.head - place.start} bytes into an object of {place.cache}"
+    elif place.kind == "slab" and place.start != skb.members.head:
+        message = f"head points {skb.members.head - place.start} bytes into an object of {place.cache}"
     elif place.kind == "slab" and needed > place.size:
         message = f"the buffer and its shared info take {needed} bytes, the object of {place.cache} has {place.size}"
     if message:
-        yield Finding("head.buffer", skb.addr, "head", CORRUPT, "an allocated buffer", hex16(skb.head), message)
+        yield Finding("head.buffer", skb.addr, "head", CORRUPT, "an allocated buffer", hex16(skb.members.head), message)
     elif skb.references.head_frag and place.kind == "slab":
         message = f"the buffer is an object of {place.cache}, but would be freed as a page's fragment"
         yield Finding("head.buffer", skb.addr, "head_frag", CORRUPT, "0", str(skb.references.head_frag), message)
-    elif skb.references.head_frag == 0 and place.kind == "page" and skb.head % _PAGE:
+    elif skb.references.head_frag == 0 and place.kind == "page" and skb.members.head % _PAGE:
         message = "the buffer is a fragment of a page, but would be freed as one of kmalloc()"
         yield Finding("head.buffer", skb.addr, "head_frag", CORRUPT, "1", "0", message)
 
@@ -215,22 +233,20 @@ def owner(skb: Skb) -> Iterator[Finding]:
     Traps: fragments of IP packets may have their offset there (ip_defrag_offset), and without a destructor nothing
     keeps the socket.  Without a socket, the destructor's place may be another member's (tcp_tsorted_anchor).
     """
-    expected = "NULL or a struct sock *"
-    may_be_offset = skb.references.sk_may_be_offset and skb.sk <= _LARGEST_OFFSET
-    if skb.sk and not may_be_offset and (not is_kernel_address(skb.sk) or skb.sk % 8):
-        yield Finding("skb.sk", skb.addr, "sk", CORRUPT, expected, hex16(skb.sk), "sk is no kernel pointer")
-    elif skb.sk_place.kind == "free" or skb.sk_place.state == "free":
-        found, cache = hex16(skb.sk), skb.sk_place.cache
-        message = (
-            f"sk is on the free list of {cache}: it was freed" if cache else "sk is on a page that belongs to nobody"
+    sk, place, expected = skb.members.sk, skb.memory.sk, "NULL or a struct sock *"
+    may_be_offset = skb.facts.sk_may_be_offset and sk <= _LARGEST_OFFSET
+    if sk and not may_be_offset and (not is_kernel_address(sk) or sk % 8):
+        yield Finding("skb.sk", skb.addr, "sk", CORRUPT, expected, hex16(sk), "sk is no kernel pointer")
+    elif place.kind == "free" or place.state == "free":
+        where = (
+            f"on the free list of {place.cache}: it was freed" if place.cache else "on a page that belongs to nobody"
         )
-        yield Finding("skb.sk", skb.addr, "sk", CORRUPT, expected, found, message)
-    elif skb.sk_place.kind == "slab" and (skb.sk_place.is_skb or skb.sk_place.start != skb.sk):
-        found = f"{hex16(skb.sk)}, {skb.sk - skb.sk_place.start} bytes into an object of {skb.sk_place.cache}"
+        yield Finding("skb.sk", skb.addr, "sk", CORRUPT, expected, hex16(sk), f"sk is {where}")
+    elif place.kind == "slab" and (place.is_skb or place.start != sk):
+        found = f"{hex16(sk)}, {sk - place.start} bytes into an object of {place.cache}"
         yield Finding("skb.sk", skb.addr, "sk", CORRUPT, expected, found, "no socket begins there")
     elif not skb.references.is_destroyed_by_function:
-        message = "what is to give its memory back to the socket is no function"
-        found = hex16(skb.destructor)
+        message, found = "what is to give its memory back to the socket is no function", hex16(skb.members.destructor)
         yield Finding("skb.sk", skb.addr, "destructor", CORRUPT, "NULL or a function", found, message)
 
 
@@ -240,12 +256,12 @@ def sharing(skbs: Sequence[Skb]) -> Iterator[Finding]:
     Mirrors net/core/skbuff.c: __skb_clone, skb_release_data.  Traps: one that is being freed still has its head, though
     the reference is gone, and so it counts for nothing; it is on no queue any more.
     """
-    counted = [skb.shinfo.dataref & (1 << DATAREF_SHIFT) - 1 for skb in skbs if skb.shinfo is not None]
+    counted = [skb.shinfo.dataref & (1 << DATAREF_SHIFT) - 1 for skb in skbs if isinstance(skb.shinfo, SharedInfo)]
     if not counted or len(skbs) <= counted[0]:
         return
     for skb in skbs:
         message = f"{len(skbs)} sk_buffs on queues have this buffer, which counts {counted[0]}: it was given away twice"
-        yield Finding("head.buffer", skb.addr, "head", CORRUPT, "a buffer of its own", hex16(skb.head), message)
+        yield Finding("head.buffer", skb.addr, "head", CORRUPT, "a buffer of its own", hex16(skb.members.head), message)
 
 
 RULES = (address, freed, users, owner, order, length, truesize, headers, buffer)

@@ -7,14 +7,31 @@ from dataclasses import replace
 
 import pytest
 
-from gdb_kdump.records.skb import FragList, SharedInfo, Skb
+from gdb_kdump.records.skb import FragList, SharedInfo, Skb, SkbFacts, SkbMembers
 from gdb_kdump.rules import judge_skb
 from gdb_kdump.rules.overrun import attribute, ip_header
 from gdb_kdump.rules.patterns import find_continuation, find_copy
 
 HEAD = 0xFFFF881161AA4800
 SIZE = 0x6C0
-SHINFO = SharedInfo(HEAD + SIZE, 0, 1, 0, 0, 0, 0, 0, 0, False, 17, 0, (), FragList((), 0))
+SHINFO = SharedInfo(
+    addr=HEAD + SIZE,
+    nr_frags=0,
+    dataref=1,
+    frag_list=0,
+    gso_size=0,
+    gso_segs=0,
+    gso_type=0,
+    tx_flags=0,
+    destructor_arg=0,
+    flags=0,
+    is_zerocopy=False,
+    frags=(),
+    chain=FragList((), 0),
+)
+FACTS = SkbFacts(size=232, shinfo_size=320, unset_header=0xFFFF, max_frags=17)
+# next to destructor, and the headers, which nothing here asks for
+MEMBERS = SkbMembers(0, 0, 0, 0, 0, HEAD, HEAD, 0, SIZE, 2304, 1, 0, 0, 0, 0, 0, 0)
 # The reference case's record, with a counter where it has one.
 RECORD = bytes.fromhex("5805a400009021ca74122b5f0062084b005a580004030240c853eda8e8067301")
 
@@ -28,13 +45,19 @@ def records(period: int, count: int, seed: int = 1) -> bytes:
     )
 
 
-def skb(payload: bytes, behind: bytes, nr_frags: int = 200) -> Skb:
+def skb(payload: bytes, behind: bytes, nr_frags: int = 200, written: int | None = None) -> Skb:
     """An sk_buff whose buffer ends in `payload` and whose shared info begins with `behind`."""
     buffer = payload.rjust(SIZE, b"\0") + behind.ljust(320, b"\0")
     return Skb(
-        0xFFFF8810DD32F280, 0, 0, 0, 0, 0, HEAD, HEAD, HEAD, HEAD + SIZE, 2304, 1, 0, 0, (), 232, 320,
-        replace(SHINFO, nr_frags=nr_frags), None, buffer=lambda: buffer,
-    )  # fmt: skip
+        addr=0xFFFF8810DD32F280,
+        members=MEMBERS,
+        facts=FACTS,
+        tail=HEAD,
+        end=HEAD + SIZE,
+        headers=(),
+        shinfo=replace(SHINFO, nr_frags=nr_frags, written=written),
+        buffer=lambda: buffer,
+    )
 
 
 @pytest.mark.parametrize("period", [8, 12, 24, 32, 47, 64, 188, 300])
@@ -100,14 +123,13 @@ def test_what_was_left_there_is_no_copy() -> None:
     """Without init_on_alloc, what the buffer held before is behind the last fragment, too."""
     text = random.Random(1).randbytes(200)
     sound = b"\0\0\3\0" + b"\0" * 28 + b"\1\0\0\0" + b"\0" * 60
-    left = skb(b"before" + text, sound + text[100:180])
-    assert left.shinfo is not None
+    before, shinfo = b"before" + text, sound + text[100:180]
     for written, at in ((len(sound), None), (len(sound) + 11, None), (len(sound) + 12, len(sound)), (None, len(sound))):
-        found = attribute(replace(left, shinfo=replace(left.shinfo, written=written)))
+        found = attribute(skb(before, shinfo, written=written))
         if at is None:
             assert found is None
         else:
-            assert found is not None and (found.kind, found.first, found.length) == ("copy", left.end + at, 80)
+            assert found is not None and (found.kind, found.first, found.length) == ("copy", HEAD + SIZE + at, 80)
 
 
 @pytest.mark.parametrize("period", [150, 250, 300])  # 1500 bytes end with one
@@ -117,16 +139,14 @@ def test_what_was_left_there_goes_on_with_no_records(period: int) -> None:
     constant = source.randbytes(period - 60)
     text = b"".join(source.randbytes(60) + constant for _ in range(2000 // period))
     start = b"\0\0\3\0" + b"\0" * 28 + b"\1\0\0\0"
-    left = skb(text[:1500], start + text[1500 + len(start) : 1800])
-    assert left.shinfo is not None and attribute(left) is not None
-    assert attribute(replace(left, shinfo=replace(left.shinfo, written=len(start)))) is None
+    shinfo = start + text[1500 + len(start) : 1800]
+    assert attribute(skb(text[:1500], shinfo)) is not None
+    assert attribute(skb(text[:1500], shinfo, written=len(start))) is None
 
 
 def test_records_that_run_on_begin_at_the_end_of_the_buffer() -> None:
     text = records(32, 80)
-    over = skb(text[:1500], text[1500:1580])
-    assert over.shinfo is not None
-    found = attribute(replace(over, shinfo=replace(over.shinfo, written=36)))
+    found = attribute(skb(text[:1500], text[1500:1580], written=36))
     assert found is not None and (found.kind, found.first, found.length) == ("payload", HEAD + SIZE, 80)
 
 

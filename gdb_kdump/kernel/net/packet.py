@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gdb_kdump.errors import Unreadable, Why
+from gdb_kdump.errors import Unreadable
 from gdb_kdump.kernel.mm.pages import Pages
 from gdb_kdump.kernel.net.skbuff import Skbs
 from gdb_kdump.kernel.system import wall_clock_offset
-from gdb_kdump.records.skb import Skb
+from gdb_kdump.records.skb import FragList, Skb
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
 
@@ -54,24 +54,26 @@ class SkbData:
         kind, start = self._begin(skb, _swapped(protocol))
         problems: list[str] = []
         data = bytearray()
-        if self._append(data, skb, start, problems, 0) and skb.data - start + skb.len != len(data):
-            problems.append(f"{len(data)} bytes found, {skb.data - start + skb.len} expected")
-        return PacketData(kind, bytes(data), skb.data - start + skb.len, self._time(stamp), tuple(problems))
+        if self._append(data, skb, start, problems, 0) and skb.members.data - start + skb.members.len != len(data):
+            problems.append(f"{len(data)} bytes found, {skb.members.data - start + skb.members.len} expected")
+        return PacketData(
+            kind, bytes(data), skb.members.data - start + skb.members.len, self._time(stamp), tuple(problems)
+        )
 
     def _begin(self, skb: Skb, protocol: int) -> tuple[str, int]:
         """What the packet begins with, and where that is: headers that were stripped still stand before `data`."""
         headers = dict(skb.headers)
         mac, network = headers["mac_header"], headers["network_header"]
-        linear = skb.tail - skb.head
+        linear = skb.tail - skb.members.head
         if mac is not None and network is not None and network - mac == _ETH_HLEN and network <= linear:
-            written = self._prefix(skb.head + mac, _ETH_HLEN)
+            written = self._prefix(skb.members.head + mac, _ETH_HLEN)
             if int.from_bytes(written[12:14], "big") == protocol:
-                return ETHERNET, min(skb.head + mac, skb.data)
+                return ETHERNET, min(skb.members.head + mac, skb.members.data)
         if network is not None and network < linear and protocol in _IP_VERSIONS.values():
-            first = self._prefix(skb.head + network, 1)
+            first = self._prefix(skb.members.head + network, 1)
             if first and _IP_VERSIONS.get(first[0] >> 4) == protocol:
-                return IP, min(skb.head + network, skb.data)
-        return PAYLOAD, skb.data
+                return IP, min(skb.members.head + network, skb.members.data)
+        return PAYLOAD, skb.members.data
 
     def _prefix(self, addr: int, size: int) -> bytes:
         return self._memory.read_prefix(addr, size)[0]
@@ -83,11 +85,10 @@ class SkbData:
             return False
         if not self._append_memory(data, start, skb.tail - start, problems):
             return False
-        if skb.shinfo is None:
-            why = skb.hole.why if skb.hole is not None else Why.UNKNOWN
-            problems.append(f"the shared info of {hex16(skb.addr)} cannot be read: {why.sentence}")
+        if isinstance(skb.shinfo, Unreadable):
+            problems.append(f"the shared info of {hex16(skb.addr)} cannot be read: {skb.shinfo.why.sentence}")
             return False
-        if skb.shinfo.nr_frags > skb.shinfo.max_frags:
+        if skb.shinfo.nr_frags > skb.facts.max_frags:
             problems.append(f"nr_frags of {hex16(skb.addr)} is {skb.shinfo.nr_frags}: no fragment is followed")
             return False
         for number, frag in enumerate(skb.shinfo.frags):
@@ -96,18 +97,16 @@ class SkbData:
                 return False
             if not self._append_memory(data, self._pages.address_of(frag.page) + frag.offset, frag.size, problems):
                 return False
-        return self._append_chain(data, skb, problems, depth)
+        return self._append_chain(data, skb, skb.shinfo.chain, problems, depth)
 
-    def _append_chain(self, data: bytearray, skb: Skb, problems: list[str], depth: int) -> bool:
-        assert skb.shinfo is not None
-        chain = skb.shinfo.chain
+    def _append_chain(self, data: bytearray, skb: Skb, chain: FragList, problems: list[str], depth: int) -> bool:
         for below in chain.skbs if depth < _MAX_DEPTH else ():
             try:
                 part = self._skbs.read(below)
             except Unreadable as error:
                 problems.append(str(error))
                 return False
-            if not self._append(data, part, part.data, problems, depth + 1):
+            if not self._append(data, part, part.members.data, problems, depth + 1):
                 return False
         if not chain.is_whole:
             problems.append(f"the frag_list of {hex16(skb.addr)} is cut short")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 
 from gdb_kdump import walks
@@ -13,8 +13,19 @@ from gdb_kdump.kernel.mm.pages import PAGE_SIZE, Pages
 from gdb_kdump.kernel.module.source import Source
 from gdb_kdump.kernel.net.sock import Socks
 from gdb_kdump.layout.layout import max_skb_frags, skb_counts_from_head, skb_inner_headers, skb_zerocopy
-from gdb_kdump.records.allocation import Allocation
-from gdb_kdump.records.skb import Frag, FragList, Held, References, SharedInfo, Skb, on_a_queue
+from gdb_kdump.records.allocation import UNKNOWN, Allocation
+from gdb_kdump.records.skb import (
+    Frag,
+    FragList,
+    Held,
+    References,
+    SharedInfo,
+    Skb,
+    SkbFacts,
+    SkbMembers,
+    SkbMemory,
+    on_a_queue,
+)
 from gdb_kdump.session import Session
 from gdb_kdump.text import is_kernel_address
 
@@ -24,10 +35,7 @@ _LARGEST_BUFFER = 1 << 20  # no kmalloc'd head is larger; a damaged one claims a
 _IPPROTO_TCP, _NEXTHDR_FRAGMENT, _IPV6_HEADER = 6, 44, 40  # include/uapi/linux/in.h; bytes
 _IP_MF_AND_OFFSET = 0x3FFF  # include/net/ip.h: IP_MF | IP_OFFSET
 _HEADERS = ("mac_header", "network_header", "transport_header")
-_SKB_MEMBERS = (
-    "next", "prev", "sk", "len", "data_len", "head", "data", "tail", "end", "truesize", "users", "cloned", "nohdr",
-    "destructor", *_HEADERS,
-)  # fmt: skip
+_SKB_MEMBERS = tuple(field.name for field in fields(SkbMembers))
 # What can be judged without: with these values no rule finds fault with what is not known.
 _SKB_INSTEAD = {"tail": 0, "cloned": 1, "nohdr": 0, "destructor": 0, **dict.fromkeys(_HEADERS, -1)}
 _SHINFO_INSTEAD = dict.fromkeys(("gso_size", "gso_segs", "gso_type", "tx_flags", "destructor_arg"), 0)
@@ -75,22 +83,28 @@ class Skbs:
         self._unset = [value if counted else None for value, counted in zip(unset, self._counted)]
         gso_types = session.debuginfo.enum_with("SKB_GSO_TCPV4")
         self._tcp_types = gso_types.get("SKB_GSO_TCPV4", 0) | gso_types.get("SKB_GSO_TCPV6", 0)
-        self._gso_protocols = sum(gso_types.get(f"SKB_GSO_{name}", 0) for name in _GSO_PROTOCOLS)
-        # The member that says zerocopy is `flags` where there is one.
-        self._flags = session.debuginfo.enum_bits("SKBFL_ZEROCOPY_ENABLE") if zerocopy_member == "flags" else 0
-        self._gso_types = session.debuginfo.enum_bits("SKB_GSO_TCPV4")
         self._more_names = [name for name in _MORE_MEMBERS if layout.find_member(f"sk_buff.{name}") is not None]
         self._more = layout.unpacker("sk_buff", self._more_names)
-        # Where a fragment of an IP packet has its offset in the socket's place: there is a member for it.
-        self._sk_may_be_offset = layout.find_member("sk_buff.ip_defrag_offset") is not None
         self._inner_headers = [name for name in self._more_names if name in skb_inner_headers(layout)]
-        self._known_extensions = (1 << session.debuginfo.enum_with("SKB_EXT_NUM").get("SKB_EXT_NUM", 0)) - 1
-        self._has_scratch = "dev_scratch" in self._more_names
         self._functions: dict[int, bool] = {}
         self.size = self._skb.size
         self.end_is_offset = skb_counts_from_head(layout, "end")
         self._tail_is_offset = self._has_tail and skb_counts_from_head(layout, "tail")
         self.max_frags = max_skb_frags(layout)
+        self.facts = SkbFacts(
+            size=self.size,
+            shinfo_size=self._shinfo.size,
+            unset_header=self._unset[-1] or 0,
+            max_frags=self.max_frags,
+            known_gso_types=session.debuginfo.enum_bits("SKB_GSO_TCPV4"),
+            gso_protocols=sum(gso_types.get(f"SKB_GSO_{name}", 0) for name in _GSO_PROTOCOLS),
+            # The member that says zerocopy is `flags` where there is one.
+            known_flags=session.debuginfo.enum_bits("SKBFL_ZEROCOPY_ENABLE") if zerocopy_member == "flags" else 0,
+            known_extensions=(1 << session.debuginfo.enum_with("SKB_EXT_NUM").get("SKB_EXT_NUM", 0)) - 1,
+            has_scratch="dev_scratch" in self._more_names,
+            # Where a fragment of an IP packet has its offset in the socket's place: there is a member for it.
+            sk_may_be_offset=layout.find_member("sk_buff.ip_defrag_offset") is not None,
+        )
 
     def end_pointer(self, skb: int) -> int:
         """The end of the linear buffer (address) of the `struct sk_buff *` skb; skb_end_pointer.
@@ -102,64 +116,83 @@ class Skbs:
 
     def read(self, skb: int) -> Skb:
         """The sk_buff at the `struct sk_buff *` skb with its shared info; raises Unreadable for skb itself only."""
-        return self._read(skb, _nowhere)
+        return self._read(skb)
 
     def read_with_buffer(self, skb: int) -> Skb:
         """The same with the bytes of the buffer."""
         record = self.read(skb)
-        return replace(record, buffer=partial(self._buffer, record.head, record.end - record.head + record.shinfo_size))
+        return replace(record, buffer=self._buffer_of(record.members.head, record.end))
 
-    def read_with_places(self, skb: int, held: Callable[[], Held]) -> Skb:
-        """The same with what memory the sk_buff, its buffer and its fragments stand in, its bytes, and who holds it."""
-        record = self._read(skb, self._session.once(Allocations).of, held)
-        shinfo = record.shinfo
-        if shinfo is None or not (shinfo.frags or shinfo.chain.skbs):
-            return record
-        frags, chain = tuple(map(self._with_room, shinfo.frags)), self._with_foreign(shinfo.chain)
-        return replace(record, shinfo=replace(shinfo, frags=frags, chain=chain))
+    def read_for_rules(self, skb: int, held: Callable[[], Held]) -> Skb:
+        """The same with what memory it, its buffer and its fragments stand in, and all else that rules ask for."""
+        return self._read(skb, held)
 
-    def _read(self, skb: int, place_of: Callable[[int], Allocation], held: Callable[[], Held] = on_a_queue) -> Skb:
-        values = self._skb.unpack_from(*self._memory.block(skb, self._skb.span))
-        next_, prev, sk, len_, data_len, head, data, tail, end, truesize, users, cloned, nohdr, destructor, *offsets = (
-            values
-        )
-        end, tail = _address(head, end, self.end_is_offset), _address(head, tail, self._tail_is_offset)
-        tail = tail if self._has_tail else data + len_ - data_len
-        header_offsets: list[int | None] = [*offsets]
-        if not all(self._counted):
-            header_offsets = [
-                at if counted else at - head if at else None for at, counted in zip(offsets, self._counted)
-            ]
-        headers = tuple(
-            [(name, None if at == unset else at) for name, at, unset in zip(_HEADERS, header_offsets, self._unset)]
-        )
-        shinfo, hole = None, None
+    def _read(self, skb: int, held: Callable[[], Held] | None = None) -> Skb:
+        members = SkbMembers(*self._skb.unpack_from(*self._memory.block(skb, self._skb.span)))
+        head = members.head
+        end, tail = _address(head, members.end, self.end_is_offset), _address(head, members.tail, self._tail_is_offset)
+        shinfo: SharedInfo | Unreadable
         try:
             shinfo = self.read_shinfo(end)
         except Unreadable as error:
-            hole = error.as_value()
-        buffer = bytes if place_of is _nowhere else partial(self._buffer, head, end - head + self._shinfo.size)
+            shinfo = error.as_value()
+        memory, references = _NOT_ASKED_FOR, _NO_REFERENCES
+        buffer: Callable[[], bytes] = bytes
+        if held is not None:
+            references = self._references(skb, members)
+            memory = self._memory_of(skb, members, references)
+            buffer = self._buffer_of(head, end)
+            if isinstance(shinfo, SharedInfo) and (shinfo.frags or shinfo.chain.skbs):
+                frags, chain = tuple(map(self._with_room, shinfo.frags)), self._with_foreign(shinfo.chain)
+                shinfo = replace(shinfo, frags=frags, chain=chain)
         return Skb(
-            skb, next_, prev, sk, len_, data_len, head, data, tail, end, truesize, users, cloned, nohdr, headers,
-            self._skb.size, self._shinfo.size, shinfo, hole, place_of(skb), place_of(head), buffer, held,
-            destructor, place_of(sk) if sk and destructor else _UNKNOWN, self._unset[-1] or 0,
-            shinfo is not None
+            addr=skb,
+            members=members,
+            facts=self.facts,
+            tail=tail if self._has_tail else members.data + members.len - members.data_len,
+            end=end,
+            headers=self._headers(members),
+            shinfo=shinfo,
+            memory=memory,
+            references=references,
+            is_tcp=isinstance(shinfo, SharedInfo)
             and bool(shinfo.gso_size or shinfo.gso_segs)
-            and self._is_tcp(head, offsets[1], shinfo, sk),
-            not self._skb.size <= truesize < _LARGEST_TRUESIZE and self._is_fragment(head, offsets[1]),
-            _NO_REFERENCES if place_of is _nowhere else self._references(skb, sk, destructor),
-        )  # fmt: skip
+            and self._is_tcp(members, shinfo),
+            is_fragment=not self.size <= members.truesize < _LARGEST_TRUESIZE and self._is_fragment(members),
+            buffer=buffer,
+            held=held or on_a_queue,
+        )
 
-    def _is_tcp(self, head: int, network_header: int, shinfo: SharedInfo, sk: int) -> bool:
+    def _headers(self, members: SkbMembers) -> tuple[tuple[str, int | None], ...]:
+        """The headers as offsets from head, whatever the kernel stores."""
+        offsets: list[int | None] = [members.mac_header, members.network_header, members.transport_header]
+        if not all(self._counted):
+            offsets = [
+                at if counted else at - members.head if at else None for at, counted in zip(offsets, self._counted)
+            ]
+        return tuple([(name, None if at == unset else at) for name, at, unset in zip(_HEADERS, offsets, self._unset)])
+
+    def _memory_of(self, skb: int, members: SkbMembers, references: References) -> SkbMemory:
+        of = self._session.once(Allocations).of
+        return SkbMemory(
+            of(skb),
+            of(members.head),
+            of(members.sk) if members.sk and members.destructor else UNKNOWN,
+            self._place(references.dst & _POINTER),
+            self._place(references.nfct & _POINTER),
+            self._place(references.extensions),
+        )
+
+    def _is_tcp(self, members: SkbMembers, shinfo: SharedInfo) -> bool:
         """Whether gso_type, the header of an IP packet or the socket says that it is a TCP segment.
 
         Only the socket says it of those that were copied together without headers; net/ipv4/tcp_input.c: tcp_collapse.
         """
         if shinfo.gso_type & self._tcp_types:
             return True
-        header = self._ip_header(head, network_header)
+        header = self._ip_header(members)
         protocol = {4: header[9], 6: header[6]}.get(header[0] >> 4)
-        return protocol == _IPPROTO_TCP or self._is_of_tcp(sk)
+        return protocol == _IPPROTO_TCP or self._is_of_tcp(members.sk)
 
     def _is_of_tcp(self, sk: int) -> bool:
         try:
@@ -167,42 +200,46 @@ class Skbs:
         except (Unreadable, MissingDebugInfo):
             return False
 
-    def _is_fragment(self, head: int, network_header: int) -> bool:
+    def _is_fragment(self, members: SkbMembers) -> bool:
         """Whether the header of an IP packet says that it is a fragment of one."""
-        header = self._ip_header(head, network_header)
+        header = self._ip_header(members)
         if header[0] >> 4 == 6:
             return header[6] == _NEXTHDR_FRAGMENT
         return header[0] >> 4 == 4 and bool(int.from_bytes(header[6:8], "big") & _IP_MF_AND_OFFSET)
 
-    def _ip_header(self, head: int, network_header: int) -> bytes:
-        """Where an IP header should be; zeros where that cannot be read, or nobody says where."""
-        if network_header < 0:
+    def _ip_header(self, members: SkbMembers) -> bytes:
+        """What stands where an IP header should; zeros where that cannot be read, or nobody says where."""
+        if members.network_header < 0:
             return bytes(_IPV6_HEADER)
         try:
-            return self._memory.read(head + network_header, _IPV6_HEADER)
+            return self._memory.read(members.head + members.network_header, _IPV6_HEADER)
         except Unreadable:
             return bytes(_IPV6_HEADER)
 
-    def _references(self, skb: int, sk: int, destructor: int) -> References:
+    def _references(self, skb: int, members: SkbMembers) -> References:
         """What the sk_buff at an address refers to, and what else not every kernel has."""
         values = dict(zip(self._more_names, self._more.unpack_from(*self._memory.block(skb, self._more.span))))
         get = values.get
-        dst, nfct, active = get("refdst", 0), get("nfct", 0), get("active_extensions", 0)
-        extensions = get("extensions", 0) if active else 0
+        active = get("active_extensions", 0)
         # Without a socket, TCP's list of what it has sent may stand in the destructor's place (tcp_tsorted_anchor).
-        is_elsewhere = sk == 0 and is_kernel_address(destructor)
+        destructor = members.destructor
+        is_elsewhere = members.sk == 0 and is_kernel_address(destructor)
         is_partial = get("ip_summed") == _CHECKSUM_PARTIAL and "csum_start" in values
         return References(
-            get("dev", 0), dst, nfct, extensions, active, self._known_extensions, self._has_scratch,
-            self._place(dst & _POINTER), self._place(nfct & _POINTER), self._place(extensions),
-            get("fclone"), get("head_frag"), not destructor or is_elsewhere or self._is_function(destructor),
-            self._sk_may_be_offset,
-            values["csum_start"] + values["csum_offset"] + _CHECKSUM_SIZE if is_partial else None,
-            tuple([(name, values[name]) for name in self._inner_headers if values[name]]),
-        )  # fmt: skip
+            dev=get("dev", 0),
+            dst=get("refdst", 0),
+            nfct=get("nfct", 0),
+            extensions=get("extensions", 0) if active else 0,
+            active_extensions=active,
+            fclone=get("fclone"),
+            head_frag=get("head_frag"),
+            is_destroyed_by_function=not destructor or is_elsewhere or self._is_function(destructor),
+            checksum_at=values["csum_start"] + values["csum_offset"] + _CHECKSUM_SIZE if is_partial else None,
+            inner_headers=tuple([(name, values[name]) for name in self._inner_headers if values[name]]),
+        )
 
     def _place(self, addr: int) -> Allocation:
-        return self._session.once(Allocations).of(addr) if is_kernel_address(addr) else _UNKNOWN
+        return self._session.once(Allocations).of(addr) if is_kernel_address(addr) else UNKNOWN
 
     def _is_function(self, addr: int) -> bool:
         """Whether a function begins there, for all that is known."""
@@ -243,9 +280,13 @@ class Skbs:
         is_anchor = truesize == length == data_len
         return data_len <= length and truesize >= self.size and users > 0 and is_kernel_address(head) and not is_anchor
 
-    def _buffer(self, head: int, size: int) -> bytes:
-        """The bytes of a buffer and its shared info, as far as they can be read."""
-        return self._memory.read_prefix(head, size)[0] if 0 < size <= _LARGEST_BUFFER else b""
+    def _buffer_of(self, head: int, end: int) -> Callable[[], bytes]:
+        """Reads the bytes of a buffer and its shared info, as far as they can be read."""
+        size = end - head + self._shinfo.size
+        return partial(self._read_prefix, head, size) if 0 < size <= _LARGEST_BUFFER else bytes
+
+    def _read_prefix(self, addr: int, size: int) -> bytes:
+        return self._memory.read_prefix(addr, size)[0]
 
     def _with_foreign(self, chain: FragList) -> FragList:
         """The same chain with the first member that is no allocated sk_buff."""
@@ -284,13 +325,24 @@ class Skbs:
         values = self._shinfo.unpack_from(block, at)
         nr_frags, dataref, frag_list, gso_size, gso_segs, gso_type, tx_flags, destructor_arg, zerocopy = values
         frags = self._frags(addr + self._frags_offset, min(nr_frags, self.max_frags))
+        # The fragments are written as far as they are counted.
+        counted = len(frags) * self._frag.size if nr_frags <= self.max_frags else 0
         return SharedInfo(
-            addr, nr_frags, dataref, frag_list, gso_size, gso_segs, gso_type, tx_flags, destructor_arg,
-            bool(zerocopy & self._zerocopy_bit), self.max_frags, self._gso_types, frags,
-            self._chain(frag_list) if frag_list else _NO_CHAIN, zerocopy if self._flags else 0, self._flags,
-            self._gso_protocols,
-            self._cleared or self._frags_offset + (len(frags) if nr_frags <= self.max_frags else 0) * self._frag.size,
-        )  # fmt: skip
+            addr=addr,
+            nr_frags=nr_frags,
+            dataref=dataref,
+            frag_list=frag_list,
+            gso_size=gso_size,
+            gso_segs=gso_segs,
+            gso_type=gso_type,
+            tx_flags=tx_flags,
+            destructor_arg=destructor_arg,
+            flags=zerocopy if self.facts.known_flags else 0,
+            is_zerocopy=bool(zerocopy & self._zerocopy_bit),
+            frags=frags,
+            chain=self._chain(frag_list) if frag_list else _NO_CHAIN,
+            written=self._cleared or self._frags_offset + counted,
+        )
 
     def _frags(self, addr: int, count: int) -> tuple[Frag, ...]:
         if not count:
@@ -322,15 +374,10 @@ class Skbs:
 
 
 _NO_CHAIN = FragList((), 0)
-_UNKNOWN = Allocation("unknown")
+_NOT_ASKED_FOR = SkbMemory()
 _NO_REFERENCES = References()
 
 
 def _address(head: int, position: int, is_offset: bool) -> int:
     """The address behind a sk_buff_data_t."""
     return (head + position) & (1 << 64) - 1 if is_offset else position
-
-
-def _nowhere(addr: int) -> Allocation:
-    """The place of every address, for whoever does not want to know."""
-    return _UNKNOWN
