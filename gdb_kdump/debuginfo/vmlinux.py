@@ -26,7 +26,8 @@ def find_vmlinux(
         return _accept(ElfFile(named), build_id)
     wrong: list[str] = []
     for path in _candidates(vmcore, release, build_id, loaded):
-        if not path.is_file():
+        # Unlike Path's method, false for what may not be looked at.
+        if not os.path.isfile(path):
             continue
         try:
             elf = ElfFile(path)
@@ -101,7 +102,7 @@ def _candidates(vmcore: Path, release: str | None, build_id: str | None, loaded:
         yield Path(f"/usr/lib/debug/.build-id/{build_id[:2]}/{build_id[2:]}.debug")
     names = ["vmlinux"] if release is None else [f"vmlinux-{release}", f"vmlinux-{release}.debug", "vmlinux"]
     for folder in (*search_path(), vmcore.parent):
-        if folder.is_file():
+        if os.path.isfile(folder):
             yield folder
         else:
             yield from (folder / name for name in names)

@@ -229,5 +229,8 @@ def test_a_vmcore_of_nobody(gdb_run: Gdb, dump: LabDump, tmp_path: Path) -> None
     shutil.copy(dump.vmcore, public)
     public.chmod(0o644)
     options["env"]["XDG_CACHE_HOME"] = str(tmp_path / "none")
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    options["env"]["KDUMP_VMLINUX_PATH"] = f"{closed}:{closed}/below"  # passed over
     run = gdb_run("kinfo --json", vmcore=public, **options).succeeded()
     assert run.json()["release"] == dump.truth["kernel"]
