@@ -87,7 +87,7 @@ An entry frame shows the registers of what it interrupted."""
             for trace in walked(traces):
                 groups.add(trace)
         if not arguments.operands and not arguments.has("-c"):  # all tasks were asked for
-            gaps.note(*session.once(Tasks).all().problems)
+            session.once(Tasks).all(gaps)
         gaps.note(walked.ended)
         return Backtraces(groups.all(), arguments, words, session.once(Panic).happened())
 
@@ -146,7 +146,7 @@ def _chosen(session: Session, arguments: Arguments) -> Iterator[Task]:
     elif arguments.operands:
         chosen = [_named(tasks, word) for word in arguments.operands]
     elif any(arguments.has(name) for name in ("-a", "--state", "--grep", "--group")):
-        chosen = tasks.all().tasks
+        chosen = tasks.all(Gaps())  # read() notes the gaps
     elif session.once(Panic).happened():
         chosen = [session.once(Panic).task()]
     else:

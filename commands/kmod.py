@@ -47,7 +47,7 @@ release for a name; without a file, function names come from the dump itself.  F
             raise UsageError("kmod takes a PATTERN, and with -s a FILE")
         modules, symbols = session.once(Modules), session.once(ModuleSymbols)
         pattern = arguments.operands[0] if arguments.operands else "*"
-        chosen = [module for module in modules.all() if fnmatch.fnmatchcase(module.name, pattern)]
+        chosen = [module for module in modules.all(gaps) if fnmatch.fnmatchcase(module.name, pattern)]
         if not chosen and pattern != "*":
             raise UsageError(f"no module matches {pattern}; kmod lists them")
         file = Path(arguments.operands[1]).expanduser().absolute() if len(arguments.operands) > 1 else None
@@ -56,7 +56,6 @@ release for a name; without a file, function names come from the dump itself.  F
         if arguments.has("-s") or arguments.has("-S") or file is not None:
             for module in chosen:
                 symbols.load(module, file)
-        gaps.note(modules.cut_short or "")
         return [Row(module, _build_id(symbols, module), symbols.known(module)) for module in chosen]
 
     def text(self, result: list[Row]) -> Iterator[str]:

@@ -29,9 +29,7 @@ State letters are those of ps; a command in [brackets] is a kernel thread."""
         if len(arguments.operands) > 1:
             raise UsageError("one PATTERN at the most; quote a name with spaces")
         pattern = arguments.operands[0].strip("\"'") if arguments.operands else "*"
-        found = session.once(Tasks).all()
-        gaps.note(*found.problems)
-        return tuple(task for task in found.tasks if _matches(task, pattern))
+        return tuple(task for task in session.once(Tasks).all(gaps) if _matches(task, pattern))
 
     def text(self, result: tuple[Task, ...]) -> Iterator[str]:
         rows = (

@@ -16,9 +16,8 @@ from gdb_kdump.commands.show.tables import pairs, table
 from gdb_kdump.errors import UsageError
 from gdb_kdump.kernel.mm.pages import Page, Pages
 from gdb_kdump.kernel.mm.slub import Slabs
-from gdb_kdump.kernel.mm.slub_caches import SlabCaches
 from gdb_kdump.kernel.module.source import Source
-from gdb_kdump.records.slab import FREE, UNKNOWN, Slab, SlabCache, SlabObject, Track
+from gdb_kdump.records.slab import ALLOCATED, FREE, UNKNOWN, Slab, SlabCache, SlabObject, Track
 from gdb_kdump.rules.findings import Finding
 from gdb_kdump.rules.slab import judge_slab
 from gdb_kdump.session import Session
@@ -70,7 +69,7 @@ $_kfindings is set to the number of corrupt findings."""
             return _list(session, arguments.operands[0] if arguments.operands else "*", gaps)
         if not arguments.operands:
             raise UsageError("name an address: kslab ADDRESS, or list the caches: kslab -l")
-        return _locate(session, address(" ".join(arguments.operands)))
+        return _locate(session, address(" ".join(arguments.operands)), gaps)
 
     def note(self, result: Located | list[CacheRow]) -> None:
         if isinstance(result, Located):
@@ -86,13 +85,13 @@ $_kfindings is set to the number of corrupt findings."""
         return {"missing": gaps}
 
 
-def _locate(session: Session, addr: int) -> Located:
+def _locate(session: Session, addr: int, gaps: Gaps) -> Located:
     page = session.once(Pages).find(addr)
     if page is None or not page.is_slab:
         return Located(addr, page, None, "", (), None, None, None, (), ())
     slabs = session.once(Slabs)
     slab, found = slabs.find_slab(addr), slabs.find_object(addr)
-    place = slabs.place(slab) if slab is not None else ""
+    place = slabs.list_name(slab, gaps) if slab is not None else ""
     aliases = slabs.aliases(slab.cache) if slab is not None else ()
     if found is None:
         return Located(addr, page, slab, place, aliases, None, None, None, (), ())
@@ -182,28 +181,27 @@ def _located_json(result: Located) -> Any:
 
 
 def _list(session: Session, pattern: str, gaps: Gaps) -> list[CacheRow]:
-    slabs, caches = session.once(Slabs), session.once(SlabCaches)
+    slabs = session.once(Slabs)
     chosen = [
         cache
-        for cache in slabs.caches()
+        for cache in slabs.caches(gaps)
         if any(fnmatch.fnmatchcase(name, pattern) for name in (cache.name, *slabs.aliases(cache)))
     ]
     if not chosen and pattern != "*":
         raise UsageError(f"no cache matches {pattern}; kslab -l lists them")
-    if caches.cut_short:
-        gaps.note(f"the list of caches ends early: {caches.cut_short}")
     rows: list[CacheRow] = []
-    with walk("the caches", None, lambda cache: cache.addr) as counted:
+    with walk("the caches", where=lambda cache: cache.addr) as counted, gaps.about("") as broken:
         for cache in counted(chosen):
-            rows.append(_count(slabs, cache))
-    gaps.note(*slabs.missing(), counted.ended)
+            rows.append(_count(slabs, cache, broken))
+    gaps.note(counted.ended)
     return rows
 
 
-def _count(slabs: Slabs, cache: SlabCache) -> CacheRow:
-    pages = slabs.slabs_of(cache)
-    free, unknown = (sum(1 for _ in slabs.for_each_object(cache, (state,))) for state in (FREE, UNKNOWN))
-    allocated = sum(1 for _ in slabs.for_each_object(cache))
+def _count(slabs: Slabs, cache: SlabCache, gaps: Gaps) -> CacheRow:
+    pages = slabs.slabs_of(cache, gaps)
+    allocated, free, unknown = (
+        sum(1 for _ in slabs.for_each_object(cache, gaps, (state,))) for state in (ALLOCATED, FREE, UNKNOWN)
+    )
     return CacheRow(cache, slabs.aliases(cache), len(pages), allocated + free + unknown, free, unknown)
 
 

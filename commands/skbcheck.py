@@ -58,9 +58,9 @@ is neither, and is listed apart.  $_kfindings is set to the number of corrupt fi
         sock = arguments.options.get("--sock")
         if arguments.has("--all"):
             progress = _Progress()
-            checked, problems = check_everything(session, Checks(session), progress.show)
+            checked = check_everything(session, Checks(session), progress.show, gaps)
             progress.end()
-            gaps.note(*checked.gaps, *problems)
+            gaps.note(*checked.gaps)
             return Judged(checked, (), True)
         if not arguments.operands and sock is None:
             raise UsageError("name sk_buffs, a socket, or all: skbcheck SKB..., skbcheck --sock SOCK, skbcheck --all")
@@ -69,7 +69,7 @@ is neither, and is listed apart.  $_kfindings is set to the number of corrupt fi
         if sock is not None:
             of_sock, queues = judge_sock_and_queues(session, address(sock))
             checked += of_sock + checks.all_skbs([skb for queue in queues for skb in queue.skbs])
-        gaps.note(*checked.gaps, *session.once(Skbs).missing, session.once(Allocations).why_unknown)
+        gaps.note(*checked.gaps, *session.once(Skbs).missing, *session.once(Allocations).gaps)
         return Judged(checked, () if walks.is_interrupted() else _drawn(session, checked), False)
 
     def note(self, result: Judged) -> None:

@@ -24,6 +24,7 @@ from gdb_kdump.target.connection import connect
 from gdb_kdump.target.opening import Hints, open_dump
 from gdb_kdump.target.threads import all_threads, thread_id
 from gdb_kdump.text import escape
+from gdb_kdump.walks import Gaps
 
 _USAGE = "target kdump [--kaslr OFFSET] [--vmcoreinfo FILE] VMCORE... [VMLINUX]"
 
@@ -98,7 +99,9 @@ def _with_tasks(opened: Session) -> _Opening:
     stopped = next((thread for thread in threads if thread.id == selected), threads[0])
     if isinstance(stopped.registers, dict) and "rip" in stopped.registers:
         opened.once(Source).load_symbols(stopped.registers["rip"])
-    warnings += [f"there may be more tasks: {problem}" for problem in opened.once(Tasks).all().problems]
+    tasks = Gaps()
+    opened.once(Tasks).all(tasks)
+    warnings += [f"there may be more tasks: {problem}" for problem in tasks]
     warnings += opened.once(Running).problems
     return _Opening(lines, warnings, *_startable(threads, selected, warnings), frame)
 

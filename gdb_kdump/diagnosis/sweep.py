@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain
 
-from gdb_kdump import walks
 from gdb_kdump.diagnosis.checks import Checked, Checks
 from gdb_kdump.diagnosis.sockets import judge_queues, judge_sock_and_queues
 from gdb_kdump.errors import MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.mm.allocations import Allocations
-from gdb_kdump.kernel.net.all_socks import AllSocks, SockInfo
+from gdb_kdump.kernel.net.all_socks import AllSocks
 from gdb_kdump.kernel.net.holders import held_on
 from gdb_kdump.kernel.net.net_queues import net_queues
 from gdb_kdump.kernel.net.skb_caches import SkbObjects
@@ -21,26 +20,27 @@ from gdb_kdump.records.skb import Held
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
 from gdb_kdump.rules.skb import sharing
 from gdb_kdump.session import Session
-from gdb_kdump.text import hex16, some
+from gdb_kdump.text import hex16
+from gdb_kdump.walks import Gaps, walk
 
 
-def check_everything(
-    session: Session, checks: Checks, progress: Callable[[int], None]
-) -> tuple[Checked, tuple[str, ...]]:
-    """Judge every sk_buff once; returns what was found and why there may be more.
+def check_everything(session: Session, checks: Checks, progress: Callable[[int], None], gaps: Gaps) -> Checked:
+    """Judge every sk_buff once.
 
     `progress` is called with the number judged so far.
     """
     skbs = session.once(Skbs)
     try:
-        checked, held, problems = _of_socks(session)
+        checked, held = _of_socks(session, gaps)
     except MissingDebugInfo as error:
-        checked, held, problems = Checked(), {}, [f"the sockets: {error}"]
+        checked, held = Checked(), {}
+        gaps.note(f"the sockets: {error}")
     reached = list(held)
     places: dict[int, Queue] = {}
     queues: list[Queue] = []
-    if ended := walks.gather(net_queues(session, problems), queues.append, "the other queues"):
-        problems.append(ended)
+    with walk("the other queues", gaps) as steps:
+        for queue in steps(net_queues(session, gaps)):
+            queues.append(queue)
     checked = checked + judge_queues(session, queues)
     held.update(held_on(queues))
     findings: list[Finding] = []
@@ -73,17 +73,19 @@ def check_everything(
 
     try:
         # What stands on no queue is in somebody's hands, or was left half made: the kernel promises little of it.
-        allocated = ((addr, False) for addr in session.once(SkbObjects).all())
+        allocated = ((addr, False) for addr in session.once(SkbObjects).all(gaps))
         everybody = chain(((addr, True) for addr in chain(reached, places)), allocated)
-        if ended := walks.gather(everybody, judge, "the sk_buffs", lambda one: one[0]):
-            problems.append(f"the skb caches: {ended}")
+        with walk("the sk_buffs", where=lambda one: one[0]) as walked:
+            for one in walked(everybody):
+                judge(one)
+        if walked.ended:
+            gaps.note(f"the skb caches: {walked.ended}")
     except MissingDebugInfo as error:
-        problems.append(f"the skb caches: {error}")
+        gaps.note(f"the skb caches: {error}")
     reached += places
     findings += [finding for group in skbs.sharing(reached) for finding in sharing(group)]
-    problems += session.once(SkbObjects).missing()
-    problems += [*skbs.missing, *filter(None, [session.once(Allocations).why_unknown])]
-    return checked + Checked(len(seen), 0, tuple(findings), tuple(holes)), tuple(problems)
+    gaps.note(*skbs.missing, *session.once(Allocations).gaps)
+    return checked + Checked(len(seen), 0, tuple(findings), tuple(holes))
 
 
 def _doubted(finding: Finding) -> Finding:
@@ -101,23 +103,18 @@ def _placed(findings: Sequence[Finding], queue: Queue) -> tuple[Finding, ...]:
     return tuple(replace(finding, message=f"{finding.message} (on {queue.name})") for finding in findings)
 
 
-def _of_socks(session: Session) -> tuple[Checked, dict[int, Held], list[str]]:
-    """The linkage of every queue of every socket, the sk_buffs on them, and what could not be followed."""
+def _of_socks(session: Session, gaps: Gaps) -> tuple[Checked, dict[int, Held]]:
+    """The linkage of every queue of every socket, and the sk_buffs on them."""
     held: dict[int, Held] = {}
-    socks, found_problems = session.once(AllSocks).all()
-    problems = list(found_problems)
     judged: list[Checked] = []
-    wrong: list[str] = []
-
-    def judge(info: SockInfo) -> None:
-        try:
-            checked, queues = judge_sock_and_queues(session, info.sock.addr)
-        except (Unreadable, MissingDebugInfo) as error:
-            wrong.append(f"sock {hex16(info.sock.addr)}: {error}")
-            return
-        judged.append(checked)
-        held.update(held_on(queues))
-
-    ended = walks.gather(socks, judge, "the sockets", lambda info: info.sock.addr)
-    problems += [*some(wrong), *([ended] if ended else [])]
-    return sum(judged, Checked()), held, problems
+    with walk("the sockets", where=lambda info: info.sock.addr) as walked, gaps.about("") as wrong:
+        for info in walked(session.once(AllSocks).all(gaps)):
+            try:
+                checked, queues = judge_sock_and_queues(session, info.sock.addr)
+            except (Unreadable, MissingDebugInfo) as error:
+                wrong.note(f"sock {hex16(info.sock.addr)}: {error}")
+                continue
+            judged.append(checked)
+            held.update(held_on(queues))
+    gaps.note(walked.ended)
+    return sum(judged, Checked()), held

@@ -21,6 +21,7 @@ from gdb_kdump.records.skb import Skb
 from gdb_kdump.rules.findings import CORRUPT, Finding
 from gdb_kdump.rules.overrun import Attribution, attribute
 from gdb_kdump.session import Session
+from gdb_kdump.walks import Gaps
 
 # Structs that begin with a struct sock; include/linux/tcp.h, udp.h, include/net/af_unix.h, inet_sock.h.
 _SOCK_TYPES = frozenset(
@@ -119,11 +120,12 @@ def _of_a_running_kernel(session: Session, message: str | None, trace: Trace) ->
 def _everything(session: Session, checks: Checks, problems: list[str]) -> Checked | None:
     """What skbcheck --all finds; None where the types lack something, which goes to `problems`."""
     try:
-        checked, more = check_everything(session, checks, lambda judged: None)
+        gaps = Gaps()
+        checked = check_everything(session, checks, lambda judged: None, gaps)
     except MissingDebugInfo as error:
         problems.append(f"the sk_buffs of the system: {error}")
         return None
-    problems += more if walks.is_interrupted() else ()
+    problems += gaps if walks.is_interrupted() else ()
     return checked
 
 

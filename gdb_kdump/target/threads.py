@@ -7,6 +7,7 @@ from gdb_kdump.kernel.sched.registers import Registers, task_on
 from gdb_kdump.kernel.sched.tasks import Task, Tasks
 from gdb_kdump.records.threads import Thread
 from gdb_kdump.session import Session
+from gdb_kdump.walks import Gaps
 
 # include/linux/threads.h: PID_MAX_LIMIT on 64-bit.  GDB has no thread 0, and every CPU's idle task is PID 0.
 _IDLE_BASE = 4 * 1024 * 1024
@@ -26,7 +27,7 @@ def all_threads(session: Session, sleeping: bool = True) -> list[Thread]:
     running = {task: cpu for cpu, task in session.once(Running).tasks().items()}
     threads: dict[int, Thread] = {}
     # The running tasks first: they are to be had even where the task list is not.
-    for task in (*(task_on(session, cpu) for cpu in running.values()), *tasks.all().tasks):
+    for task in (*(task_on(session, cpu) for cpu in running.values()), *tasks.all(Gaps())):
         name = task.comm.decode("utf-8", "backslashreplace")
         cpu = running.get(task.task)
         known = (

@@ -94,10 +94,11 @@ def list_damaged(what: str) -> Any:
     from gdb_kdump.kernel.net.all_socks import AllSocks
     from gdb_kdump.memory import Memory
     from gdb_kdump.records.runs import Hole
+    from gdb_kdump.walks import Gaps
 
     opened = session.current()
     find = opened.debuginfo.address
-    first = next(i for i in opened.once(AllSocks).all()[0] if i.tables[0] == "udp")
+    first = next(i for i in opened.once(AllSocks).all(Gaps()) if i.tables[0] == "udp")
     node = first.sock.addr + opened.layout.offset("sock.node")
     ehash = opened.memory.ptr(find("tcp_hashinfo") + opened.layout.offset("inet_hashinfo.ehash"))
 
@@ -122,8 +123,9 @@ def list_damaged(what: str) -> Any:
     memory = Memory(Damaged())  # type: ignore[arg-type]
     if hidden is not None:
         debuginfo._addresses[hidden] = None
-    socks, problems = dataclasses.replace(opened, memory=memory, _readers={}).once(AllSocks).all()
-    return [[f"0x{info.sock.addr:016x}" for info in socks], problems]
+    gaps = Gaps()
+    socks = dataclasses.replace(opened, memory=memory, _readers={}).once(AllSocks).all(gaps)
+    return [[f"0x{info.sock.addr:016x}" for info in socks], list(gaps)]
 
 
 @pytest.mark.parametrize(

@@ -246,10 +246,13 @@ def test_the_allocator_is_slab(gdb_run: Gdb, in_gdb: Callable[..., Any], dump: t
         from gdb_kdump import session
         from gdb_kdump.kernel.mm.allocations import Allocations
         from gdb_kdump.kernel.net.skb_caches import SkbObjects
+        from gdb_kdump.walks import Gaps
 
         opened = session.current()
         places = [opened.once(Allocations).of(addr) for addr in addresses]
-        return [[p.kind, p.cache, p.start, p.state, p.is_skb] for p in places] + [sorted(opened.once(SkbObjects).all())]
+        return [[p.kind, p.cache, p.start, p.state, p.is_skb] for p in places] + [
+            sorted(opened.once(SkbObjects).all(Gaps()))
+        ]
 
     vmlinux, vmcore = dump
     first, last = case.SKB - 2 * 256, case.SKB + 12 * 256  # of the 15 objects of its slab

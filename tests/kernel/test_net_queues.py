@@ -23,13 +23,14 @@ def walk_all() -> tuple[list[dict[str, Any]], list[str]]:
     from gdb_kdump.kernel.net.net_queues import net_queues
     from gdb_kdump.session import current
     from gdb_kdump.text import hex16
+    from gdb_kdump.walks import Gaps
 
-    problems: list[str] = []
+    gaps = Gaps()
     queues = [
         {"name": queue.name, "head": hex16(queue.head), "qlen": queue.qlen, "skbs": [hex16(skb) for skb in queue.skbs]}
-        for queue in net_queues(current(), problems)
+        for queue in net_queues(current(), gaps)
     ]
-    return queues, problems
+    return queues, list(gaps)
 
 
 # What the names of our queues say of those that the truth has.

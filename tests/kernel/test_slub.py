@@ -78,12 +78,14 @@ def test_the_kernels_tasks_are_all_in_their_cache(in_gdb: InGdb, dump: LabDump) 
     def allocated(name: str) -> list[str]:
         from gdb_kdump import session
         from gdb_kdump.kernel.mm.slub import Slabs
+        from gdb_kdump.walks import Gaps
 
         slabs = session.current().once(Slabs)
         cache = slabs.find_cache(name)
         assert cache is not None
-        found = [f"0x{addr:016x}" for addr in slabs.for_each_object(cache)]
-        assert not slabs.missing()
+        gaps = Gaps()
+        found = [f"0x{addr:016x}" for addr in slabs.for_each_object(cache, gaps)]
+        assert not len(gaps)
         return found
 
     found = in_gdb(allocated, "task_struct", vmcore=dump.vmcore)
@@ -99,17 +101,18 @@ def sweep() -> dict[str, Any]:
     from gdb_kdump import session
     from gdb_kdump.kernel.mm.slub import Slabs
     from gdb_kdump.rules.slab import judge_slab
+    from gdb_kdump.walks import Gaps
 
     started = time.monotonic()
     slabs = session.current().once(Slabs)
     counts = {"allocated": 0, "free": 0, "unknown": 0}
     objects = {
-        cache.addr: {state: list(slabs.for_each_object(cache, (state,))) for state in counts}
-        for cache in slabs.caches()
+        cache.addr: {state: list(slabs.for_each_object(cache, Gaps(), (state,))) for state in counts}
+        for cache in slabs.caches(Gaps())
     }
     seconds = time.monotonic() - started
     wrong = []
-    for cache in slabs.caches():
+    for cache in slabs.caches(Gaps()):
         for state, starts in objects[cache.addr].items():
             counts[state] += len(starts)
             for start in starts:
@@ -117,7 +120,7 @@ def sweep() -> dict[str, Any]:
                 assert found is not None
                 if (found.start, found.state, found.cache) != (start, state, cache) or judge_slab(found):
                     wrong.append(f"{cache.name} {start:#x} {state} {found}")
-    whole = sum(slabs.slab(page).objects for cache in slabs.caches() for page in slabs.slabs_of(cache))
+    whole = sum(slabs.slab(page).objects for cache in slabs.caches(Gaps()) for page in slabs.slabs_of(cache, Gaps()))
     return {"seconds": seconds, "counts": counts, "wrong": wrong[:5], "whole": whole}
 
 
@@ -137,6 +140,7 @@ def damage_a_slab(kind: str) -> dict[str, Any]:
     from gdb_kdump.kernel.mm.slub import Slabs
     from gdb_kdump.records.slab import Slab
     from gdb_kdump.rules.slab import judge_slab
+    from gdb_kdump.walks import Gaps
 
     session = sessions.current()
     memory = session.memory
@@ -158,8 +162,8 @@ def damage_a_slab(kind: str) -> dict[str, Any]:
 
     slab, order = next(
         (slab, walk)
-        for cache in before.caches()
-        for slab in map(before.slab, before.slabs_of(cache))
+        for cache in before.caches(Gaps())
+        for slab in map(before.slab, before.slabs_of(cache, Gaps()))
         if slab.cpu is None and 4 <= len(slab.free) < slab.objects and slab.end - slab.start <= 4096
         if in_use(slab)
         for walk in [sorted(slab.free)]
@@ -203,7 +207,7 @@ def damage_a_slab(kind: str) -> dict[str, Any]:
         "state": found.state,
         "reason": found.reason,
         "free": [slabs.find_object(start).state for start in chain],  # type: ignore[union-attr]
-        "listed": sum(1 for _ in slabs.for_each_object(cache, ("unknown",))),
+        "listed": sum(1 for _ in slabs.for_each_object(cache, Gaps(), ("unknown",))),
         "objects": slab.objects - elsewhere,
     }
 

@@ -8,6 +8,7 @@ from gdb_kdump import walks
 from gdb_kdump.errors import Corrupt, Unreadable, Why
 from gdb_kdump.session import Session
 from gdb_kdump.text import is_kernel_address
+from gdb_kdump.walks import Gaps
 
 _CHUNK = 1 << 16
 _MAX_TABLES = 8  # an rhashtable that grows has two
@@ -59,19 +60,19 @@ def heads(session: Session, table: int, count: int, size: int, offset: int) -> I
             number = max(number + 1, -(-(((start + len(data)) | 4095) + 1 - table) // size))
 
 
-def chained(session: Session, table: int, count: int, size: int, offset: int, problems: list[str]) -> Iterator[int]:
-    """Every node of every chain of a table, as heads() and chain() find them; what is broken goes to `problems`."""
-    yield from _chains(session, heads(session, table, count, size, offset), problems)
+def chained(session: Session, table: int, count: int, size: int, offset: int, gaps: Gaps) -> Iterator[int]:
+    """Every node of every chain of a table, as heads() and chain() find them; what is broken goes to `gaps`."""
+    yield from _chains(session, heads(session, table, count, size, offset), gaps)
 
 
 def _chains(
-    session: Session, found: Iterator[tuple[int, int] | Unreadable], problems: list[str], is_locked: bool = False
+    session: Session, found: Iterator[tuple[int, int] | Unreadable], gaps: Gaps, is_locked: bool = False
 ) -> Iterator[int]:
     """The nodes of the chains; with `is_locked` the lowest bit of a bucket is a lock and not a nulls marker."""
     try:
         for head in found:
             if isinstance(head, Unreadable):
-                problems.append(str(head))
+                gaps.note(str(head))
                 continue
             at, first = head
             if is_locked:
@@ -83,15 +84,15 @@ def _chains(
             try:
                 yield from chain(session, first)
             except (Unreadable, Corrupt) as error:
-                problems.append(str(error))
+                gaps.note(str(error))
     except Corrupt as error:
-        problems.append(str(error))
+        gaps.note(str(error))
 
 
-def rhashtable(session: Session, table: int, problems: list[str]) -> Iterator[int]:
+def rhashtable(session: Session, table: int, gaps: Gaps) -> Iterator[int]:
     """Every node (`struct rhash_head *`) of a `struct rhashtable *`; include/linux/rhashtable.h: rht_for_each.
 
-    What is broken goes to `problems`.  Raises Unreadable for the struct itself.
+    What is broken goes to `gaps`.  Raises Unreadable for the struct itself.
     """
     layout = session.layout
     buckets = layout.offset("bucket_table.buckets")
@@ -103,11 +104,11 @@ def rhashtable(session: Session, table: int, problems: list[str]) -> Iterator[in
         tables.append(current)
         try:
             if nests and session.number(current, "bucket_table.nest"):
-                problems.append(f"the hash table at 0x{current:016x} is nested (the kernel was short of memory)")
+                gaps.note(f"the hash table at 0x{current:016x} is nested (the kernel was short of memory)")
             else:
                 count = session.number(current, "bucket_table.size")
-                yield from _chains(session, heads(session, current + buckets, count, 8, 0), problems, is_locked=True)
+                yield from _chains(session, heads(session, current + buckets, count, 8, 0), gaps, is_locked=True)
             current = session.pointer(current, "bucket_table.future_tbl") if grows else 0
         except (Unreadable, Corrupt) as error:
-            problems.append(str(error))
+            gaps.note(str(error))
             return

@@ -10,6 +10,7 @@ from gdb_kdump.layout.layout import SKB_CACHES
 from gdb_kdump.layout.members import find_path
 from gdb_kdump.records.allocation import Allocation
 from gdb_kdump.session import Session
+from gdb_kdump.walks import Gaps
 
 _UNKNOWN = Allocation("unknown")
 
@@ -21,16 +22,17 @@ class Allocations:
         self._session = session
         self._pages: Pages | None = None
         self._slabs: Slabs | SlabAllocator | None = None
-        self.why_unknown = ""
-        """Why the place of every address is unknown, or "" where it is not."""
-        self.skb_caches, self.skb_caches_missing = self._find_skb_caches()
+        self.gaps = Gaps()
+        """Why every address is unknown, where it is."""
+        self._skb_caches_gaps = Gaps()
+        self._skb_caches = self._find_skb_caches(self._skb_caches_gaps)
         try:
             self._pages, self._slabs = session.once(Pages), allocator(session)
         except (MissingDebugInfo, Unreadable) as error:
-            self.why_unknown = f"nothing says which memory is allocated: {error}"
+            self.gaps.note(f"nothing says which memory is allocated: {error}")
 
     def of(self, addr: int) -> Allocation:
-        """The place of an address."""
+        """What an address is; unknown where `gaps` or a hole in the dump keep it from being told."""
         if self._pages is None or self._slabs is None:
             return _UNKNOWN
         try:
@@ -38,11 +40,11 @@ class Allocations:
             if found is not None:
                 cache, start, state = found
                 # Where not all skb caches are known, anything may be one.
-                is_skb = cache.addr in self.skb_caches or bool(self.skb_caches_missing)
+                is_skb = cache.addr in self._skb_caches or len(self._skb_caches_gaps) > 0
                 return Allocation("slab", start, cache.object_size, state, cache.name, is_skb)
             page = self._pages.find(addr)
         except MissingDebugInfo as error:
-            self.why_unknown = f"nothing says which memory is allocated: {error}"
+            self.gaps.note(f"nothing says which memory is allocated: {error}")
             return _UNKNOWN
         except (Unreadable, Corrupt):
             return _UNKNOWN
@@ -50,21 +52,25 @@ class Allocations:
             return _UNKNOWN
         # On a CPU's list of free pages one has no reference and nothing else to tell; memory of large kmalloc()s has
         # no reference either (since v6.16), but a page type.
-        nobodys = page.is_free or (not page.refcount and page.kind in ("", "compound"))
-        return Allocation("free" if nobodys else "page", page.start)
+        is_free = page.is_free or (not page.refcount and page.kind in ("", "compound"))
+        return Allocation("free" if is_free else "page", page.start)
 
-    def _find_skb_caches(self) -> tuple[frozenset[int], str]:
-        """The addresses of the skb caches, and what they lack; net/core/skbuff.c: skb_init."""
-        found, missing = set(), []
+    def skb_caches(self, gaps: Gaps) -> frozenset[int]:
+        """The `struct kmem_cache *` of the caches that have sk_buffs; net/core/skbuff.c: skb_init."""
+        gaps.note(*self._skb_caches_gaps)
+        return self._skb_caches
+
+    def _find_skb_caches(self, gaps: Gaps) -> frozenset[int]:
+        caches = set()
         for places in SKB_CACHES:
             variable = next(filter(None, (self._variable(*place) for place in places)), None)
             try:
                 if variable is None:
                     raise MissingDebugInfo(" or ".join(path or symbol for symbol, path in places))
-                found.add(self._session.memory.ptr(variable))
+                caches.add(self._session.memory.ptr(variable))
             except (MissingDebugInfo, Unreadable) as error:
-                missing.append(str(error))
-        return frozenset(found), "; ".join(missing)
+                gaps.note(str(error))
+        return frozenset(caches)
 
     def _variable(self, symbol: str, path: str) -> int | None:
         """The address of a variable, or of a member of one that is a struct of the same name."""

@@ -15,6 +15,7 @@ from gdb_kdump.layout.layout import SLAB_CACHES, array_length, slab_allocator
 from gdb_kdump.layout.members import is_array
 from gdb_kdump.records.slab import ALLOCATED, FREE, Slab, SlabCache, SlabObject
 from gdb_kdump.session import Session
+from gdb_kdump.walks import Gaps
 
 _MAX_NAME = 128
 _MAX_NODES = 1024  # arch/x86/Kconfig: NODES_SHIFT
@@ -38,9 +39,8 @@ class SlabAllocator:
         self._cache = layout.unpacker("kmem_cache", ("size", "num", "name"))
         self._caches: dict[int, tuple[SlabCache, int]] = {}
         self._waiting: dict[int, frozenset[int]] = {}
-        self._missing: tuple[str, ...] = ()
 
-    def caches(self) -> tuple[SlabCache, ...]:
+    def caches(self, gaps: Gaps) -> tuple[SlabCache, ...]:
         """Every cache, in the order of slab_caches; raises MissingDebugInfo."""
         offset, found = self._layout.offset("kmem_cache.list"), []
         heads = [addr for name in SLAB_CACHES if (addr := self._session.debuginfo.find_address(name)) is not None]
@@ -50,16 +50,8 @@ class SlabAllocator:
             for node in list_for_each(self._session, heads[0]):
                 found.append(self._read_cache(node - offset)[0])
         except (Unreadable, Corrupt) as error:
-            self._miss(f"the caches: {error}")
+            gaps.note(f"the caches: {error}")
         return tuple(found)
-
-    def missing(self) -> tuple[str, ...]:
-        """Why caches() and for_each_object() may lack something."""
-        return self._missing
-
-    def _miss(self, sentence: str) -> None:
-        if sentence not in self._missing:
-            self._missing += (sentence,)
 
     def find_state(self, addr: int) -> tuple[SlabCache, int, str] | None:
         """The cache, the start and the state of the object that an address lies in; None where that is no slab."""
@@ -78,19 +70,19 @@ class SlabAllocator:
         start = slab.object_start(index)
         return SlabObject(addr, slab, index, start, FREE if start in slab.free else ALLOCATED)
 
-    def for_each_object(self, cache: SlabCache, states: Iterable[str] = (ALLOCATED,)) -> Iterator[int]:
-        """Yield the addresses of a cache's objects in those states; missing() says what it may lack."""
+    def for_each_object(self, cache: SlabCache, gaps: Gaps, states: Iterable[str] = (ALLOCATED,)) -> Iterator[int]:
+        """Yield the addresses of a cache's objects in those states."""
         wanted = frozenset(states)
-        for slab_at in self._slabs_of(cache):
+        for slab_at in self._slabs_of(cache, gaps):
             try:
                 slab = self._slab(cache.addr, slab_at)
             except (Unreadable, Corrupt) as error:
-                self._miss(str(error))
+                gaps.note(str(error))
                 continue
             starts = map(slab.object_start, range(slab.objects))
             yield from (start for start in starts if (FREE if start in slab.free else ALLOCATED) in wanted)
 
-    def _slabs_of(self, cache: SlabCache) -> Iterator[int]:
+    def _slabs_of(self, cache: SlabCache, gaps: Gaps) -> Iterator[int]:
         """Every slab: SLAB has the full ones on a list, too."""
         for lists in self._node_lists(cache.addr):
             for name in _LISTS:
@@ -98,12 +90,12 @@ class SlabAllocator:
                 try:
                     yield from (node - self._form.list_node for node in list_for_each(self._session, head))
                 except (Unreadable, Corrupt) as error:
-                    self._miss(f"{name} of {cache.name}: {error}")
+                    gaps.note(f"{name} of {cache.name}: {error}")
 
     def _node_lists(self, cache: int) -> list[int]:
         """The `struct kmem_cache_node *` of each node of memory that has one."""
         member = self._layout.member("kmem_cache.node")
-        if not is_array(member.type):  # v3.11 to v3.18: it points behind the CPUs' part of the array
+        if not is_array(member.type):  # v3.11 to v3.18: it points after the CPUs' part of the array
             count = self._session.debuginfo.find_address("nr_node_ids")
             nodes = self._memory.u32(count) if count is not None else 1
             words = self._memory.read(self._memory.ptr(cache + member.offset), 8 * min(nodes, _MAX_NODES))

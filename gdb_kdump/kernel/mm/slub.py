@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from gdb_kdump import walks
 from gdb_kdump.errors import Corrupt, Unreadable
 from gdb_kdump.kernel.lib.lists import list_for_each
 from gdb_kdump.kernel.mm.kfence import Kfence
@@ -27,7 +26,7 @@ from gdb_kdump.records.slab import (
     Track,
 )
 from gdb_kdump.session import Session
-from gdb_kdump.text import some
+from gdb_kdump.walks import Gaps, walk
 
 _MAX_KEPT = 20_000  # slabs
 _MAX_PAGES = 4_096  # as walks mostly stay near; more would cost memory
@@ -60,12 +59,11 @@ class Slabs:
         # Page frame (of an address) -> its slab, so that walking many objects costs one look at each page.
         self._by_page: dict[int, Slab | None] = {}
         self._by_cache: dict[int, list[int]] | None = None
-        self._missing: dict[str, None] = {}
-        self._places: dict[int, dict[int, str]] = {}
+        self._gaps = Gaps()  # of _by_cache
 
-    def caches(self) -> tuple[SlabCache, ...]:
+    def caches(self, gaps: Gaps) -> tuple[SlabCache, ...]:
         """Every cache; see SlabCaches.all."""
-        return self._caches.all()
+        return self._caches.all(gaps)
 
     def find_cache(self, name: str) -> SlabCache | None:
         """A cache by its name, an alias, or its variable's name; see SlabCaches.find."""
@@ -102,7 +100,7 @@ class Slabs:
     def find_object(self, addr: int) -> SlabObject | None:
         """The object that an address lies in, its red zones and padding included; None where that is no slab memory.
 
-        Also None in the rest of a slab behind its last object, and in KFENCE's pages that no object ever had.
+        Also None in the rest of a slab after its last object, and in KFENCE's pages that no object ever had.
         """
         slab = self.find_slab(addr)
         if slab is None:
@@ -150,17 +148,17 @@ class Slabs:
         fenced = self._kfence.find(found.addr)
         return self._kfence.tracks(fenced) if fenced else self._debug.tracks(found.cache, found.start)
 
-    def for_each_object(self, cache: SlabCache, states: Iterable[str] = (ALLOCATED,)) -> Iterator[int]:
-        """Yield the addresses of a cache's objects in those states, slab by slab; missing() says what it may lack.
+    def for_each_object(self, cache: SlabCache, gaps: Gaps, states: Iterable[str] = (ALLOCATED,)) -> Iterator[int]:
+        """Yield the addresses of a cache's objects in those states, slab by slab.
 
-        A slab that cannot be read is passed over, its reason in missing().
+        A slab that cannot be read is passed over, its reason goes to `gaps`.
         """
         wanted, sheaved = frozenset(states), self._sheaves.free(cache)
-        for page in self.slabs_of(cache):
+        for page in self.slabs_of(cache, gaps):
             try:
                 slab = self.slab(page)
             except (Unreadable, Corrupt) as error:
-                self._miss(str(error))
+                gaps.note(str(error))
                 continue
             starts = range(slab.object_start(0), slab.object_start(slab.objects), cache.size)
             other = slab.state(0)[0]  # of what is on no list
@@ -172,31 +170,28 @@ class Slabs:
             if found.state in wanted:
                 yield found.addr
 
-    def missing(self) -> tuple[str, ...]:
-        """Why slabs_of() and for_each_object() may lack something: a sentence for each hole and each unusable slab."""
-        return tuple(some(list(self._missing)))
-
-    def _miss(self, sentence: str) -> None:
-        self._missing[sentence] = None
-
-    def slabs_of(self, cache: SlabCache) -> list[int]:
+    def slabs_of(self, cache: SlabCache, gaps: Gaps) -> list[int]:
         """The `struct slab *` of every slab of a cache, by address, without KFENCE's.
 
         A full slab is on no list, so the array of all pages is searched, once for all caches.
         """
         if self._by_cache is None:
-            found: dict[int, list[int]] = {}
-
-            def take(row: tuple[int, int] | Unreadable) -> None:
-                if isinstance(row, Unreadable):
-                    self._miss(str(row))
-                elif not self._kfence.has(self._pages.address_of(row[0])):
-                    found.setdefault(row[1], []).append(row[0])
-
-            if ended := walks.gather(self._pages.for_each_slab(), take, "the slabs"):
-                self._miss(ended)
-            self._by_cache = found
+            self._gaps = Gaps()
+            self._by_cache = self._slabs_by_cache(self._gaps)
+        gaps.note(*self._gaps)
         return self._by_cache.get(cache.addr, [])
+
+    def _slabs_by_cache(self, gaps: Gaps) -> dict[int, list[int]]:
+        by_cache: dict[int, list[int]] = {}
+        with walk("the slabs", gaps) as steps:
+            for row in steps(self._pages.for_each_slab()):
+                if isinstance(row, Unreadable):
+                    gaps.note(str(row))
+                    continue
+                page, cache = row
+                if not self._kfence.has(self._pages.address_of(page)):
+                    by_cache.setdefault(cache, []).append(page)
+        return by_cache
 
     def slab(self, page: int) -> Slab:
         """The slab at a `struct slab *`, which is its first struct page."""
@@ -246,7 +241,7 @@ class Slabs:
 
     def _samples(self) -> Iterator[tuple[Room, int]]:
         """Slabs with an object on a freelist: those of the CPUs, and the first partial ones of the nodes."""
-        for cache in self.caches():
+        for cache in self.caches(Gaps()):
             try:
                 heads = {row.slab: row.freelist for row in self._caches.cpu_slabs(cache)}
                 for page, _ in islice(self._on_nodes(cache), _SAMPLED):
@@ -260,7 +255,7 @@ class Slabs:
 
     def _kmalloc_samples(self) -> Iterator[tuple[SlabCache, int]]:
         """Allocated objects of kmalloc's debugged caches, from the CPUs' slabs and the first ones of the nodes."""
-        for cache in self.caches():
+        for cache in self.caches(Gaps()):
             if not {"RED_ZONE", "STORE_USER"} <= cache.flags or "kmalloc" not in cache.name:
                 continue
             try:
@@ -272,22 +267,19 @@ class Slabs:
             except (Unreadable, Corrupt):
                 continue  # the other caches will do
 
-    def place(self, slab: Slab) -> str:
+    def list_name(self, slab: Slab, gaps: Gaps) -> str:
         """The list that a slab is on, for people: "CPU 1, active", "CPU 1, partial", "node 0, partial", "full".
 
         "no list" is one that could not be found on any; raises MissingDebugInfo, too.
         """
-        cache = slab.cache
-        if cache.addr not in self._places:
-            places: dict[int, str] = {}
-            try:
-                places.update(self._on_nodes(cache))
-                for row in self._caches.cpu_slabs(cache):
-                    places.update(self._on_cpu(row))
-            except (Unreadable, Corrupt) as error:
-                self._miss(str(error))
-            self._places[cache.addr] = places
-        return self._places[cache.addr].get(slab.addr, "full" if slab.inuse == slab.objects else "no list")
+        names: dict[int, str] = {}
+        try:
+            names.update(self._on_nodes(slab.cache))
+            for row in self._caches.cpu_slabs(slab.cache):
+                names.update(self._on_cpu(row))
+        except (Unreadable, Corrupt) as error:
+            gaps.note(str(error))
+        return names.get(slab.addr, "full" if slab.inuse == slab.objects else "no list")
 
     def _on_cpu(self, row: CpuSlab) -> Iterator[tuple[int, str]]:
         """The slabs of a CPU, partial ones chained by slab.next; mm/slub.c: put_cpu_partial."""

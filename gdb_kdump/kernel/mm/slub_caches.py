@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gdb_kdump import walks
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, OtherAllocator
 from gdb_kdump.kernel.lib.lists import list_for_each
 from gdb_kdump.kernel.lib.percpu import PerCpu
@@ -13,6 +12,7 @@ from gdb_kdump.kernel.mm.slub_aliases import SlabAliases
 from gdb_kdump.layout.layout import slab_allocator, slab_flags, slab_nodes
 from gdb_kdump.records.slab import SlabCache
 from gdb_kdump.session import Session
+from gdb_kdump.walks import Gaps, walk
 
 _MAX_NAME = 128
 _MAX_SIZE = 1 << 24  # far above any order that a slab can have
@@ -49,19 +49,25 @@ class SlabCaches:
         self._caches: dict[int, SlabCache] = {}
         self._listed: tuple[SlabCache, ...] | None = None
         self._cpu_slabs: dict[int, tuple[CpuSlab, ...]] = {}
-        self.cut_short: str | None = None
+        self._gaps = Gaps()
 
-    def all(self) -> tuple[SlabCache, ...]:
-        """Every cache, in the order of slab_caches, newest first; `cut_short` says why the list ended early.
+    def all(self, gaps: Gaps) -> tuple[SlabCache, ...]:
+        """Every cache, in the order of slab_caches, newest first; raises MissingDebugInfo."""
+        caches = self._list()
+        gaps.note(*self._gaps)
+        return caches
 
-        Raises MissingDebugInfo.
-        """
+    def _list(self) -> tuple[SlabCache, ...]:
         if self._listed is None:
-            offset, found = self._layout.offset("kmem_cache.list"), list[SlabCache]()
+            offset, caches = self._layout.offset("kmem_cache.list"), list[SlabCache]()
             nodes = list_for_each(self._session, self._session.debuginfo.address("slab_caches"))
-            caches = (self.read(node - offset) for node in nodes)
-            self.cut_short = walks.gather(caches, found.append, "the list", lambda cache: cache.addr) or None
-            self._listed = tuple(found)
+            self._gaps = Gaps()
+            with self._gaps.about("the list of caches ends early") as broken:
+                steps = walk("the list", broken, lambda cache: cache.addr)
+                with steps:
+                    for cache in steps(self.read(node - offset) for node in nodes):
+                        caches.append(cache)
+            self._listed = tuple(caches)
         return self._listed
 
     def find(self, name: str) -> SlabCache | None:
@@ -69,7 +75,7 @@ class SlabCaches:
 
         A cache that was merged into another one has no name of its own.  Raises Unreadable, Corrupt, MissingDebugInfo.
         """
-        for cache in self.all():
+        for cache in self._list():
             if cache.name == name or name in self.aliases(cache):
                 return cache
         variable = self._session.debuginfo.find_address(name) or self._find_hot(name)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from gdb_kdump import walks
-from gdb_kdump.errors import Corrupt, MissingDebugInfo
+from gdb_kdump.errors import Corrupt
 from gdb_kdump.kernel.lib.lists import list_for_each
 from gdb_kdump.layout.layout import module_regions
 from gdb_kdump.session import Session
+from gdb_kdump.walks import Gaps, walk
 
 _SHN_UNDEF = 0
 _MOST_SYMBOLS = 1 << 20  # far above any module; a damaged count would have all of memory read
@@ -42,24 +42,31 @@ class Modules:
         self._memory = session.memory
         self._layout = session.layout
         self._modules: tuple[Module, ...] | None = None
-        self.cut_short: str | None = None
+        self._gaps = Gaps()
         self._starts: list[tuple[int, int, Module]] = []
         self._symbols: dict[int, _Symbols] = {}
 
-    def all(self) -> tuple[Module, ...]:
-        """Every module, in the order of the kernel's list, newest first; `cut_short` says why the list ended early."""
+    def all(self, gaps: Gaps) -> tuple[Module, ...]:
+        """Every module, in the order of the kernel's list, newest first."""
+        modules = self._listed()
+        gaps.note(*self._gaps)
+        return modules
+
+    def _listed(self) -> tuple[Module, ...]:
         if self._modules is None:
-            found: list[Module] = []
-            try:
-                head = self._session.debuginfo.address("modules")
-                offset = self._layout.offset("module.list")
-                modules = (self._read(node - offset) for node in list_for_each(self._session, head))
-                self.cut_short = walks.gather(modules, found.append, "the list", lambda module: module.addr) or None
-            except MissingDebugInfo as error:
-                self.cut_short = str(error)
-            self._modules = tuple(found)
-            self._starts = sorted((low, low + size, module) for module in found for low, size in module.ranges)
+            modules: list[Module] = []
+            self._gaps = Gaps()
+            with walk("the list", self._gaps, lambda module: module.addr) as steps:
+                for module in steps(self._for_each()):
+                    modules.append(module)
+            self._modules = tuple(modules)
+            self._starts = sorted((low, low + size, module) for module in modules for low, size in module.ranges)
         return self._modules
+
+    def _for_each(self) -> Iterator[Module]:
+        head, offset = self._session.debuginfo.address("modules"), self._layout.offset("module.list")
+        for node in list_for_each(self._session, head):
+            yield self._read(node - offset)
 
     def _read(self, addr: int) -> Module:
         name = self._memory.cstring(addr + self._layout.offset("module.name"), self._layout.member("module.name").size)
@@ -72,11 +79,15 @@ class Modules:
 
     def find(self, addr: int) -> Module | None:
         """The module that has an address, or None."""
-        self.all()
+        self._listed()
         number = bisect_right(self._starts, (addr + 1,)) - 1
         if number >= 0 and addr < self._starts[number][1]:
             return self._starts[number][2]
         return None
+
+    def find_by_address(self, addr: int) -> Module | None:
+        """The module at a `struct module *`, or None."""
+        return next((module for module in self._listed() if module.addr == addr), None)
 
     def symbols_of(self, module: Module) -> list[tuple[str, int]]:
         """The (name, address) of every symbol of a module; raises Unreadable, Corrupt, MissingDebugInfo."""

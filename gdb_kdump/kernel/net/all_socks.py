@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from gdb_kdump import walks
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.net.namespaces import Nets
 from gdb_kdump.kernel.net.sock import Sock, Socks
@@ -13,7 +12,8 @@ from gdb_kdump.kernel.net.sock_files import OpenSock, SockFiles
 from gdb_kdump.kernel.net.sock_names import SockNames
 from gdb_kdump.kernel.net.sock_tables import SockTables
 from gdb_kdump.session import Session
-from gdb_kdump.text import hex16, is_kernel_address, some
+from gdb_kdump.text import hex16, is_kernel_address
+from gdb_kdump.walks import Gaps, walk
 
 _SHOWN_OF_A_PART = 1000  # sockets, when the user does not want to wait for all of them
 
@@ -23,7 +23,7 @@ class SockInfo:
     """A socket and what is known about it.
 
     `protocol` is sk_prot->name; `state` its name; `local` and `peer` are "" where there is none; `netns` is the number
-    in /proc/PID/ns/net, None where it cannot be read; `opened` is who has it open, None where nobody has; `tables` are
+    in /proc/PID/ns/net, None where it cannot be read; `opened` is the task that has it open, or None; `tables` are
     where it was found ("tcp", "unix", ..., "fd").
     """
 
@@ -45,76 +45,76 @@ class AllSocks:
         self._socks = session.once(Socks)
         self._names = session.once(SockNames)
         self._net = session.layout.offset("sock.net")
-        self._found: tuple[list[SockInfo], list[str]] | None = None
+        self._found: list[SockInfo] | None = None
+        self._gaps = Gaps()
 
-    def all(self) -> tuple[list[SockInfo], list[str]]:
-        """Every socket, in the order of the tables, then those that only a descriptor leads to; and the problems.
-
-        A problem is a sentence on what is broken or missing, so that there may be more.
-        """
+    def all(self, gaps: Gaps) -> list[SockInfo]:
+        """Every socket, in the order of the tables, then those that only a descriptor leads to."""
         if self._found is None:
-            self._found = self._find()
+            self._gaps = Gaps()
+            self._found = self._find(self._gaps)
+        gaps.note(*self._gaps)
         return self._found
 
-    def _find(self) -> tuple[list[SockInfo], list[str]]:
-        problems: list[str] = []
-        opened = self._opened(problems)
-        known = self._known_protocols(problems)
+    def _find(self, gaps: Gaps) -> list[SockInfo]:
+        opened = self._opened(gaps)
+        known = self._known_protocols(gaps)
         tables: dict[int, list[str]] = {}
+        socks: list[SockInfo] = []
+        with gaps.about("") as wrong:
+            with walk("the tables of sockets") as reached:
+                for table, sock in reached(self._reached(opened, gaps, wrong)):
+                    tables.setdefault(sock, [])
+                    if table not in tables[sock]:
+                        tables[sock].append(table)
+            with walk("the sockets") as described:
+                for sock in list(tables)[:_SHOWN_OF_A_PART] if reached.ended else described(tables):
+                    socks += self._described(sock, opened.get(sock), tuple(tables[sock]), known, wrong)
+        gaps.note(reached.ended or described.ended)
+        return socks
 
-        def note(place: tuple[str, int]) -> None:
-            table, sock = place
-            places = tables.setdefault(sock, [])
-            if table not in places:
-                places.append(table)
-
-        found: list[SockInfo] = []
-        wrong: list[str] = []
-
-        def describe(sock: int) -> None:
-            try:
-                info = self._describe(sock, opened.get(sock), tuple(tables[sock]))
-                if not known or info.protocol in known:
-                    found.append(info)
-                    return
-                why = f"its protocol is called {info.protocol!r}"
-            except Unreadable as error:
-                why = str(error)
-            wrong.append(f"the {', '.join(tables[sock])} table leads to {hex16(sock)}, which is no socket: {why}")
-
-        ended = walks.gather(self._reached(opened, problems, wrong), note, "the tables of sockets")
-        if ended:
-            for sock in list(tables)[:_SHOWN_OF_A_PART]:
-                describe(sock)
-        else:
-            ended = walks.gather(tables, describe, "the sockets")
-        return found, [*problems, *some(wrong), *([ended] if ended else [])]
-
-    def _reached(self, opened: dict[int, OpenSock], problems: list[str], wrong: list[str]) -> Iterator[tuple[str, int]]:
-        for table, sock in self._session.once(SockTables).all(problems):
+    def _reached(self, opened: dict[int, OpenSock], gaps: Gaps, wrong: Gaps) -> Iterator[tuple[str, int]]:
+        """(table, `struct sock *`) of each place that has a socket; of what can be none, a sentence goes to `wrong`."""
+        for table, sock in self._session.once(SockTables).all(gaps):
             if is_kernel_address(sock) and not sock & 7:
                 yield table, sock
             else:
-                wrong.append(f"the {table} table leads to {hex16(sock)}, which is no socket")
+                wrong.note(f"the {table} table leads to {hex16(sock)}, which is no socket")
         yield from (("fd", sock) for sock in opened)
 
-    def _opened(self, problems: list[str]) -> dict[int, OpenSock]:
-        """Who has each socket open: the first process that has."""
-        found: dict[int, OpenSock] = {}
+    def _opened(self, gaps: Gaps) -> dict[int, OpenSock]:
+        """The first process that has each socket open."""
+        opened: dict[int, OpenSock] = {}
         try:
-            opened = self._session.once(SockFiles).all(problems)
-            ended = walks.gather(opened, lambda entry: found.setdefault(entry.sock, entry), "open sockets")
-            problems += [ended] if ended else []
+            files = self._session.once(SockFiles)
         except MissingDebugInfo as error:
-            problems.append(f"sockets of file descriptors: {error}")
-        return found
+            gaps.note(f"sockets of file descriptors: {error}")
+            return opened
+        with walk("open sockets", gaps) as steps:
+            for entry in steps(files.all(gaps)):
+                opened.setdefault(entry.sock, entry)
+        return opened
 
-    def _known_protocols(self, problems: list[str]) -> set[str]:
+    def _known_protocols(self, gaps: Gaps) -> set[str]:
         try:
             return self._names.known_protocols()
         except (Unreadable, Corrupt, MissingDebugInfo) as error:
-            problems.append(f"the list of protocols, by which sockets are told from other things: {error}")
+            gaps.note(f"the list of protocols, by which sockets are told from other things: {error}")
             return set()
+
+    def _described(
+        self, addr: int, opened: OpenSock | None, tables: tuple[str, ...], known: set[str], wrong: Gaps
+    ) -> Iterator[SockInfo]:
+        """The socket, or nothing where that is none."""
+        try:
+            info = self._describe(addr, opened, tables)
+            if not known or info.protocol in known:
+                yield info
+                return
+            why = f"its protocol is called {info.protocol!r}"
+        except Unreadable as error:
+            why = str(error)
+        wrong.note(f"the {', '.join(tables)} table leads to {hex16(addr)}, which is no socket: {why}")
 
     def _describe(self, addr: int, opened: OpenSock | None, tables: tuple[str, ...]) -> SockInfo:
         sock = self._socks.read(addr)

@@ -13,6 +13,7 @@ from gdb_kdump.kernel.net.skb_queues import SkbQueues
 from gdb_kdump.layout.layout import array_length, enumerators
 from gdb_kdump.records.queue import Queue, Role
 from gdb_kdump.session import Session
+from gdb_kdump.walks import Gaps
 
 # Queues of struct softnet_data that are a struct sk_buff_head, and those that end in NULL, of what is to be freed.
 _LISTS = ("input_pkt_queue", "process_queue", "xfrm_backlog")
@@ -65,15 +66,15 @@ class Backlogs:
             at = first + node * self._layout.size("skb_defer_node") + self._layout.offset("skb_defer_node.defer_list")
             yield _freed(self._chains.chain(f"defer_list of CPU {cpu} for node {node}", at, self._memory.ptr(at)))
 
-    def of_devices(self, problems: list[str]) -> Iterator[Queue]:
+    def of_devices(self, gaps: Gaps) -> Iterator[Queue]:
         """What GRO holds in the NAPI contexts of the devices; raises MissingDebugInfo."""
         devices = self._session.once(NetDevices)
-        for device in devices.all(problems):
+        for device in devices.all(gaps):
             try:
                 for napi in devices.napis(device):
                     yield from self._gro(napi, device.name)
             except (Unreadable, Corrupt) as error:
-                problems.append(f"the NAPI contexts of {device.name}: {error}")
+                gaps.note(f"the NAPI contexts of {device.name}: {error}")
 
     def _gro(self, napi: int, owner: str) -> Iterator[Queue]:
         """The lists of a `struct napi_struct *`; raises Unreadable, MissingDebugInfo.

@@ -10,6 +10,7 @@ from gdb_kdump.kernel.lib.lists import list_for_each
 from gdb_kdump.kernel.net.namespaces import Nets
 from gdb_kdump.session import Session
 from gdb_kdump.text import escape, hex16
+from gdb_kdump.walks import Gaps
 
 _MAX_TX_QUEUES = 1 << 16  # include/linux/netdevice.h: netif_alloc_netdev_queues refuses more
 
@@ -30,21 +31,19 @@ class NetDevices:
         self._memory = session.memory
         self._layout = session.layout
 
-    def all(self, problems: list[str]) -> list[NetDevice]:
-        """Every device of every network namespace; what cannot be followed goes to `problems`; for_each_netdev.
+    def all(self, gaps: Gaps) -> list[NetDevice]:
+        """Every device of every network namespace; what cannot be followed goes to `gaps`; for_each_netdev.
 
         Raises MissingDebugInfo.
         """
-        nets, found_problems = self._session.once(Nets).all()
-        problems += found_problems
         head, node = self._layout.offset("net.dev_base_head"), self._layout.offset("net_device.dev_list")
         found: dict[int, NetDevice] = {}
-        for net in nets:
+        for net in self._session.once(Nets).all(gaps):
             try:
                 for link in list_for_each(self._session, net + head):
                     found[link - node] = self._read(link - node)
             except (Unreadable, Corrupt) as error:
-                problems.append(f"the network devices of the namespace {hex16(net)}: {error}")
+                gaps.note(f"the network devices of the namespace {hex16(net)}: {error}")
         return list(found.values())
 
     def _read(self, addr: int) -> NetDevice:

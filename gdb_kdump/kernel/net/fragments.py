@@ -11,7 +11,8 @@ from gdb_kdump.kernel.net.skb_chains import SkbChains
 from gdb_kdump.layout.layout import fragment_tables
 from gdb_kdump.records.queue import Queue
 from gdb_kdump.session import Session
-from gdb_kdump.text import hex16, some
+from gdb_kdump.text import hex16
+from gdb_kdump.walks import Gaps
 
 
 class Fragments:
@@ -23,27 +24,24 @@ class Fragments:
         self._layout = session.layout
         self._chains = session.once(SkbChains)
 
-    def queues(self, problems: list[str]) -> Iterator[Queue]:
-        """The fragments of each incomplete packet of each network namespace; what is broken goes to `problems`.
+    def queues(self, gaps: Gaps) -> Iterator[Queue]:
+        """The fragments of each incomplete packet of each network namespace; what is broken goes to `gaps`.
 
         Raises MissingDebugInfo.
         """
         tables = fragment_tables(self._layout)
         if not tables:
             raise MissingDebugInfo("member fqdir of a network namespace")
-        nets, found_problems = self._session.once(Nets).all()
-        problems += found_problems
         node = self._layout.offset("inet_frag_queue.node")
-        for net in nets:
+        for net in self._session.once(Nets).all(gaps):
             for family, member, is_pointer, table in tables:
-                found: list[str] = []
-                try:
-                    at = self._memory.ptr(net + member) if is_pointer else net + member
-                    for link in rhashtable(self._session, at + table, found) if at else ():
-                        yield from self._of(link - node, family)
-                except (Unreadable, Corrupt) as error:
-                    found.append(str(error))
-                problems += [f"the {family} fragments: {problem}" for problem in some(found)]
+                with gaps.about(f"the {family} fragments") as broken:
+                    try:
+                        fqdir = self._memory.ptr(net + member) if is_pointer else net + member
+                        for link in rhashtable(self._session, fqdir + table, broken) if fqdir else ():
+                            yield from self._of(link - node, family)
+                    except (Unreadable, Corrupt) as error:
+                        broken.note(str(error))
 
     def _of(self, queue: int, family: str) -> Iterator[Queue]:
         """The sk_buffs of a `struct inet_frag_queue *`: a tree of runs without gaps, each chained through sk_buff.cb.

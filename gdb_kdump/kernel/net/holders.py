@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from gdb_kdump import walks
 from gdb_kdump.errors import MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.net.all_socks import AllSocks
 from gdb_kdump.kernel.net.net_queues import net_queues
@@ -12,6 +11,7 @@ from gdb_kdump.kernel.net.sock import Socks
 from gdb_kdump.records.queue import Queue
 from gdb_kdump.records.skb import Held
 from gdb_kdump.session import Session
+from gdb_kdump.walks import Gaps, walk
 
 
 class Holders:
@@ -30,14 +30,14 @@ class Holders:
     def _queues(self) -> Iterator[Queue]:
         """Every queue of every socket, then the others: what is on two counts as on the latter."""
         socks = self._session.once(Socks)
-        with walks.walk("the sockets", where=lambda info: info.sock.addr) as steps:
-            for info in steps(self._session.once(AllSocks).all()[0]):
+        with walk("the sockets", where=lambda info: info.sock.addr) as steps:
+            for info in steps(self._session.once(AllSocks).all(Gaps())):
                 try:
                     yield from socks.queues(info.sock.addr)
                 except (Unreadable, MissingDebugInfo):
                     continue
-        with walks.walk("the other queues") as steps:
-            yield from steps(net_queues(self._session, []))
+        with walk("the other queues") as steps:
+            yield from steps(net_queues(self._session, Gaps()))
 
 
 def held_on(queues: Iterable[Queue]) -> dict[int, Held]:

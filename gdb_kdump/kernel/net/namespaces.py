@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from gdb_kdump import walks
 from gdb_kdump.errors import Unreadable
 from gdb_kdump.kernel.lib.lists import list_for_each
 from gdb_kdump.session import Session
+from gdb_kdump.walks import Gaps, walk
 
 
 class Nets:
@@ -17,20 +17,20 @@ class Nets:
         self._inum = session.layout.find_member("net.inum")
         self._inums: dict[int, int | None] = {}
 
-    def all(self) -> tuple[list[int], list[str]]:
-        """Every `struct net *`, init_net at least, and sentences on why there may be more; for_each_net."""
+    def all(self, gaps: Gaps) -> list[int]:
+        """Every `struct net *`, init_net at least; for_each_net."""
         session = self._session
-        found: dict[int, None] = {}
-        problems: list[str] = []
+        nets: dict[int, None] = {}
         find = session.debuginfo.find_address
         init_net, head = find("init_net"), find("net_namespace_list")
         if head is not None:
-            nets = (node - session.layout.offset("net.list") for node in list_for_each(session, head))
-            if ended := walks.gather(nets, found.setdefault, "the list"):
-                problems.append(f"the list of network namespaces: {ended}")
+            linked = (node - session.layout.offset("net.list") for node in list_for_each(session, head))
+            with gaps.about("the list of network namespaces") as broken, walk("the list", broken) as steps:
+                for net in steps(linked):
+                    nets.setdefault(net)
         if init_net is not None:
-            found.setdefault(init_net, None)
-        return list(found), problems
+            nets.setdefault(init_net)
+        return list(nets)
 
     def inum(self, net: int) -> int | None:
         """The number of a `struct net *` in /proc/PID/ns/net, or None where that cannot be read."""

@@ -9,7 +9,8 @@ from gdb_kdump.kernel.lib.hash_tables import chained
 from gdb_kdump.kernel.net.skb_queues import SkbQueues
 from gdb_kdump.records.queue import Queue
 from gdb_kdump.session import Session
-from gdb_kdump.text import hex16, some
+from gdb_kdump.text import hex16
+from gdb_kdump.walks import Gaps
 
 _TABLES = {"arp_tbl": "IPv4", "nd_tbl": "IPv6"}
 _MAX_SHIFT = 27  # net/core/neighbour.c: neigh_hash_alloc grows by doubling; no table comes near
@@ -24,8 +25,8 @@ class Neighbours:
         self._layout = session.layout
         self._queues = session.once(SkbQueues)
 
-    def queues(self, problems: list[str]) -> Iterator[Queue]:
-        """The queue of each neighbour and those of the proxies; what is broken goes to `problems`.
+    def queues(self, gaps: Gaps) -> Iterator[Queue]:
+        """The queue of each neighbour and those of the proxies; what is broken goes to `gaps`.
 
         Raises MissingDebugInfo.
         """
@@ -37,13 +38,13 @@ class Neighbours:
             try:
                 at = table + self._layout.offset("neigh_table.proxy_queue")
                 yield self._queues.linked(f"proxy_queue of {symbol}", at).queue
-                for neighbour in self._all(table, problems):
+                for neighbour in self._all(table, gaps):
                     name = f"arp_queue of the {family} neighbour {hex16(neighbour)}"
                     yield self._queues.linked(name, neighbour + queue).queue
             except (Unreadable, Corrupt) as error:
-                problems.append(f"the {family} neighbours: {error}")
+                gaps.note(f"the {family} neighbours: {error}")
 
-    def _all(self, table: int, problems: list[str]) -> Iterator[int]:
+    def _all(self, table: int, gaps: Gaps) -> Iterator[int]:
         """Each `struct neighbour *`: f7f52738637f (v6.13) neighbour: create netdev->neighbour association put
         hlist_nodes into the chains.
         """
@@ -54,7 +55,6 @@ class Neighbours:
             raise Corrupt(hashed, f"no struct neigh_hash_table: hash_shift {shift}")
         buckets = self._session.pointer(hashed, "neigh_hash_table.buckets")
         node = layout.offset("neighbour.node")
-        found: list[str] = []
-        for link in chained(self._session, buckets, 1 << shift, 8, 0, found):
-            yield link - node
-        problems += [f"the table of neighbours: {problem}" for problem in some(found)]
+        with gaps.about("the table of neighbours") as broken:
+            for link in chained(self._session, buckets, 1 << shift, 8, 0, broken):
+                yield link - node

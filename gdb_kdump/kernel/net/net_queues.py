@@ -11,19 +11,20 @@ from gdb_kdump.kernel.net.neighbours import Neighbours
 from gdb_kdump.kernel.net.qdiscs import Qdiscs
 from gdb_kdump.records.queue import Queue
 from gdb_kdump.session import Session
+from gdb_kdump.walks import Gaps
 
 
-def net_queues(session: Session, problems: list[str]) -> Iterator[Queue]:
-    """Each of them, walked whole; what cannot be followed goes to `problems`, a sentence each."""
+def net_queues(session: Session, gaps: Gaps) -> Iterator[Queue]:
+    """Each of them, walked whole; what cannot be followed goes to `gaps`."""
     subjects: tuple[tuple[str, Callable[[], Iterator[Queue]]], ...] = (
         ("the CPUs' backlogs", lambda: session.once(Backlogs).of_cpus()),
-        ("GRO", lambda: session.once(Backlogs).of_devices(problems)),
-        ("qdiscs", lambda: session.once(Qdiscs).queues(problems)),
-        ("neighbours", lambda: session.once(Neighbours).queues(problems)),
-        ("IP fragments", lambda: session.once(Fragments).queues(problems)),
+        ("GRO", lambda: session.once(Backlogs).of_devices(gaps)),
+        ("qdiscs", lambda: session.once(Qdiscs).queues(gaps)),
+        ("neighbours", lambda: session.once(Neighbours).queues(gaps)),
+        ("IP fragments", lambda: session.once(Fragments).queues(gaps)),
     )
     for name, queues in subjects:
         try:
             yield from queues()
         except (Unreadable, MissingDebugInfo, Corrupt) as error:
-            problems.append(f"{name}: {error}")
+            gaps.note(f"{name}: {error}")

@@ -21,6 +21,7 @@ from gdb_kdump.layout.layout import array_length, qdisc_private
 from gdb_kdump.records.queue import Queue
 from gdb_kdump.session import Session
 from gdb_kdump.text import escape, hex16, is_kernel_address
+from gdb_kdump.walks import Gaps
 
 # Those whose Qdisc.q has all that they hold, but for what was taken off and put back (gso_skb).
 _FIFOS = frozenset(("pfifo", "bfifo", "pfifo_head_drop", "codel", "pie"))
@@ -60,44 +61,42 @@ class Qdiscs:
         self._queues = session.once(SkbQueues)
         self._chains = session.once(SkbChains)
 
-    def queues(self, problems: list[str]) -> Iterator[Queue]:
-        """Every queue of every qdisc of every device; what cannot be followed goes to `problems`, a sentence each.
+    def queues(self, gaps: Gaps) -> Iterator[Queue]:
+        """Every queue of every qdisc of every device; what cannot be followed goes to `gaps`.
 
         Raises MissingDebugInfo.
         """
-        for device in self._devices.all(problems):
-            found = self._of(device, problems)
+        for device in self._devices.all(gaps):
+            found = self._of(device, gaps)
             is_busy = self._are_busy(found)
             for qdisc in found:
                 try:
                     walked = [replace(queue, is_busy=is_busy or queue.is_busy) for queue in self._walk(qdisc)]
                 except (Unreadable, Corrupt, MissingDebugInfo) as error:
-                    problems.append(f"qdisc {qdisc.name}: {error}")
+                    gaps.note(f"qdisc {qdisc.name}: {error}")
                     continue
                 yield from walked
                 below = sum(child.count for child in found if _is_child(child, qdisc))
                 held = sum(len(queue.nodes) for queue in walked) + below
                 if qdisc.count > held and all(queue.complete for queue in walked) and not self._is_followed(qdisc):
-                    problems.append(
-                        f"qdisc {qdisc.name}: {qdisc.count - held} sk_buffs in a way that is not known here"
-                    )
+                    gaps.note(f"qdisc {qdisc.name}: {qdisc.count - held} sk_buffs in a way that is not known here")
 
-    def _of(self, device: NetDevice, problems: list[str]) -> list[Qdisc]:
+    def _of(self, device: NetDevice, gaps: Gaps) -> list[Qdisc]:
         """The qdiscs of a device, each once: roots and what is below them; net/sched/sch_api.c: qdisc_lookup."""
         found: dict[int, Qdisc] = {}
         try:
-            for addr in self._addresses(device, problems):
+            for addr in self._addresses(device, gaps):
                 if addr in found or not addr:
                     continue
                 if not is_kernel_address(addr) or addr & 7:
-                    problems.append(f"device {device.name} leads to a qdisc at {hex16(addr)}, which is none")
+                    gaps.note(f"device {device.name} leads to a qdisc at {hex16(addr)}, which is none")
                     continue
                 found[addr] = self._read(device, addr)
         except (Unreadable, Corrupt) as error:
-            problems.append(f"the qdiscs of {device.name}: {error}")
+            gaps.note(f"the qdiscs of {device.name}: {error}")
         return list(found.values())
 
-    def _addresses(self, device: NetDevice, problems: list[str]) -> Iterator[int]:
+    def _addresses(self, device: NetDevice, gaps: Gaps) -> Iterator[int]:
         layout = self._layout
         root = self._session.pointer(device.addr, "net_device.qdisc")
         yield root
@@ -107,11 +106,10 @@ class Qdiscs:
         # 59cc1f61f09c (v4.10) net: sched: convert qdisc linked list to hashtable
         table = layout.find_member("net_device.qdisc_hash")
         if table is not None:
-            node, broken = layout.offset("Qdisc.hash"), list[str]()
-            at = device.addr + table.offset
-            for link in chained(self._session, at, array_length(table), 8, 0, broken):
-                yield link - node
-            problems += [f"the qdiscs of {device.name}: {problem}" for problem in broken]
+            node, buckets = layout.offset("Qdisc.hash"), device.addr + table.offset
+            with gaps.about(f"the qdiscs of {device.name}") as broken:
+                for link in chained(self._session, buckets, array_length(table), 8, 0, broken):
+                    yield link - node
         else:
             offset = layout.offset("Qdisc.list")
             yield from (link - offset for link in list_for_each(self._session, root + offset))
@@ -202,7 +200,7 @@ class Qdiscs:
             return
         if qdisc.owner:
             # Its types are in the module's debug information.
-            module = next((m for m in self._session.once(Modules).all() if m.addr == qdisc.owner), None)
+            module = self._session.once(Modules).find_by_address(qdisc.owner)
             if module is not None:
                 self._session.once(ModuleSymbols).load(module)
         yield from walk(qdisc)

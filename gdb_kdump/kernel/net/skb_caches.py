@@ -12,6 +12,7 @@ from gdb_kdump.kernel.mm.slab import allocator
 from gdb_kdump.layout.layout import skb_fclones
 from gdb_kdump.records.slab import UNKNOWN
 from gdb_kdump.session import Session
+from gdb_kdump.walks import Gaps
 
 # Destructors: those that take the truesize of an sk_buff back from its writer's sk_wmem_alloc, from its reader's
 # sk_rmem_alloc, or neither.  Of a socket whose sk_buffs have another one nothing is known.
@@ -51,33 +52,26 @@ class SkbObjects:
         self._charged: tuple[dict[int, Charged], dict[int, Charged]] | None = None  # to writers and to readers
         self._uncounted: set[int] = set()
         absent = session.layout.absent("sk_buff", ("destructor", "fclone"))
-        self._problem = str(MissingDebugInfo(f"member sk_buff.{absent[0]}")) if absent else ""
+        self._lacking = str(MissingDebugInfo(f"member sk_buff.{absent[0]}")) if absent else ""
+        self._gaps = Gaps()  # of _charged
         # Whether a damaged freelist hides which objects of some slab are allocated.
         self._unknown = False
 
-    def all(self) -> Iterator[int]:
+    def all(self, gaps: Gaps) -> Iterator[int]:
         """Yield their addresses, without those that wait on a CPU for their next use.
 
-        Raises Unreadable, MissingDebugInfo where the caches cannot be walked at all; missing() says what may lack.
+        Raises Unreadable, MissingDebugInfo where the caches cannot be walked at all.
         """
-        waiting = self._waiting()
-        slabs, places = allocator(self._session), self._session.once(Allocations)
-        caches = places.skb_caches
-        if places.skb_caches_missing:
-            self._problem = f"not every sk_buff that stands on no queue is found: {places.skb_caches_missing}"
-        for cache in slabs.caches():
-            if cache.addr in caches:
-                second = cache.object_size >= 2 * self._skb.size
-                for start in slabs.for_each_object(cache):
-                    yield from (addr for addr in self._in_object(start, second) if addr not in waiting)
-
-    def missing(self) -> tuple[str, ...]:
-        """Why all() may lack something."""
-        try:
-            missing = allocator(self._session).missing()
-        except (MissingDebugInfo, Unreadable) as error:
-            return (str(error),)
-        return missing + ((self._problem,) if self._problem else ())
+        gaps.note(self._lacking)
+        waiting, slabs = self._waiting(), allocator(self._session)
+        with gaps.about("not every sk_buff that stands on no queue is found") as unknown:
+            skb_caches = self._session.once(Allocations).skb_caches(unknown)
+        with gaps.about("") as broken:
+            for cache in slabs.caches(broken):
+                if cache.addr in skb_caches:
+                    is_pair = cache.object_size >= 2 * self._skb.size
+                    for start in slabs.for_each_object(cache, broken):
+                        yield from (addr for addr in self._in_object(start, is_pair) if addr not in waiting)
 
     def written_by(self, sock: int) -> Charged | None:
         """What counts as written by a socket, of all sk_buffs of the system; None where not all can be found."""
@@ -90,7 +84,7 @@ class SkbObjects:
     def _charged_to(self, sock: int, way: int) -> Charged | None:
         if self._charged is None:
             self._charged = self._sum_charged()
-        if self.missing() or self._unknown or sock in self._uncounted:
+        if len(self._gaps) or self._unknown or sock in self._uncounted:
             return None
         return self._charged[way].get(sock, Charged())
 
@@ -102,10 +96,14 @@ class SkbObjects:
         written: dict[int, Charged] = {}
         received: dict[int, Charged] = {}
         try:
-            slabs, caches = allocator(self._session), self._session.once(Allocations).skb_caches
-            hidden = (slabs.for_each_object(cache, (UNKNOWN,)) for cache in slabs.caches() if cache.addr in caches)
+            slabs, skb_caches = allocator(self._session), self._session.once(Allocations).skb_caches(self._gaps)
+            hidden = (
+                slabs.for_each_object(cache, self._gaps, (UNKNOWN,))
+                for cache in slabs.caches(self._gaps)
+                if cache.addr in skb_caches
+            )
             self._unknown = any(True for objects in hidden for _ in objects)
-            for skb in self.all():
+            for skb in self.all(self._gaps):
                 values = self._skb.unpack_from(*self._memory.block(skb, self._skb.span))
                 following, before, sk, truesize, destructor = values
                 if destructor in writers:
@@ -115,7 +113,7 @@ class SkbObjects:
                 elif destructor and destructor not in others:
                     self._uncounted.add(sk)
         except (Unreadable, MissingDebugInfo, Corrupt) as error:
-            self._problem = str(error)
+            self._gaps.note(str(error))
         return written, received
 
     def _in_object(self, start: int, is_pair: bool) -> Iterator[int]:

@@ -303,7 +303,7 @@ class Skbs:
         try:
             pages = self._session.once(Pages)
         except (Unreadable, MissingDebugInfo):
-            return frag  # nothing says where the struct pages are: Allocations.why_unknown says why
+            return frag  # nothing says where the struct pages are: Allocations.gaps says why
         if not pages.is_page(frag.page):
             return replace(frag, room=0)
         try:

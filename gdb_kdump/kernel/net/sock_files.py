@@ -9,7 +9,7 @@ from gdb_kdump import walks
 from gdb_kdump.errors import Corrupt, Unreadable
 from gdb_kdump.kernel.sched.tasks import Task, Tasks
 from gdb_kdump.session import Session
-from gdb_kdump.text import some
+from gdb_kdump.walks import Gaps
 
 
 @dataclass(frozen=True)
@@ -36,27 +36,24 @@ class SockFiles:
         self._socket_sk = layout.offset("socket.sk")
         self._operations = session.debuginfo.address("socket_file_ops")
 
-    def all(self, problems: list[str]) -> Iterator[OpenSock]:
-        """Every open socket once for each table of descriptors that has it; what is broken goes to `problems`.
+    def all(self, gaps: Gaps) -> Iterator[OpenSock]:
+        """Every open socket once for each table of descriptors that has it; what is broken goes to `gaps`.
 
         A table belongs to the first task that uses it.
         """
-        tasks = self._session.once(Tasks).all()
-        problems += tasks.problems
         met: set[int] = set()
-        for task in tasks.tasks:
-            broken: list[str] = []
-            try:
-                files = self._memory.ptr(task.task + self._files)
-                if not files or files in met:  # a zombie, or a thread of a process that was seen
-                    continue
-                met.add(files)
-                yield from self._open_socks(task, files, broken)
-            except (Unreadable, Corrupt) as error:
-                broken.append(f"the descriptors of PID {task.pid}: {error}")
-            problems += some(broken)
+        for task in self._session.once(Tasks).all(gaps):
+            with gaps.about("") as broken:
+                try:
+                    files = self._memory.ptr(task.task + self._files)
+                    if not files or files in met:  # a zombie, or a thread of a process that was seen
+                        continue
+                    met.add(files)
+                    yield from self._open_socks(task, files, broken)
+                except (Unreadable, Corrupt) as error:
+                    broken.note(f"the descriptors of PID {task.pid}: {error}")
 
-    def _open_socks(self, task: Task, files: int, problems: list[str]) -> Iterator[OpenSock]:
+    def _open_socks(self, task: Task, files: int, gaps: Gaps) -> Iterator[OpenSock]:
         fdt = self._memory.ptr(files + self._fdt)
         count, table, bitmap = self._table.unpack_from(*self._memory.block(fdt, self._table.span))
         if count > walks.max_elements():
@@ -66,7 +63,7 @@ class SockFiles:
                 file = self._memory.ptr(table + 8 * fd)
                 sock = self._sock_of(file) if file else 0  # a descriptor that is reserved has no file yet
             except Unreadable as error:
-                problems.append(f"descriptor {fd} of PID {task.pid}: {error}")
+                gaps.note(f"descriptor {fd} of PID {task.pid}: {error}")
                 continue
             if sock:
                 yield OpenSock(sock, file, fd, task)

@@ -9,7 +9,7 @@ from gdb_kdump.kernel.lib.hash_tables import chain, chained, rhashtable
 from gdb_kdump.kernel.net.namespaces import Nets
 from gdb_kdump.layout.layout import array_length, ehash_length, embedded_udp_hash, listening_hash, unix_hash
 from gdb_kdump.session import Session
-from gdb_kdump.text import some
+from gdb_kdump.walks import Gaps
 
 _EVERYWHERE = ("tcp_hashinfo", "udp_table", "raw_v4_hashinfo")  # the tables that every kernel with IP has
 _MAX_LINKS = 32  # include/uapi/linux/netlink.h: the netlink families, which is the length of nl_table
@@ -25,36 +25,34 @@ class SockTables:
         self._node = self._layout.offset("sock.node")
         self._nulls_node = self._layout.offset("sock.nulls_node")
 
-    def all(self, problems: list[str]) -> Iterator[tuple[str, int]]:
+    def all(self, gaps: Gaps) -> Iterator[tuple[str, int]]:
         """(table, `struct sock *`) of every socket in a table; one can be in several.
 
-        What is broken, and which tables this kernel does not have, goes to `problems`.
+        What is broken, and which tables this kernel does not have, goes to `gaps`.
         """
-        nets, net_problems = self._session.once(Nets).all()
-        problems += net_problems
-        walks: list[tuple[str, Callable[[list[str]], Iterator[int]]]] = [
-            ("tcp", lambda found: self._hashinfos("tcp_hashinfo", nets, found)),
-            ("dccp", lambda found: self._hashinfos("dccp_hashinfo", [], found)),
-            ("udp", lambda found: self._udp("udp_table", nets, found)),
-            ("udplite", lambda found: self._udp("udplite_table", [], found)),
-            ("raw", lambda found: self._raw("raw_v4_hashinfo", found)),
-            ("rawv6", lambda found: self._raw("raw_v6_hashinfo", found)),
+        nets = self._session.once(Nets).all(gaps)
+        tables: list[tuple[str, Callable[[Gaps], Iterator[int]]]] = [
+            ("tcp", lambda broken: self._hashinfos("tcp_hashinfo", nets, broken)),
+            ("dccp", lambda broken: self._hashinfos("dccp_hashinfo", [], broken)),
+            ("udp", lambda broken: self._udp("udp_table", nets, broken)),
+            ("udplite", lambda broken: self._udp("udplite_table", [], broken)),
+            ("raw", lambda broken: self._raw("raw_v4_hashinfo", broken)),
+            ("rawv6", lambda broken: self._raw("raw_v6_hashinfo", broken)),
             ("ping", self._ping),
-            ("unix", lambda found: self._unix(nets, found)),
+            ("unix", lambda broken: self._unix(nets, broken)),
             ("netlink", self._netlink),
-            ("packet", lambda found: self._per_net("net.packet_list", nets, found)),
-            ("xdp", lambda found: self._per_net("net.xdp_list", nets, found)),
+            ("packet", lambda broken: self._per_net("net.packet_list", nets, broken)),
+            ("xdp", lambda broken: self._per_net("net.xdp_list", nets, broken)),
         ]
-        for name, walk in walks:
-            found: list[str] = []
-            try:
-                for sock in walk(found):
-                    yield name, sock
-            except (Unreadable, Corrupt, MissingDebugInfo) as error:
-                found.append(str(error))
-            problems += [f"the {name} table: {problem}" for problem in some(found)]
+        for name, socks in tables:
+            with gaps.about(f"the {name} table") as broken:
+                try:
+                    for sock in socks(broken):
+                        yield name, sock
+                except (Unreadable, Corrupt, MissingDebugInfo) as error:
+                    broken.note(str(error))
 
-    def _hashinfos(self, symbol: str, nets: list[int], problems: list[str]) -> Iterator[int]:
+    def _hashinfos(self, symbol: str, nets: list[int], gaps: Gaps) -> Iterator[int]:
         """Established, TIME_WAIT and half-open sockets (ehash) and listening ones; include/net/inet_hashtables.h."""
         tables = self._tables(symbol, "net.tcp_hashinfo", nets)
         memory, layout = self._memory, self._layout
@@ -67,18 +65,18 @@ class SockTables:
             count = self._session.number(info, counted) + more
             if table:
                 for chains in buckets:
-                    yield from self._socks(chained(self._session, table, count, *chains, problems), self._nulls_node)
+                    yield from self._socks(chained(self._session, table, count, *chains, gaps), self._nulls_node)
             listening, slots = listening_hash(layout)
             if slots is None:
                 first = memory.ptr(info + listening)
                 count = self._session.number(info, "inet_hashinfo.lhash2_mask") + 1 if first else 0
             else:
                 first, count = info + listening, slots
-            # TCP's and DCCP's own: hash buckets with a lock before or behind the chain.
+            # TCP's and DCCP's own: hash buckets with a lock before or after the chain.
             place = layout.size("inet_listen_hashbucket"), layout.offset("inet_listen_hashbucket.first")
-            yield from self._socks(chained(self._session, first, count, *place, problems), self._nulls_node)
+            yield from self._socks(chained(self._session, first, count, *place, gaps), self._nulls_node)
 
-    def _udp(self, symbol: str, nets: list[int], problems: list[str]) -> Iterator[int]:
+    def _udp(self, symbol: str, nets: list[int], gaps: Gaps) -> Iterator[int]:
         """include/net/udp.h: struct udp_table."""
         layout = self._layout
         place = layout.size("udp_hslot"), layout.offset("udp_hslot.first")
@@ -90,27 +88,27 @@ class SockTables:
                 slots = self._session.pointer(table, "udp_table.hash")
                 count = self._session.number(table, "udp_table.mask") + 1
             if slots:
-                yield from self._socks(chained(self._session, slots, count, *place, problems), self._node)
+                yield from self._socks(chained(self._session, slots, count, *place, gaps), self._node)
 
-    def _raw(self, symbol: str, problems: list[str]) -> Iterator[int]:
+    def _raw(self, symbol: str, gaps: Gaps) -> Iterator[int]:
         """include/net/raw.h: struct raw_hashinfo."""
         table = self._session.debuginfo.find_address(symbol)
         if table is None and symbol in _EVERYWHERE:
             raise MissingDebugInfo(f"symbol {symbol}")
         if table is not None:
             member = self._layout.member("raw_hashinfo.ht")
-            buckets = chained(self._session, table + member.offset, array_length(member), 8, 0, problems)
+            buckets = chained(self._session, table + member.offset, array_length(member), 8, 0, gaps)
             yield from self._socks(buckets, self._node)
 
-    def _ping(self, problems: list[str]) -> Iterator[int]:
+    def _ping(self, gaps: Gaps) -> Iterator[int]:
         """net/ipv4/ping.c: ping_table."""
         table = self._session.debuginfo.find_address("ping_table")
         if table is not None:
             member = self._layout.member("ping_table.hash")
-            buckets = chained(self._session, table + member.offset, array_length(member), 8, 0, problems)
+            buckets = chained(self._session, table + member.offset, array_length(member), 8, 0, gaps)
             yield from self._socks(buckets, self._nulls_node)
 
-    def _unix(self, nets: list[int], problems: list[str]) -> Iterator[int]:
+    def _unix(self, nets: list[int], gaps: Gaps) -> Iterator[int]:
         """net/unix/af_unix.c: unix_socket_table, or struct unix_table of each network namespace."""
         buckets, count = unix_hash(self._layout)
         if buckets is None:
@@ -119,9 +117,9 @@ class SockTables:
         else:
             tables = [self._memory.ptr(net + buckets.offset) for net in nets]
         for table in filter(None, dict.fromkeys(tables)):
-            yield from self._socks(chained(self._session, table, count, 8, 0, problems), self._node)
+            yield from self._socks(chained(self._session, table, count, 8, 0, gaps), self._node)
 
-    def _netlink(self, problems: list[str]) -> Iterator[int]:
+    def _netlink(self, gaps: Gaps) -> Iterator[int]:
         """net/netlink/af_netlink.c: nl_table, whose hashes have the bound sockets, its mc_lists those with groups."""
         layout = self._layout
         table = self._memory.ptr(self._session.debuginfo.address("nl_table"))
@@ -129,23 +127,23 @@ class SockTables:
         bound = layout.offset("sock.bind_node")
         for family in range(_MAX_LINKS):
             entry = table + family * size
-            yield from self._netlink_bound(entry, problems)
-            yield from self._socks(chained(self._session, entry + groups, 1, 8, 0, problems), bound)
+            yield from self._netlink_bound(entry, gaps)
+            yield from self._socks(chained(self._session, entry + groups, 1, 8, 0, gaps), bound)
 
-    def _netlink_bound(self, entry: int, problems: list[str]) -> Iterator[int]:
+    def _netlink_bound(self, entry: int, gaps: Gaps) -> Iterator[int]:
         """The bound sockets of one netlink family: an rhashtable, in older kernels an array of hlist heads."""
         layout, memory = self._layout, self._memory
         chains = layout.find_member("netlink_table.hash_chains")
         if chains is None:
-            nodes = rhashtable(self._session, entry + layout.offset("netlink_table.hash"), problems)
+            nodes = rhashtable(self._session, entry + layout.offset("netlink_table.hash"), gaps)
             yield from self._socks(nodes, layout.offset("netlink_sock.node"))
             return
         table = memory.ptr(entry + chains.offset)
-        if table:  # a family that nobody has registered has none
+        if table:  # a family that is not registered has none
             count = self._session.number(entry, "netlink_table.hash_mask") + 1
-            yield from self._socks(chained(self._session, table, count, 8, 0, problems), self._node)
+            yield from self._socks(chained(self._session, table, count, 8, 0, gaps), self._node)
 
-    def _per_net(self, name: str, nets: list[int], problems: list[str]) -> Iterator[int]:
+    def _per_net(self, name: str, nets: list[int], gaps: Gaps) -> Iterator[int]:
         """A list of sockets in each struct net: packet.sklist, xdp.list."""
         member = self._layout.find_member(name)
         if member is None:
@@ -154,7 +152,7 @@ class SockTables:
             try:
                 yield from self._socks(chain(self._session, self._memory.ptr(net + member.offset)), self._node)
             except (Unreadable, Corrupt) as error:
-                problems.append(str(error))
+                gaps.note(str(error))
 
     def _tables(self, symbol: str, member_name: str, nets: list[int]) -> list[int]:
         """The global table and those that network namespaces have of their own; none where the kernel has none."""

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import TypeVar
 
-from gdb_kdump import walks
 from gdb_kdump.errors import MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.lib.lists import list_for_each
 from gdb_kdump.kernel.lib.percpu import PerCpu
 from gdb_kdump.kernel.sched.cpus import Running
 from gdb_kdump.layout.layout import task_cpu, thread_list
 from gdb_kdump.session import Session
+from gdb_kdump.walks import Gaps, walk
 
 T = TypeVar("T")
 
@@ -38,14 +38,6 @@ class Task:
     stack: int
 
 
-@dataclass(frozen=True)
-class TaskList:
-    """The tasks that could be read, and a sentence for each reason why there may be more."""
-
-    tasks: tuple[Task, ...]
-    problems: tuple[str, ...]
-
-
 NO_CPU = NO_PID = -1
 UNKNOWN = "?"
 _MEMBERS = ("pid", "tgid", "flags", "sp", "stack")
@@ -66,23 +58,24 @@ class Tasks:
     def __init__(self, session: Session) -> None:
         self._session = session
         layout = session.layout
-        self._lacking = [
-            str(MissingDebugInfo(f"member task_struct.{n}")) for n in layout.absent("task_struct", _INSTEAD)
-        ]
+        self._lacking = Gaps()
+        for name in layout.absent("task_struct", _INSTEAD):
+            self._lacking.note(str(MissingDebugInfo(f"member task_struct.{name}")))
         cpu, self._cpu_on_stack = self._try(lambda: task_cpu(layout)) or (None, None)
         members = (*_MEMBERS, "cpu") if cpu is not None else _MEMBERS
         self._unpacker = layout.unpacker("task_struct", members, _INSTEAD)
         self._comm = self._try(lambda: layout.member("task_struct.comm"))
         self._state = self._try(lambda: layout.unpacker("task_struct", _STATE_MEMBERS))
         self._states = _StateLetters(session)
-        self._all: TaskList | None = None
+        self._all: tuple[Task, ...] | None = None
+        self._gaps = Gaps()
 
     def _try(self, look_up: Callable[[], T]) -> T | None:
         """What a task can do without: None where the types lack it, with a sentence in `_lacking`."""
         try:
             return look_up()
         except MissingDebugInfo as error:
-            self._lacking.append(str(error))
+            self._lacking.note(str(error))
             return None
 
     def read(self, addr: int) -> Task:
@@ -109,48 +102,54 @@ class Tasks:
         except Unreadable:
             return NO_CPU
 
-    def all(self) -> TaskList:
+    def all(self, gaps: Gaps) -> tuple[Task, ...]:
         """Every task: each CPU's idle task, then processes, each with its threads, in the order of the task list."""
+        tasks = self._listed()
+        gaps.note(*self._gaps)
+        return tasks
+
+    def _listed(self) -> tuple[Task, ...]:
         if self._all is None:
-            found: dict[int, Task] = {}
-            problems = list(self._lacking)
-
-            def take(addr: int) -> None:
-                if addr not in found:  # a circle in a damaged list comes by again before it is noticed
-                    found[addr] = self.read(addr)
-
-            def walk(group: Iterator[int]) -> None:
-                if ended := walks.gather(group, take, "a thread group"):
-                    problems.append(ended)
-
-            walk(self._idle())
-            if ended := walks.gather(map(self._threads, self._leaders(problems)), walk, "the task list"):
-                problems.append(ended)
-            self._all = TaskList(tuple(found.values()), tuple(dict.fromkeys(problems)))
+            self._gaps = Gaps()
+            self._gaps.note(*self._lacking)
+            tasks: dict[int, Task] = {}
+            self._add(tasks, self._idle())
+            with walk("the task list", self._gaps) as steps:
+                for group in steps(map(self._threads, self._leaders(self._gaps))):
+                    self._add(tasks, group)
+            self._all = tuple(tasks.values())
         return self._all
 
-    def _leaders(self, problems: list[str]) -> list[int]:
+    def _add(self, tasks: dict[int, Task], group: Iterator[int]) -> None:
+        with walk("a thread group", self._gaps) as steps:
+            for addr in steps(group):
+                if addr not in tasks:  # a circle in a damaged list comes by again before it is noticed
+                    tasks[addr] = self.read(addr)
+
+    def _leaders(self, gaps: Gaps) -> list[int]:
         """Every thread group's leader; include/linux/sched/signal.h: for_each_process.
 
-        Where the list is broken, what lies behind the break is found from its other end.
+        Where the list is broken, what lies after the break is found from its other end.
         """
         layout = self._session.layout
         try:
             offset = layout.offset("task_struct.tasks")
-            init_task = self._session.debuginfo.address("init_task")
+            head = self._session.debuginfo.address("init_task") + offset
         except MissingDebugInfo as error:
-            problems.append(str(error))
+            gaps.note(str(error))
             return []
         nodes: dict[int, None] = {}
-        behind: dict[int, None] = {}
-        forward = list_for_each(self._session, init_task + offset)
-        if ended := walks.gather(forward, nodes.setdefault, "the list"):
-            problems.append(f"the task list, followed forward: {ended}")
-            backward = list_for_each(self._session, init_task + offset, layout.offset("list_head.prev"))
+        after: dict[int, None] = {}
+        with gaps.about("the task list, followed forward") as broken, walk("the list", broken) as forward:
+            for node in forward(list_for_each(self._session, head)):
+                nodes.setdefault(node)
+        if forward.ended:
+            backward = list_for_each(self._session, head, layout.offset("list_head.prev"))
             unknown = takewhile(lambda node: node not in nodes, backward)
-            if ended := walks.gather(unknown, behind.setdefault, "the list"):
-                problems.append(f"the task list, followed backward: {ended}")
-        return [node - offset for node in (*nodes, *reversed(behind))]
+            with gaps.about("the task list, followed backward") as broken, walk("the list", broken) as steps:
+                for node in steps(unknown):
+                    after.setdefault(node)
+        return [node - offset for node in (*nodes, *reversed(after))]
 
     def _threads(self, leader: int) -> Iterator[int]:
         """The threads of a thread group, its leader first; include/linux/sched/signal.h: for_each_thread."""
@@ -172,11 +171,11 @@ class Tasks:
 
     def find_by_pid(self, pid: int) -> Task | None:
         """The first task with that PID, or None; 0 is the idle task of the first CPU."""
-        return next((task for task in self.all().tasks if task.pid == pid), None)
+        return next((task for task in self._listed() if task.pid == pid), None)
 
     def find_by_address(self, addr: int) -> Task | None:
         """The task whose `struct task_struct *` that is, or None where no list has it."""
-        return next((task for task in self.all().tasks if task.task == addr), None)
+        return next((task for task in self._listed() if task.task == addr), None)
 
 
 class _StateLetters:
@@ -195,7 +194,7 @@ class _StateLetters:
                 text = memory.cstring(memory.ptr(address + 8 * index), 32)
             except Unreadable:
                 break
-            # Every entry is "S (sleeping)"; what stands behind the table is not.
+            # Every entry is "S (sleeping)"; what stands after the table is not.
             if len(text) < 4 or text[1:3] != b" (":
                 break
             letters += chr(text[0])

@@ -11,6 +11,7 @@ from gdb_kdump.kernel.sched.registers import task_on
 from gdb_kdump.kernel.sched.tasks import Tasks
 from gdb_kdump.kernel.stack.unwind import Frame, Stacks, Trace
 from gdb_kdump.session import Session
+from gdb_kdump.walks import Gaps
 
 _INTERRUPTS = ("irq", "nmi")
 
@@ -47,7 +48,7 @@ class Midway:
     def _is_preempted(self) -> bool:
         """kernel/sched/core.c: preempt_schedule_irq."""
         stacks = self._session.once(Stacks)
-        waiting = (task for task in self._session.once(Tasks).all().tasks if task.state == "R" and not task.running)
+        waiting = (task for task in self._session.once(Tasks).all(Gaps()) if task.state == "R" and not task.running)
         return any(_was_interrupted((stacks.trace(task), None)) for task in waiting)
 
 

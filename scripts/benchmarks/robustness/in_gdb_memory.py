@@ -20,6 +20,7 @@ from gdb_kdump.kernel.net.skb_caches import SkbObjects
 from gdb_kdump.kernel.net.skbuff import Skbs
 from gdb_kdump.kernel.sched.tasks import Tasks
 from gdb_kdump.session import Session, current
+from gdb_kdump.walks import Gaps
 
 PAGE = 4096
 ALWAYS = ("kps", "kbt")
@@ -99,12 +100,12 @@ def places(session: Session) -> dict[str, list[tuple[int, int]]]:
     """(address, size) of the objects of each kind."""
     find, layout = session.debuginfo.find_address, session.layout
     size = lambda tag: layout.size(tag)  # noqa: E731
-    tasks = session.once(Tasks).all().tasks
-    skbs = list(session.once(SkbObjects).all())
-    socks = [info.sock.sock for info in session.once(AllSocks).all()[0]]
+    tasks = session.once(Tasks).all(Gaps())
+    skbs = list(session.once(SkbObjects).all(Gaps()))
+    socks = [info.sock.sock for info in session.once(AllSocks).all(Gaps())]
     slabs, pages = session.once(Slabs), session.once(Pages)
-    caches = slabs.caches()
-    structs = [page for cache in caches for page in slabs.slabs_of(cache)]
+    caches = slabs.caches(Gaps())
+    structs = [page for cache in caches for page in slabs.slabs_of(cache, Gaps())]
     shinfos = [session.once(Skbs).end_pointer(skb) for skb in skbs]
     kinds = {
         "task": [(task.task, size("task_struct")) for task in tasks],
@@ -116,7 +117,7 @@ def places(session: Session) -> dict[str, list[tuple[int, int]]]:
         "slab": [(page, 64) for page in structs],
         "object": [(pages.address_of(page), 512) for page in structs],
         "cache": [(cache.addr, size("kmem_cache")) for cache in caches],
-        "module": [(module.addr, size("module")) for module in session.once(Modules).all()],
+        "module": [(module.addr, size("module")) for module in session.once(Modules).all(Gaps())],
         "log": list(_log(session)),
         "variable": [(at, 64) for name in VARIABLES if (at := find(name)) is not None],
         "percpu": [(session.once(PerCpu).symbol(name, cpu), 64) for name in ("runqueues", "softnet_data")
