@@ -97,28 +97,31 @@ def _with_tasks(opened: Session) -> _Opening:
     lines = list(summary(opened, system))
     # GDB shows where the panic task stopped as soon as it is connected: have the names of its module by then.
     stopped = next((thread for thread in threads if thread.id == selected), threads[0])
-    if isinstance(stopped.registers, dict) and "rip" in stopped.registers:
-        opened.once(Source).load_symbols(stopped.registers["rip"])
+    if isinstance(stopped.registers, dict) and opened.arch.pc in stopped.registers:
+        opened.once(Source).load_symbols(stopped.registers[opened.arch.pc])
     tasks = Gaps()
     opened.once(Tasks).all(tasks)
     warnings += [f"there may be more tasks: {problem}" for problem in tasks]
     warnings += opened.once(Running).problems
-    return _Opening(lines, warnings, *_startable(threads, selected, warnings), frame)
+    return _Opening(lines, warnings, *_startable(threads, selected, opened.arch.pc, warnings), frame)
 
 
-def _startable(threads: list[Thread], selected: int, warnings: list[str]) -> tuple[list[Thread], int]:
-    """The threads, and one to select that has a pc, without which GDB does not connect; best the one wanted."""
+def _startable(threads: list[Thread], selected: int, pc: str, warnings: list[str]) -> tuple[list[Thread], int]:
+    """The threads, and one to select that has a pc, without which GDB does not connect; best the one wanted.
+
+    `pc` is GDB's name of the program counter.
+    """
     if not any(thread.id == selected for thread in threads):
         selected = threads[0].id
     wanted = next(thread for thread in threads if thread.id == selected)
-    if not isinstance(wanted.registers, dict) or "rip" in wanted.registers:
+    if not isinstance(wanted.registers, dict) or pc in wanted.registers:
         return threads, selected
-    with_pc = [thread for thread in threads if isinstance(thread.registers, dict) and "rip" in thread.registers]
+    with_pc = [thread for thread in threads if isinstance(thread.registers, dict) and pc in thread.registers]
     if with_pc:
         warnings.append(f"thread {selected} ({wanted.name}) has no registers in the dump, so another one is selected")
         return threads, with_pc[0].id
     warnings.append("the dump has no registers of a running task: the pc that GDB shows is none")
-    known = [replace(thread, registers={"rip": 0}) if thread is wanted else thread for thread in threads]
+    known = [replace(thread, registers={pc: 0}) if thread is wanted else thread for thread in threads]
     return known, selected
 
 
@@ -146,7 +149,7 @@ def _without_tasks(opened: Session, error: Unreadable | MissingDebugInfo) -> _Op
     )
     warning += f"; {report.remedy}" if report.remedy else ""
     warnings = [warning]
-    return _Opening(list(partial_summary(opened)), warnings, *_startable(threads, 1, warnings), None)
+    return _Opening(list(partial_summary(opened)), warnings, *_startable(threads, 1, opened.arch.pc, warnings), None)
 
 
 def _remedy(opened: Session) -> str:

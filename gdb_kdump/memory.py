@@ -18,12 +18,11 @@ from gdb_kdump.channel.wire import ADDRESS, MAX_NODES, MAX_READ, Piece
 from gdb_kdump.dump.bulk import by_piece
 from gdb_kdump.errors import Unreadable, Why
 from gdb_kdump.layout.unpacker import integers
-from gdb_kdump.records.runs import Hole
+from gdb_kdump.records.runs import UNIT, Hole
 
-_SHIFT = 12
-_PAGE = 1 << _SHIFT
+_SHIFT = UNIT.bit_length() - 1
 _TOP = 1 << 64
-_FIRST_TOUCH = 4 * _PAGE
+_FIRST_TOUCH = 4 * UNIT
 _MAX_HOLES = 1 << 18
 _CACHE_BYTES = 64 << 20
 _SHORT = 32  # nodes of a list
@@ -262,7 +261,7 @@ class Memory:
         start = page << _SHIFT
         if page - 1 in self._pages:
             end = _TOP
-        stop = min((start & -MAX_READ) + MAX_READ, max(end, start + _FIRST_TOUCH)) + _PAGE - 1 >> _SHIFT
+        stop = min((start & -MAX_READ) + MAX_READ, max(end, start + _FIRST_TOUCH)) + UNIT - 1 >> _SHIFT
         after = page + 1
         while after < stop and after not in self._pages and after not in self._holes:
             after += 1

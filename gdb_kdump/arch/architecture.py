@@ -6,15 +6,20 @@ server needs; that about stacks is imported by whoever first asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Optional, Protocol
 
 from gdb_kdump.arch.readers import Kernel, Memory, Types
 from gdb_kdump.arch.registers import RegisterSet
 from gdb_kdump.arch.state import Caller, State
 from gdb_kdump.arch.x86_64.machine import X86_64
+from gdb_kdump.errors import Why
 from gdb_kdump.records.rows import Row
 from gdb_kdump.records.threads import SavedFrame
+
+FindAddress = Callable[[str], Optional[int]]
+ReadU64 = Callable[[int], int]
+AskWhy = Callable[[int], Optional[Why]]
 
 
 class Unwinder(Protocol):
@@ -56,6 +61,22 @@ class SwitchFrame(Protocol):
         """
 
 
+class MemoryMap(Protocol):
+    """Where a kernel has physical memory, and the struct pages of it."""
+
+    @property
+    def direct_map(self) -> int:
+        """The address where physical address 0 is mapped, or would be; PAGE_OFFSET."""
+
+    @property
+    def vmemmap(self) -> int:
+        """The address that the struct page of page frame 0 has, or would have."""
+
+    @property
+    def image(self) -> tuple[int, int, int] | None:
+        """Where the image is mapped: first address, bytes, and the physical address there; None where not known."""
+
+
 class Architecture(Protocol):
     """What a machine decides."""
 
@@ -72,6 +93,34 @@ class Architecture(Protocol):
     @property
     def page_size(self) -> int:
         """Bytes."""
+
+    @property
+    def section_pages(self) -> int:
+        """Pages of a section of struct pages, which is mapped as a whole or not at all: 1 << PFN_SECTION_SHIFT."""
+
+    @property
+    def most_pages(self) -> int:
+        """More pages than any machine can have."""
+
+    def direct_map(self, find_address: FindAddress, read_u64: ReadU64, why: AskWhy, /) -> int:
+        """The address where the kernel maps physical address 0, or would; raises Unreadable.
+
+        `find_address` finds a symbol; `read_u64` and `why` (there is no byte at an address, or None) read memory.
+        """
+
+    def memory_map(
+        self,
+        find_address: FindAddress,
+        read_u64: ReadU64,
+        why: AskWhy,
+        vmcoreinfo: Mapping[str, str],
+        struct_page: int,
+        /,
+    ) -> MemoryMap:
+        """Where the kernel has physical memory and its struct pages, of `struct_page` bytes each.
+
+        Raises Unreadable.
+        """
 
     @property
     def registers(self) -> RegisterSet:

@@ -36,9 +36,13 @@ class Flags:
 class RegisterSet:
     """All registers of a machine, in the order that GDB requires of its target description."""
 
-    def __init__(self, gdb_name: str, registers: Sequence[Register], flags: Sequence[Flags] = ()) -> None:
+    def __init__(
+        self, gdb_name: str, registers: Sequence[Register], return_column: int, flags: Sequence[Flags] = ()
+    ) -> None:
         self.gdb_name = gdb_name
         """What GDB calls the machine: `set architecture`."""
+        self.return_column = return_column
+        """DWARF's number of the register that has the return address."""
         self.all = tuple(registers)
         self._flags = tuple(flags)
         self.by_name = {register.name: register for register in registers}

@@ -21,6 +21,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any, BinaryIO
 from weakref import WeakValueDictionary
@@ -203,7 +204,7 @@ class Server:
         Raises DumpError as `read` does.
         """
         self._doing = "taking the thread list"
-        head = {"selected": selected, "frame": [frame.size, frame.offsets, frame.fixed] if frame else [0, {}, {}]}
+        head = {"selected": selected, "frame": list(astuple(frame)) if frame else []}
         for request in _thread_requests(threads, head):
             self._ask(Op.THREADS, request)
 

@@ -27,12 +27,15 @@ def loaded_file() -> Path | None:
     return Path(progspace.filename) if progspace and progspace.filename else None
 
 
-def load_symbols(elf: ElfFile, kaslr_offset: int, progress: Progress) -> None:
-    """Have GDB read a vmlinux at its KASLR offset (bytes), and no other symbols, with the index that we keep of it."""
+def load_symbols(elf: ElfFile, kaslr_offset: int, machine: str, progress: Progress) -> None:
+    """Have GDB read a vmlinux at its KASLR offset (bytes), and no other symbols, with the index that we keep of it.
+
+    `machine` is what GDB calls the machine.
+    """
     if _dismiss_others() and _loaded_at(elf) == kaslr_offset:
         return
     cache = index_cache.prepare(elf.path, elf.build_id, lambda seconds: progress(elf.path, seconds))
-    gdb.execute("set architecture i386:x86-64", to_string=True)
+    gdb.execute(f"set architecture {machine}", to_string=True)
     command = f"symbol-file -o {kaslr_offset:#x} {quoted(elf.path)}"
     with gdb.with_parameter("confirm", False):
         if cache is None:

@@ -11,9 +11,8 @@ import gdb
 from gdb_kdump import walks
 from gdb_kdump.errors import Unreadable, Why
 from gdb_kdump.memory import Memory
+from gdb_kdump.records.runs import UNIT
 from gdb_kdump.text import hex16
-
-_PAGE = 4096
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ def read_object(memory: Memory, object_type: gdb.Type, addr: int) -> Object:
     size = object_type.sizeof
     data, holes, at = bytearray(), [], addr
     while at < addr + size:
-        end = min(addr + size, (at | _PAGE - 1) + 1)
+        end = min(addr + size, (at | UNIT - 1) + 1)
         good, why = memory.read_prefix(at, end - at)
         data += good
         if why is not None:

@@ -10,8 +10,13 @@ _GLOBAL_FUNCTION = 0x12
 _KINDS = {".text": 8, ".debug_frame": 1, ".symtab": 2, ".strtab": 3}  # SHT_NOBITS, PROGBITS, SYMTAB, STRTAB
 
 
-def elf_image(text: tuple[int, int], symbols: Sequence[tuple[str, int, int]], debug_frame: bytes = b"") -> bytes:
-    """An x86-64 ELF file with a .text of no contents at (address, size) and functions (name, address, size) in it."""
+def elf_image(
+    machine: int, text: tuple[int, int], symbols: Sequence[tuple[str, int, int]], debug_frame: bytes = b""
+) -> bytes:
+    """An ELF file with a .text of no contents at (address, size) and functions (name, address, size) in it.
+
+    `machine` is its e_machine.
+    """
     strings, table = b"\0", bytes(24)
     for name, addr, size in symbols:
         table += struct.pack("<IBBHQQ", len(strings), _GLOBAL_FUNCTION, 0, 1, addr, size)
@@ -35,13 +40,17 @@ def elf_image(text: tuple[int, int], symbols: Sequence[tuple[str, int, int]], de
         contents += data
     contents += bytes(-len(contents) % 8)
     header = b"\x7fELF\2\1\1" + bytes(9)
-    header += struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, 0, 0, 64 + len(contents), 0, 64, 0, 0, 64, 6, 5)
+    header += struct.pack("<HHIQQQIHHHHHH", 2, machine, 1, 0, 0, 64 + len(contents), 0, 64, 0, 0, 64, 6, 5)
     return header + contents + headers
 
 
-def no_caller(start: int, size: int) -> bytes:
-    """A .debug_frame that says of all code in a range that its return address is undefined: the end of the stack."""
-    cie = _entry(0xFFFFFFFF, b"\4\0\x08\0\1\x78\x10" + b"\x0c\7\x08" + b"\7\x10")  # CFA rsp+8, rip undefined
+def no_caller(start: int, size: int, return_column: int, sp: int) -> bytes:
+    """A .debug_frame that says of all code in a range that its return address is undefined: the end of the stack.
+
+    `return_column` and `sp` are DWARF's numbers of the return address and of the stack pointer.
+    """
+    undefined = bytes((0x0C, sp, 8, 0x07, return_column))  # DW_CFA_def_cfa sp + 8, DW_CFA_undefined
+    cie = _entry(0xFFFFFFFF, bytes((4, 0, 8, 0, 1, 0x78, return_column)) + undefined)
     return cie + _entry(0, struct.pack("<QQ", start, size))
 
 

@@ -8,7 +8,6 @@ from typing import TypeVar
 
 from gdb_kdump import walks
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable, Why
-from gdb_kdump.kernel.mm.pages import PAGE_SHIFT
 from gdb_kdump.kernel.mm.slab import allocator
 from gdb_kdump.kernel.net.holders import Holders
 from gdb_kdump.kernel.net.skbuff import Skbs
@@ -117,7 +116,8 @@ class Checks:
 
     def _slab(self, addr: int) -> tuple[Finding, ...]:
         """What is wrong with the slab that an address lies in: its freelists, and the guards of all its objects."""
-        findings = self._pages.get(addr >> PAGE_SHIFT)
+        page = addr & -self._session.arch.page_size
+        findings = self._pages.get(page)
         if findings is not None:
             return findings
         try:
@@ -129,7 +129,7 @@ class Checks:
         findings = self._slabs.get(entry.slab.addr)
         if findings is None:
             findings = self._slabs[entry.slab.addr] = self._judge_slab(entry)
-        self._pages[addr >> PAGE_SHIFT] = findings
+        self._pages[page] = findings
         return findings
 
     def _judge_slab(self, entry: SlabObject) -> tuple[Finding, ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import gdb
 
+from gdb_kdump.arch.architecture import Architecture
 from gdb_kdump.kernel.sched.tasks import Task
 from gdb_kdump.kernel.stack.unwind import Frame
 from gdb_kdump.target.variables import for_each_variable
@@ -28,12 +29,12 @@ def variables_in(task: Task) -> list[Pointer]:
     return [pointer for pointer in found if pointer is not None]
 
 
-def registers_in(frames: tuple[Frame, ...]) -> list[Pointer]:
+def registers_in(frames: tuple[Frame, ...], arch: Architecture) -> list[Pointer]:
     """The pointers in the registers that are known in each frame, innermost first, each value once."""
     found: dict[int, Pointer] = {}
     for frame in frames:
         for name, value in {**frame.registers, **frame.saved}.items():
-            if name not in ("rip", "rsp") and is_kernel_address(value):
+            if name not in (arch.pc, arch.sp) and is_kernel_address(value):
                 found.setdefault(value, Pointer(value, frame.source.function or "?", name, ""))
     return list(found.values())
 

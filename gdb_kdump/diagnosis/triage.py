@@ -76,7 +76,7 @@ def triage(session: Session) -> Triage:
     if not panic.happened():
         return _of_a_running_kernel(session, panic.message(), trace)
     fault = fault_frame(trace)
-    pointers = variables_in(panic.task()) + registers_in(trace.frames)
+    pointers = variables_in(panic.task()) + registers_in(trace.frames, session.arch)
     checks = Checks(session)
     suspects = _suspects(session, checks, pointers)
     first = suspects[0] if suspects else None
@@ -133,7 +133,7 @@ def fault_frame(trace: Trace) -> Frame | None:
     """The real (not inlined) frame at the fault: behind the exception, or the caller of panic()."""
     frames = trace.frames
     entries = [n for n, frame in enumerate(frames) if frame.kind == "exception" and frame.saved]
-    kernel = [n for n in entries if not frames[n].saved.get("cs", 0) & 3]
+    kernel = [n for n in entries if not frames[n].from_user]
     start = kernel[0] + 1 if kernel else 0
     if not kernel:
         panics = [n for n, frame in enumerate(frames) if frame.source.function == "panic"]

@@ -11,9 +11,8 @@ from typing import Literal
 
 from gdb_kdump.channel.wire import ADDRESS, MAX_BODY, Piece
 from gdb_kdump.errors import Why
-from gdb_kdump.records.runs import Hole, Run
+from gdb_kdump.records.runs import UNIT, Hole, Run
 
-_PAGE = 4096
 _WORD = 8
 _CODES: dict[int, Literal["B", "H", "I", "Q"]] = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _WINDOW_PAGES = 16  # one read of neighbouring pages costs a tenth less than one of each
@@ -40,9 +39,9 @@ def follow(read: Reader, first: int, stop: int, pieces: Sequence[Piece], limit: 
         at = node - base
         if not 0 <= at < room:
             # Nodes of a slab follow one another: who came to the next page will come to the one after that, too.
-            pages = min(2 * pages, _WINDOW_PAGES) if 0 <= at - len(data) < _PAGE else 1
-            base = node & -_PAGE
-            data = _start(read(base, max(pages * _PAGE, (node + size - base + _PAGE - 1) & -_PAGE)))
+            pages = min(2 * pages, _WINDOW_PAGES) if 0 <= at - len(data) < UNIT else 1
+            base = node & -UNIT
+            data = _start(read(base, max(pages * UNIT, (node + size - base + UNIT - 1) & -UNIT)))
             at, room = node - base, len(data) - size + 1
             if at >= room:
                 break
@@ -76,13 +75,13 @@ def gather(read: Reader, objects: Sequence[int], offset: int, size: int) -> tupl
     holes: list[tuple[int, Why]] = []
     count, index = len(objects), 0
     while index < count:
-        base = objects[index] + offset & -_PAGE
-        end, most = base + _PAGE, base + _WINDOW_PAGES * _PAGE
+        base = objects[index] + offset & -UNIT
+        end, most = base + UNIT, base + _WINDOW_PAGES * UNIT
         after = bisect_left(objects, end - offset, index)
-        while after < count and end < most and objects[after] + offset < end + _PAGE:
-            end += _PAGE
+        while after < count and end < most and objects[after] + offset < end + UNIT:
+            end += UNIT
             after = bisect_left(objects, end - offset, after)
-        runs = read(base, (max(end, objects[after - 1] + offset + size) - base + _PAGE - 1) & -_PAGE)
+        runs = read(base, (max(end, objects[after - 1] + offset + size) - base + UNIT - 1) & -UNIT)
         data = _start(runs)
         shift = base - offset
         room = bisect_left(objects, shift + len(data) - size + 1, index, after)

@@ -272,10 +272,16 @@ class _SavedRegisters(Mapping[str, int]):
     """The registers that a sleeping thread left on its stack, read when they are asked for."""
 
     def __init__(
-        self, read: Callable[[int, int], bytes], addr: int, size: int, offsets: dict[str, int], fixed: dict[str, int]
+        self,
+        read: Callable[[int, int], bytes],
+        addr: int,
+        size: int,
+        offsets: dict[str, int],
+        fixed: dict[str, int],
+        relative: dict[str, int],
     ) -> None:
         self._read, self._addr, self._size, self._offsets = read, addr, size, offsets
-        self._known = {**fixed, "rsp": addr + size}
+        self._known = {**fixed, **{name: addr + offset for name, offset in relative.items()}}
         self._frame: bytes | None = None
 
     def __getitem__(self, name: str) -> int:

@@ -20,6 +20,8 @@ class Allocation:
     state: str = "unknown"
     cache: str = ""
     is_skb: bool = False
+    offset_in_page: int = 0
+    """How far into its page the address is, of kind page."""
 
 
 UNKNOWN = Allocation("unknown")

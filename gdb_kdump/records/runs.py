@@ -7,6 +7,9 @@ from typing import Union
 
 from gdb_kdump.errors import Why
 
+UNIT = 1 << 12
+"""Bytes: a hole begins and ends at a multiple of it, as no machine has smaller pages."""
+
 
 @dataclass(frozen=True)
 class Hole:

@@ -15,7 +15,6 @@ _SATURATED = 0x3FFFFFFF
 _MANY_USERS = 100_000
 _PURE_ACK = 2  # include/net/tcp.h: skb_set_tcp_pure_ack
 _LARGEST_PURE_ACK = 512  # bytes: without data, and hardly more than its headers
-_PAGE = 4096  # bytes
 _LARGEST_OFFSET = 0xFFFF  # bytes, of a fragment in an IP packet
 _LOWERED = 1024  # bytes that a buffer's headroom can lose when it is copied
 _MAX_FRAGMENTED = 1 << 20  # bytes: an IP packet's 64 KiB, in pages of which little is used
@@ -221,7 +220,7 @@ def buffer(skb: Skb) -> Iterator[Finding]:
     elif skb.references.head_frag and place.kind == "slab":
         message = f"the buffer is an object of {place.cache}, but would be freed as a page's fragment"
         yield Finding("head.buffer", skb.addr, "head_frag", CORRUPT, "0", str(skb.references.head_frag), message)
-    elif skb.references.head_frag == 0 and place.kind == "page" and skb.members.head % _PAGE:
+    elif skb.references.head_frag == 0 and place.kind == "page" and place.offset_in_page:
         message = "the buffer is a fragment of a page, but would be freed as one of kmalloc()"
         yield Finding("head.buffer", skb.addr, "head_frag", CORRUPT, "1", "0", message)
 

@@ -41,7 +41,7 @@ def connect(session: Session, threads: list[Thread], selected: int, frame: Saved
         server.close()
         raise
     server.drop_socket()
-    end_of_stack.load()
+    end_of_stack.load(session.arch)
     _change_settings()
     _connection = gdb.selected_inferior().connection
     set_current(session)

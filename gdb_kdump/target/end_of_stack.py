@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import gdb
 
+from gdb_kdump.arch.architecture import Architecture
 from gdb_kdump.debuginfo.loading import in_memory
 from gdb_kdump.debuginfo.symbol_file import elf_image, no_caller
 
 _KERNEL_HALF = (0xFF00000000000000, 0x00FFFFFFFFFFF000)  # start, size: of 4- and 5-level paging alike
-_TEXT = 0x0000800000000000  # a place that no kernel and no process has
+_TEXT = 1 << 62  # a place that no kernel and no process has
 
 
-def load() -> None:
+def load(arch: Architecture) -> None:
     """Load the symbol file into GDB; opening the dump has dismissed that of an earlier one."""
     symbols = [("gdb_kdump_end_of_stack", _TEXT, 1)]  # GDB warns of a file without any
-    path = in_memory("end-of-stack", elf_image((_TEXT, 1), symbols, no_caller(*_KERNEL_HALF)))
+    sp = arch.registers.by_name[arch.sp].dwarf or 0
+    frames = no_caller(*_KERNEL_HALF, arch.registers.return_column, sp)
+    path = in_memory("end-of-stack", elf_image(arch.elf_machine, (_TEXT, 1), symbols, frames))
     with gdb.with_parameter("confirm", False):
         gdb.execute(f"add-symbol-file {path}", to_string=True)

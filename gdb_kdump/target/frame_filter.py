@@ -33,7 +33,7 @@ class ModuleFrameFilter:
 def _is_a_caller(frame: Any) -> bool:
     """Whether a frame is not the one at address 0 that GDB makes of the return address where idle tasks begin.
 
-    arch/x86/kernel/head_64.S, before the unwinding information of ORC kernels says where that is.
+    secondary_startup_64 puts it there, and no unwinding information says so.
     """
     inner = frame.inferior_frame()
     try:

@@ -9,7 +9,6 @@ from pathlib import Path
 import gdb
 
 from gdb_kdump.arch.architecture import Architecture, by_elf_machine
-from gdb_kdump.arch.x86_64.direct_map import direct_map
 from gdb_kdump.channel.client import Server
 from gdb_kdump.debuginfo.debuginfo import DebugInfo
 from gdb_kdump.debuginfo.elf import ElfFile
@@ -53,12 +52,12 @@ def open_dump(vmcores: Sequence[Path], vmlinux: Path | None, progress: Progress,
         memory = Memory(server)
         if build_id is None:
             check_banner(elf, memory, kaslr_offset)
-        load_symbols(elf, kaslr_offset, progress)
+        load_symbols(elf, kaslr_offset, arch.registers.gdb_name, progress)
         debuginfo = DebugInfo(elf, kaslr_offset, arch)
         if dump.report.pages_missing:
             # Page tables may be missing too: the direct map can be read without them, if one knows where it starts.
             try:
-                server.set_direct_map(direct_map(debuginfo.find_address, memory.u64, memory.why))
+                server.set_direct_map(arch.direct_map(debuginfo.find_address, memory.u64, memory.why))
             except Unreadable:  # that is missing as well
                 server.look_for_direct_map()
     except BaseException:  # Ctrl-C too: no half-open dump stays behind

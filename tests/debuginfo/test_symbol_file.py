@@ -18,7 +18,7 @@ SYMBOLS = [("lab_divide", TEXT[0] + 0x10, 0), ("lab_ioctl", TEXT[0] + 0x100, 0)]
 
 
 def test_an_elf_reader_finds_the_symbols() -> None:
-    elf = ELFFile(io.BytesIO(elf_image(TEXT, SYMBOLS, no_caller(*TEXT))))
+    elf = ELFFile(io.BytesIO(elf_image(62, TEXT, SYMBOLS, no_caller(*TEXT, 16, 7))))
     assert elf.get_machine_arch() == "x64"
     text = elf.get_section_by_name(".text")
     assert (text["sh_addr"], text["sh_size"]) == TEXT
@@ -30,7 +30,7 @@ def test_an_elf_reader_finds_the_symbols() -> None:
 
 def test_gdb_takes_them(gdb_run: Gdb, tmp_path: Path) -> None:
     path = tmp_path / "symbols.elf"
-    path.write_bytes(elf_image(TEXT, SYMBOLS))
+    path.write_bytes(elf_image(62, TEXT, SYMBOLS))
     run = gdb_run("set confirm off", f"add-symbol-file {path}", f"info symbol {TEXT[0] + 0x18:#x}").succeeded()
     assert "lab_divide + 8" in run.stdout
 

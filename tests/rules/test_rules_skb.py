@@ -252,7 +252,7 @@ DAMAGED_SKBS: dict[str, tuple[Skb, str, str]] = {
         "head_frag",
     ),
     "a page fragment freed as one of kmalloc()": (
-        changed(referring(head_frag=0), head=HEAD + 64, head_place=Allocation("page", HEAD)),
+        changed(referring(head_frag=0), head=HEAD + 64, head_place=Allocation("page", HEAD, offset_in_page=64)),
         "head.buffer",
         "head_frag",
     ),

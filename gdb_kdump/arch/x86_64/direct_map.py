@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
-from gdb_kdump.arch.x86_64.paging import IMAGE_MAP
+from gdb_kdump.arch.x86_64.paging import IMAGE_MAP, IMAGE_SIZE, PAGE_SIZE
 from gdb_kdump.errors import Why
 
-_PAGE = 4096
 _ALIGNMENT = 1 << 30
 _KERNEL_HALF = 1 << 63
 _ENOUGH = 16  # pages that agree
@@ -22,8 +22,9 @@ _AGREED = 0.9  # of all that tell anything
 # Where the direct map begins when it is not randomized, oldest first; Documentation/arch/x86/x86_64/mm.rst.
 # d52888aa2753 (v4.20) x86/mm: Move LDT remap out of KASLR region on 5-level paging: what was its begin is unmapped now.
 _PAGE_OFFSETS = (0xFFFF880000000000, 0xFFFF888000000000)
+_VMEMMAP = 0xFFFFEA0000000000  # where the kernel does not move it; Documentation/arch/x86/x86_64/mm.rst
 _ALWAYS_MAPPED = 1 << 20  # bytes from its begin: after the first MiB, every machine has memory
-_words = struct.Struct(f"<{_PAGE // 8}Q").unpack
+_words = struct.Struct(f"<{PAGE_SIZE // 8}Q").unpack
 
 
 def direct_map(
@@ -39,6 +40,33 @@ def direct_map(
         return read_u64(randomized)
     mapped = (base for base in _PAGE_OFFSETS if why(base + _ALWAYS_MAPPED) in (None, Why.FILTERED))
     return next(mapped, _PAGE_OFFSETS[-1])
+
+
+@dataclass(frozen=True)
+class MemoryMap:
+    """Where a running kernel has physical memory, and the struct pages of it."""
+
+    direct_map: int
+    vmemmap: int
+    image: tuple[int, int, int] | None
+
+
+def memory_map(
+    find_address: Callable[[str], int | None],
+    read_u64: Callable[[int], int],
+    why: Callable[[int], Why | None],
+    vmcoreinfo: Mapping[str, str],
+) -> MemoryMap:
+    """The kernel's memory map; the arguments are those of direct_map().  Raises Unreadable.
+
+    The image is known where VMCOREINFO has phys_base: 401721ecd1dc (v4.10) kexec: export the value of phys_base.
+    """
+    vmemmap, phys_base = find_address("vmemmap_base"), vmcoreinfo.get("NUMBER(phys_base)")
+    return MemoryMap(
+        direct_map(find_address, read_u64, why),
+        _VMEMMAP if vmemmap is None else read_u64(vmemmap),
+        None if phys_base is None else (IMAGE_MAP, IMAGE_SIZE, int(phys_base)),
+    )
 
 
 def find_direct_map(pages: Iterable[tuple[int, bytes]]) -> int | None:

@@ -11,10 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Union
 
-from gdb_kdump.arch.x86_64.paging import IMAGE_MAP, IMAGE_SIZE, PageTables
+from gdb_kdump.arch.x86_64.paging import IMAGE_MAP, IMAGE_SIZE, PAGE_SIZE, PageTables
 from gdb_kdump.errors import Why
 
-_PAGE = 4096
 _ALIGNMENT = 1 << 21  # arch/x86/Kconfig: the least CONFIG_PHYSICAL_ALIGN of a 64-bit kernel
 _TOP = 1 << 64
 
@@ -51,7 +50,7 @@ def locate(vmlinux: Vmlinux, read: ReadMemory, max_pfn: int) -> list[Located]:
     """
     found = []
     distance = vmlinux.banner_at - IMAGE_MAP
-    for load in range(-(distance // _ALIGNMENT) * _ALIGNMENT, max_pfn * _PAGE - distance, _ALIGNMENT):
+    for load in range(-(distance // _ALIGNMENT) * _ALIGNMENT, max_pfn * PAGE_SIZE - distance, _ALIGNMENT):
         at = load + distance
         if at < 0 or not _matches(read, at, vmlinux.banner):
             continue
@@ -68,7 +67,7 @@ def locate(vmlinux: Vmlinux, read: ReadMemory, max_pfn: int) -> list[Located]:
 
 def _matches(read: ReadMemory, physical: int, text: bytes) -> bool:
     """Whether the text is there; it may run on into the next page."""
-    first = min(len(text), _PAGE - physical % _PAGE)
+    first = min(len(text), PAGE_SIZE - physical % PAGE_SIZE)
     if read(physical, first) != text[:first]:
         return False
     return first == len(text) or read(physical + first, len(text) - first) == text[first:]
@@ -81,7 +80,7 @@ def _tables(vmlinux: Vmlinux, read: ReadMemory, load: int, levels: int) -> PageT
         if isinstance(mask, bytes):
             encryption = int.from_bytes(mask, "little")
     root = vmlinux.top_table - IMAGE_MAP + load
-    return PageTables(root, levels, lambda physical: read(physical, _PAGE), encryption)
+    return PageTables(root, levels, lambda physical: read(physical, PAGE_SIZE), encryption)
 
 
 def _virtual_offset(tables: PageTables, linked: int, physical: int) -> int | None:

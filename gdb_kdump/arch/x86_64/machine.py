@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from gdb_kdump.arch.readers import Kernel, Memory, Types
 from gdb_kdump.arch.state import State
+from gdb_kdump.arch.x86_64.direct_map import MemoryMap, direct_map, memory_map
+from gdb_kdump.arch.x86_64.paging import PAGE_SIZE
 from gdb_kdump.arch.x86_64.registers import PC, REGISTERS, SP, UNWOUND_BY
 from gdb_kdump.arch.x86_64.states import after_call, state_of
+from gdb_kdump.errors import Why
 
 if TYPE_CHECKING:
     from gdb_kdump.arch.x86_64.switch_frame import SwitchFrame
@@ -18,12 +21,32 @@ if TYPE_CHECKING:
 class X86_64:
     name = "x86_64"
     elf_machine = 62  # EM_X86_64
-    page_size = 4096
+    page_size = PAGE_SIZE
+    section_pages = 1 << 15  # arch/x86/include/asm/sparsemem.h: SECTION_SIZE_BITS is 27 on 64-bit
+    most_pages = 1 << 40  # 52 bits of physical address; arch/x86/include/asm/sparsemem.h: MAX_PHYSMEM_BITS
     registers = REGISTERS
     pc, sp = PC, SP
     unwound_by = UNWOUND_BY
     # arch/x86/include/asm/cpu_entry_area.h: the stacks of NMIs and exceptions, with guard pages between them.
     exception_stacks = (("cea_exception_stacks", "struct cea_exception_stacks"),)
+
+    def memory_map(
+        self,
+        find_address: Callable[[str], int | None],
+        read_u64: Callable[[int], int],
+        why: Callable[[int], Why | None],
+        vmcoreinfo: Mapping[str, str],
+        struct_page: int,
+    ) -> MemoryMap:
+        return memory_map(find_address, read_u64, why, vmcoreinfo)
+
+    def direct_map(
+        self,
+        find_address: Callable[[str], int | None],
+        read_u64: Callable[[int], int],
+        why: Callable[[int], Why | None],
+    ) -> int:
+        return direct_map(find_address, read_u64, why)
 
     def state(self, registers: dict[str, int], interrupted: bool) -> State:
         return state_of(registers, interrupted)

@@ -12,10 +12,10 @@ from typing import Union
 
 from gdb_kdump.errors import Why
 
+PAGE_SIZE = 4096  # bytes
 IMAGE_MAP = 0xFFFFFFFF80000000  # arch/x86/include/asm/page_64_types.h: __START_KERNEL_map
 IMAGE_SIZE = 1 << 30  # KERNEL_IMAGE_SIZE with KASLR; modules follow
 _TOP = 1 << 64
-_PAGE = 4096
 _PRESENT = 1 << 0
 _HUGE = 1 << 7
 _FRAME = 0x000FFFFFFFFFF000
@@ -66,7 +66,7 @@ class PageTables:
 
         More than the rest of a page only in an area that the kernel maps by large pages.
         """
-        end = _REGION if isinstance(self._regions.get(addr >> _REGION_SHIFT), int) else _PAGE
+        end = _REGION if isinstance(self._regions.get(addr >> _REGION_SHIFT), int) else PAGE_SIZE
         return end - addr % end
 
     def _region(self, addr: int) -> int | Table:

@@ -60,6 +60,7 @@ REGISTERS = RegisterSet(
         Register("fs_base", 64, "int", _SEGMENTS, None, 21),
         Register("gs_base", 64, "int", _SEGMENTS, None, 22),
     ],
+    16,
     [Flags("i386_eflags", _CORE, _EFLAGS)],
 )
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from gdb_kdump import walks
 from gdb_kdump.errors import Corrupt, Unreadable, Why
+from gdb_kdump.records.runs import UNIT
 from gdb_kdump.session import Session
 from gdb_kdump.text import is_kernel_address
 from gdb_kdump.walks import Gaps
@@ -57,7 +58,7 @@ def heads(session: Session, table: int, count: int, size: int, offset: int) -> I
         if why is not None:
             yield Unreadable(start + len(data), why)
             # On with the first bucket of the next page.
-            number = max(number + 1, -(-(((start + len(data)) | 4095) + 1 - table) // size))
+            number = max(number + 1, -(-(((start + len(data)) | UNIT - 1) + 1 - table) // size))
 
 
 def chained(session: Session, table: int, count: int, size: int, offset: int, gaps: Gaps) -> Iterator[int]:

@@ -53,7 +53,8 @@ class Allocations:
         # On a CPU's list of free pages one has no reference and nothing else to tell; memory of large kmalloc()s has
         # no reference either (since v6.16), but a page type.
         is_free = page.is_free or (not page.refcount and page.kind in ("", "compound"))
-        return Allocation("free" if is_free else "page", page.start)
+        kind = "free" if is_free else "page"
+        return Allocation(kind, page.start, offset_in_page=addr % self._pages.page_size)
 
     def skb_caches(self, gaps: Gaps) -> frozenset[int]:
         """The `struct kmem_cache *` of the caches that have sk_buffs; net/core/skbuff.c: skb_init."""

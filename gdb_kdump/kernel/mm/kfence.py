@@ -12,7 +12,6 @@ from gdb_kdump.layout.layout import enumerators
 from gdb_kdump.records.slab import ALLOCATED, FREE, Track
 from gdb_kdump.session import Session
 
-_PAGE = 4096
 _MOST = 65535  # lib/Kconfig.kfence: the range of KFENCE_NUM_OBJECTS
 _NEVER_USED = "unused"
 # Since v6.12 an object can wait for RCU before it is free: nobody may hold it any more, but readers do.
@@ -36,6 +35,7 @@ class Kfence:
     def __init__(self, session: Session) -> None:
         self._memory = session.memory
         self._layout = session.layout
+        self._page_size = session.arch.page_size
         self._count = 0
         pool, metadata = map(session.debuginfo.find_address, ("__kfence_pool", "kfence_metadata"))
         if pool is None or metadata is None or self._layout.find_struct("kfence_metadata") is None:
@@ -57,13 +57,13 @@ class Kfence:
                 addr = self._read(number).addr
             except Unreadable:
                 return number
-            if addr & -_PAGE != self._page(number):
+            if addr & -self._page_size != self._page(number):
                 return number
         return _MOST
 
     def has(self, addr: int) -> bool:
         """Whether an address lies in KFENCE's pool; include/linux/kfence.h: is_kfence_address."""
-        return bool(self._count) and 0 <= addr - self._pool < (self._count + 1) * 2 * _PAGE
+        return bool(self._count) and 0 <= addr - self._pool < (self._count + 1) * 2 * self._page_size
 
     def find(self, addr: int) -> KfenceObject | None:
         """The object whose page an address lies in, or behind whose page; mm/kfence/kfence.h: addr_to_metadata.
@@ -72,7 +72,7 @@ class Kfence:
         """
         if not self.has(addr):
             return None
-        number = (addr - self._pool) // (2 * _PAGE) - 1
+        number = (addr - self._pool) // (2 * self._page_size) - 1
         found = self._read(number) if 0 <= number < self._count else None
         return None if found is None or found.state == _NEVER_USED else found
 
@@ -99,7 +99,7 @@ class Kfence:
         return tuple(tracks)
 
     def _page(self, number: int) -> int:
-        return self._pool + (number + 1) * 2 * _PAGE
+        return self._pool + (number + 1) * 2 * self._page_size
 
     def _read(self, number: int) -> KfenceObject:
         at = self._metadata + number * self._size

@@ -5,20 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gdb_kdump.arch.x86_64.direct_map import direct_map
-from gdb_kdump.arch.x86_64.paging import IMAGE_MAP, IMAGE_SIZE
 from gdb_kdump.channel.wire import MAX_READ
 from gdb_kdump.errors import MissingDebugInfo, Unreadable, Why
 from gdb_kdump.layout.layout import compound_order, head_page, page_flags, page_types, tail_page_flag
 from gdb_kdump.records.runs import Hole
 from gdb_kdump.session import Session
 
-PAGE_SHIFT = 12
-PAGE_SIZE = 1 << PAGE_SHIFT
-_VMEMMAP = 0xFFFFEA0000000000  # where the kernel does not move it; Documentation/arch/x86/x86_64/mm.rst
-_SECTION_PAGES = 1 << 15  # arch/x86/include/asm/sparsemem.h: SECTION_SIZE_BITS is 27 on 64-bit
 _MAX_ORDER = 10
-_MOST_PAGES = 1 << 40  # 52 bits of physical address; arch/x86/include/asm/sparsemem.h: MAX_PHYSMEM_BITS
 _TAIL = 1  # the bit of compound_head that marks a tail page
 
 
@@ -26,10 +19,10 @@ _TAIL = 1  # the bit of compound_head that marks a tail page
 class Page:
     """The struct page at `addr` and the page or compound page that it belongs to.
 
-    `head` is the latter's struct page, `start` the direct-mapped address of its memory, which is PAGE_SIZE << `order`
-    bytes.  `flags` are the names of the head's flags without PG_, `refcount` its reference count; `kind` is what it is
-    used for: "slab", "buddy" (free), another page type of the kernel, "reserved", "compound", or "" where the struct
-    page does not say.  `is_stray` says that it calls itself a part of what is no page; it is its own head then.
+    `head` is the latter's struct page, `start` the direct-mapped address of its memory, which is a page << `order`.
+    `flags` are the names of the head's flags without PG_, `refcount` its reference count; `kind` is what it is used
+    for: "slab", "buddy" (free), another page type of the kernel, "reserved", "compound", or "" where the struct page
+    does not say.  `is_stray` says that it calls itself a part of what is no page; it is its own head then.
     """
 
     addr: int
@@ -63,13 +56,15 @@ class Pages:
         self._size: int = layout.size("page")
         self._private = layout.offset("page.private")
         self._order = compound_order(layout)
-        vmemmap, max_pfn = find("vmemmap_base"), find("max_pfn")
-        self._vmemmap = _VMEMMAP if vmemmap is None else memory.u64(vmemmap)
+        self.page_size = session.arch.page_size
+        """Bytes."""
+        max_pfn = find("max_pfn")
         # The variable may be damaged, and the array of all pages is walked up to there.
-        noted = session.dump.max_pfn or _MOST_PAGES
+        noted = session.dump.max_pfn or session.arch.most_pages
         self._max_pfn = min(noted, memory.u64(max_pfn)) if max_pfn is not None else noted
-        self._direct_map = direct_map(find, memory.u64, memory.why)
-        self._image = self._image_offset()
+        memory_map = session.arch.memory_map(find, memory.u64, memory.why, session.vmcoreinfo, self._size)
+        self._direct_map, self._vmemmap, self._image = memory_map.direct_map, memory_map.vmemmap, memory_map.image
+        self._section_pages = session.arch.section_pages
         self._flags = page_flags(layout)
         self._types = page_types(layout)
         self._head_flag = self._flags.get("head", 0)
@@ -79,18 +74,13 @@ class Pages:
         self._slab_flag = self._flags.get("slab", 0)
         self._slab_type = self._types.get("slab", (0, 1))
 
-    def _image_offset(self) -> int | None:
-        base = self._session.vmcoreinfo.get("NUMBER(phys_base)")
-        return int(base) if base is not None else None
-
     def page_of(self, addr: int) -> int | None:
         """The struct page of an address in the direct map or the kernel's image, or None; virt_to_page."""
-        if self._direct_map <= addr < self._direct_map + (self._max_pfn << PAGE_SHIFT):
-            pfn = addr - self._direct_map >> PAGE_SHIFT
-        elif IMAGE_MAP <= addr < IMAGE_MAP + IMAGE_SIZE and self._image is not None:
-            pfn = addr - IMAGE_MAP + self._image >> PAGE_SHIFT
-        else:
-            return None
+        pfn = (addr - self._direct_map) // self.page_size
+        if not 0 <= pfn < self._max_pfn:
+            if self._image is None or not 0 <= addr - self._image[0] < self._image[1]:
+                return None
+            pfn = (addr - self._image[0] + self._image[2]) // self.page_size
         return self._vmemmap + pfn * self._size if 0 <= pfn < self._max_pfn else None
 
     def pfn_of(self, page: int) -> int:
@@ -104,7 +94,7 @@ class Pages:
 
     def address_of(self, page: int) -> int:
         """The address in the direct map of a `struct page *`'s memory; page_address."""
-        return self._direct_map + (self.pfn_of(page) << PAGE_SHIFT)
+        return self._direct_map + self.pfn_of(page) * self.page_size
 
     def find_slab(self, addr: int) -> int | None:
         """The struct page of the slab that an address lies in, or None where it is no slab; virt_to_slab.
@@ -208,11 +198,11 @@ class Pages:
     def _memmap(self) -> Iterator[tuple[int, bytes | Unreadable]]:
         """The array of struct pages in pieces of whole elements, each with its address."""
         per_read = MAX_READ // self._size
-        for section in range(0, self._max_pfn, _SECTION_PAGES):
+        for section in range(0, self._max_pfn, self._section_pages):
             # A section that the machine does not have is unmapped as a whole.
             if self._memory.why(self._vmemmap + section * self._size) is Why.UNMAPPED:
                 continue
-            for pfn in range(section, min(section + _SECTION_PAGES, self._max_pfn), per_read):
+            for pfn in range(section, min(section + self._section_pages, self._max_pfn), per_read):
                 count = min(per_read, self._max_pfn - pfn)
                 yield from self._pieces(self._vmemmap + pfn * self._size, count * self._size)
 

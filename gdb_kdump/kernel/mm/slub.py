@@ -8,7 +8,7 @@ from itertools import islice
 from gdb_kdump.errors import Corrupt, Unreadable
 from gdb_kdump.kernel.lib.lists import list_for_each
 from gdb_kdump.kernel.mm.kfence import Kfence
-from gdb_kdump.kernel.mm.pages import PAGE_SHIFT, Pages
+from gdb_kdump.kernel.mm.pages import Pages
 from gdb_kdump.kernel.mm.slub_caches import CpuSlab, SlabCaches
 from gdb_kdump.kernel.mm.slub_debug import SlubDebug
 from gdb_kdump.kernel.mm.slub_freelists import Freelists, Room
@@ -75,7 +75,7 @@ class Slabs:
 
     def find_slab(self, addr: int) -> Slab | None:
         """The slab that an address lies in, or None."""
-        number = addr >> PAGE_SHIFT
+        number = addr // self._pages.page_size
         if number in self._by_page:
             return self._by_page[number]
         if len(self._by_page) >= _MAX_PAGES:

@@ -25,6 +25,7 @@ from gdb_kdump.text import is_plain_name
 
 _SUFFIXES = (".ko.debug", ".ko")
 _NT_GNU_BUILD_ID = 3
+_LONGEST_NOTE = 4096  # bytes
 _MOST = 1024  # sections of a module
 
 
@@ -79,7 +80,7 @@ class ModuleSymbols:
             low, size = module.ranges[0]
             # GDB prints a symbol's name as it stands, and demangles it: none but plain ones come from a dump.
             inside = [(name, addr, 0) for name, addr in symbols if low <= addr < low + size and is_plain_name(name)]
-            path = in_memory(module.name, elf_image((low, size), inside))
+            path = in_memory(module.name, elf_image(self._session.arch.elf_machine, (low, size), inside))
             with gdb.with_parameter("confirm", False):
                 gdb.execute(f"add-symbol-file {path}", to_string=True)
         except (gdb.error, Unreadable, Corrupt, MissingDebugInfo, IndexError):
@@ -125,7 +126,7 @@ class ModuleSymbols:
         for attribute in self._elements(notes, "module_notes_attrs", "notes", self._layout.size("bin_attribute")):
             start = self._session.pointer(attribute, "bin_attribute.private")
             length = self._session.number(attribute, "bin_attribute.size")
-            found = _build_id(self._memory.read(start, min(length, 4096)))
+            found = _build_id(self._memory.read(start, min(length, _LONGEST_NOTE)))
             if found:
                 return found
         return None

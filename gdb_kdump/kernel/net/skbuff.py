@@ -9,7 +9,7 @@ from functools import partial
 from gdb_kdump import walks
 from gdb_kdump.errors import MissingDebugInfo, Unreadable, Why
 from gdb_kdump.kernel.mm.allocations import Allocations
-from gdb_kdump.kernel.mm.pages import PAGE_SIZE, Pages
+from gdb_kdump.kernel.mm.pages import Pages
 from gdb_kdump.kernel.module.source import Source
 from gdb_kdump.kernel.net.sock import Socks
 from gdb_kdump.layout.layout import max_skb_frags, skb_counts_from_head, skb_inner_headers, skb_zerocopy
@@ -315,7 +315,7 @@ class Skbs:
         if found.is_stray:
             return replace(frag, room=0)
         # The offset counts from this page, which may be in the middle of a compound one.
-        room = found.start + (PAGE_SIZE << found.order) - pages.address_of(frag.page)
+        room = found.start + (pages.page_size << found.order) - pages.address_of(frag.page)
         is_free = found.is_free or (found.refcount <= 0 and not found.is_slab)
         return replace(frag, room=room, is_free=is_free, is_slab=found.is_slab)
 

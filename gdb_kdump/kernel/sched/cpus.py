@@ -52,13 +52,19 @@ class Running:
         return pids.index(pid) if pids.count(pid) == 1 else None
 
     def _noted(self) -> dict[int, int]:
-        """By current_task; arch/x86/include/asm/current.h."""
+        """By the machine's own variable, which changes with the stack; else by what the scheduler has just chosen.
+
+        arch/x86/include/asm/current.h; kernel/sched/core.c: __schedule.
+        """
         percpu, memory = self._session.once(PerCpu), self._session.memory
         for symbol, path in CURRENT_TASK:
             if percpu.find_symbol(symbol) is None:
                 continue
             offset = self._session.layout.offset(f"{symbol}.{path}") if path else 0
             return {cpu: memory.ptr(percpu.symbol(symbol, cpu) + offset) for cpu in percpu.online_cpus()}
+        if percpu.find_symbol("runqueues") is not None:
+            offset = self._session.layout.offset("rq.curr")
+            return {cpu: memory.ptr(percpu.symbol("runqueues", cpu) + offset) for cpu in percpu.online_cpus()}
         raise MissingDebugInfo("per-CPU current task", [symbol for symbol, _ in CURRENT_TASK])
 
     def _by_registers(self) -> dict[int, tuple[int, int]]:

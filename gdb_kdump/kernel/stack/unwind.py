@@ -40,6 +40,8 @@ class Frame:
     kind: str
     registers: dict[str, int]
     saved: dict[str, int] = field(default_factory=dict)
+    from_user: bool = False
+    """Whether what entry code interrupted was user space."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ class Stacks:
         ]
         if caller is not None and caller.interrupted:
             kind = self._arch.entry_kind(frames[-1].source.function)
-            frames[-1] = replace(frames[-1], kind=kind, saved=caller.registers)
+            frames[-1] = replace(frames[-1], kind=kind, saved=caller.registers, from_user=caller.in_user_mode)
         return frames
 
     def row(self, state: State) -> Row | None:
