@@ -20,7 +20,7 @@ from gdb_kdump.walks import Gaps
 
 @dataclass(frozen=True)
 class Info:
-    """The session and its system; `layout` asks for the rows of layout.py that won."""
+    """The session and its system; `layout` asks for the rows of the table that won."""
 
     session: Session
     system: System

@@ -165,10 +165,10 @@ def test_only_the_command_base_turns_errors_into_words() -> None:
 
 def test_no_old_member_name_outside_the_layout() -> None:
     """A member that has an older name is spoken of by its logical name everywhere else."""
-    from gdb_kdump.layout.layout import MEMBERS
+    from gdb_kdump.layout.table import MEMBERS
 
     names = {name.rpartition(".")[2] for name in MEMBERS}
     old = {path for paths in MEMBERS.values() for path in paths[1:] if "." in path or path.startswith("bv_")} - names
-    for module in set(NAMES) - {"gdb_kdump.layout.layout"}:
+    for module in set(NAMES) - {"gdb_kdump.layout.table"}:
         strings = {node.value for node in ast.walk(parse(module)) if isinstance(node, ast.Constant)}
         assert not strings & old, f"{module} names {strings & old}: use the logical name"

@@ -9,7 +9,8 @@ from gdb_kdump.kernel.printk import Printk
 from gdb_kdump.kernel.sched.cpus import Running
 from gdb_kdump.kernel.sched.registers import Registers, task_on
 from gdb_kdump.kernel.sched.tasks import Task
-from gdb_kdump.layout.layout import PANIC_CPU, thread_size
+from gdb_kdump.layout.sched import thread_size
+from gdb_kdump.layout.table import PANIC_CPU
 from gdb_kdump.session import Session
 
 # Where a kernel that crashes passes: kernel/panic.c, kernel/kexec_core.c.

@@ -9,8 +9,8 @@ from gdb_kdump.kernel.panic import Panic
 from gdb_kdump.kernel.sched.cpus import Running
 from gdb_kdump.kernel.sched.registers import Registers
 from gdb_kdump.kernel.sched.tasks import Task
-from gdb_kdump.layout.layout import TIMEKEEPER
 from gdb_kdump.layout.members import find_path
+from gdb_kdump.layout.table import TIMEKEEPER
 from gdb_kdump.session import Session
 
 _U64 = (1 << 64) - 1

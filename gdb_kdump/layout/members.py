@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from gdb_kdump.errors import MissingDebugInfo
+
 
 @dataclass(frozen=True)
 class Member:
@@ -88,3 +90,11 @@ def is_array(kind: Any) -> bool:
     """Whether a gdb.Type is that of an array."""
     stripped = kind.strip_typedefs()
     return bool(stripped.code == stripped.array(0).code)
+
+
+def array_length(member: Member) -> int:
+    """The number of elements of a member that is an array; raises MissingDebugInfo."""
+    if not is_array(member.type):
+        raise MissingDebugInfo(f"member {member.path} that is an array", [str(member.type)])
+    low, high = member.type.strip_typedefs().range()
+    return int(high - low + 1)

@@ -499,7 +499,8 @@ struct page { unsigned long flags; } page;
 def ask() -> dict[str, Any]:
     import gdb
 
-    from gdb_kdump.layout import layout
+    from gdb_kdump.layout import mm
+    from gdb_kdump.layout.layout import Layout
 
     def find_type(name: str) -> gdb.Type | None:
         try:
@@ -507,14 +508,14 @@ def ask() -> dict[str, Any]:
         except gdb.error:
             return None
 
-    here = layout.Layout(find_type)
+    here = Layout(find_type)
     names = ("slab.slab_cache", "slab.slab_list", "slab.inuse", "slab.objects", "kmem_cache_cpu.slab")
     has_cpu = here.find_struct("kmem_cache_cpu") is not None
     return {
-        "flags": layout.page_flags(here),
-        "types": layout.page_types(here),
-        "order": layout.compound_order(here),
-        "slab_flags": layout.slab_flags(here),
+        "flags": mm.page_flags(here),
+        "types": mm.page_types(here),
+        "order": mm.compound_order(here),
+        "slab_flags": mm.slab_flags(here),
         "size": here.size("page"),
         "members": {name: [here.member(name).offset, here.member(name).bit_size] for name in names} if has_cpu else {},
         "page.flags": here.member("page.flags").path,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gdb_kdump.layout.layout import head_page
+from gdb_kdump.layout.mm import head_page
 
 Compile = Callable[..., Path]
 InGdb = Callable[..., Any]
@@ -195,7 +195,8 @@ def test_packed_bitfields_do_not_reach_past_the_end(in_gdb: InGdb, compile_types
 def meaning(question: str, *about: str) -> Any:
     import gdb
 
-    from gdb_kdump.layout import layout
+    from gdb_kdump.layout import mm, module, net, sched
+    from gdb_kdump.layout.layout import Layout
 
     def find_type(name: str) -> gdb.Type | None:
         try:
@@ -203,7 +204,8 @@ def meaning(question: str, *about: str) -> Any:
         except gdb.error:
             return None
 
-    return getattr(layout, question)(layout.Layout(find_type), *about)
+    ask = next(getattr(subject, question) for subject in (mm, module, net, sched) if hasattr(subject, question))
+    return ask(Layout(find_type), *about)
 
 
 PAGE = 0xFFFFEA0000001FC0  # the last struct page, of 64 bytes each, of the 32 from 0xffffea0000001800 on
@@ -384,7 +386,8 @@ def test_what_tells_that_a_spinlock_is_held(
     def find() -> list[object] | None:
         import gdb
 
-        from gdb_kdump.layout.layout import Layout, spinlock_word
+        from gdb_kdump.layout.layout import Layout
+        from gdb_kdump.layout.sched import spinlock_word
 
         def find_type(name: str) -> object:
             try:

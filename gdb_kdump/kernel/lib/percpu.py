@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from gdb_kdump.errors import MissingDebugInfo
-from gdb_kdump.layout.layout import PERCPU_PREFIXES
+from gdb_kdump.layout.table import PERCPU_PREFIXES
 from gdb_kdump.session import Session
 from gdb_kdump.text import is_kernel_address
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gdb_kdump.errors import Unreadable
-from gdb_kdump.layout.layout import spinlock_word
+from gdb_kdump.layout.sched import spinlock_word
 from gdb_kdump.session import Session
 
 

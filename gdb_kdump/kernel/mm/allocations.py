@@ -6,8 +6,8 @@ from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.mm.pages import Pages
 from gdb_kdump.kernel.mm.slab import SlabAllocator, allocator
 from gdb_kdump.kernel.mm.slub import Slabs
-from gdb_kdump.layout.layout import SKB_CACHES
 from gdb_kdump.layout.members import find_path
+from gdb_kdump.layout.table import SKB_CACHES
 from gdb_kdump.records.allocation import Allocation
 from gdb_kdump.session import Session
 from gdb_kdump.walks import Gaps

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import gdb
 
 from gdb_kdump.errors import Unreadable
-from gdb_kdump.layout.layout import enumerators
 from gdb_kdump.records.slab import ALLOCATED, FREE, Track
 from gdb_kdump.session import Session
 
@@ -45,7 +44,7 @@ class Kfence:
         self._metadata = self._memory.ptr(metadata) if _is_pointer("kfence_metadata") else metadata
         self._size = self._layout.size("kfence_metadata")
         self._unpacker = self._layout.unpacker("kfence_metadata", ("state", "addr", "size", "cache"))
-        states = enumerators(self._layout, "kfence_object_state")
+        states = self._layout.enumerators("kfence_object_state")
         self._states = {number: _STATES.get(name, _NEVER_USED) for name, number in states.items()}
         if self._pool and self._metadata:
             self._count = self._find_count()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gdb_kdump.channel.wire import MAX_READ
 from gdb_kdump.errors import MissingDebugInfo, Unreadable, Why
-from gdb_kdump.layout.layout import compound_order, head_page, page_flags, page_types, tail_page_flag
+from gdb_kdump.layout.mm import compound_order, head_page, page_flags, page_types, tail_page_flag
 from gdb_kdump.records.runs import Hole
 from gdb_kdump.session import Session
 

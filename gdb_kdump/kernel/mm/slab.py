@@ -11,8 +11,9 @@ from gdb_kdump.kernel.lib.percpu import PerCpu
 from gdb_kdump.kernel.mm.pages import Pages
 from gdb_kdump.kernel.mm.slab_forms import slab_form
 from gdb_kdump.kernel.mm.slub import Slabs
-from gdb_kdump.layout.layout import SLAB_CACHES, array_length, slab_allocator
-from gdb_kdump.layout.members import is_array
+from gdb_kdump.layout.members import array_length, is_array
+from gdb_kdump.layout.mm import slab_allocator
+from gdb_kdump.layout.table import SLAB_CACHES
 from gdb_kdump.records.slab import ALLOCATED, FREE, Slab, SlabCache, SlabObject
 from gdb_kdump.session import Session
 from gdb_kdump.walks import Gaps

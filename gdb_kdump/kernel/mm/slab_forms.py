@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from gdb_kdump.errors import Corrupt, MissingDebugInfo
-from gdb_kdump.layout.layout import freelist_index_size
 from gdb_kdump.layout.members import find_path
+from gdb_kdump.layout.mm import freelist_index_size
 from gdb_kdump.session import Session
 
 _INDICES = {1: "B", 2: "H", 4: "I"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gdb_kdump.errors import MissingDebugInfo, Unreadable
-from gdb_kdump.layout.layout import enumerators
 from gdb_kdump.session import Session
 
 _MAX_NAME = 128
@@ -42,7 +41,7 @@ class SlabAliases:
         if not kset:
             return
         folder = memory.ptr(kset + layout.offset("kset.kobj") + layout.offset("kobject.sd"))
-        is_link = enumerators(layout, "kernfs_node_type").get("KERNFS_LINK", 4)
+        is_link = layout.enumerators("kernfs_node_type").get("KERNFS_LINK", 4)
         name_at, flags_at = layout.offset("kernfs_node.name"), layout.offset("kernfs_node.flags")
         target_at = layout.offset("kernfs_node.symlink") + layout.offset("kernfs_elem_symlink.target_kn")
         for node in self._children(folder):

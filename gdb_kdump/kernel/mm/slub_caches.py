@@ -9,7 +9,7 @@ from gdb_kdump.errors import Corrupt, MissingDebugInfo, OtherAllocator
 from gdb_kdump.kernel.lib.lists import list_for_each
 from gdb_kdump.kernel.lib.percpu import PerCpu
 from gdb_kdump.kernel.mm.slub_aliases import SlabAliases
-from gdb_kdump.layout.layout import slab_allocator, slab_flags, slab_nodes
+from gdb_kdump.layout.mm import slab_allocator, slab_flags, slab_nodes
 from gdb_kdump.records.slab import SlabCache
 from gdb_kdump.session import Session
 from gdb_kdump.walks import Gaps, walk

@@ -7,7 +7,6 @@ from itertools import islice
 
 from gdb_kdump.errors import Unreadable
 from gdb_kdump.kernel.mm.stackdepot import StackDepot
-from gdb_kdump.layout.layout import enumerators
 from gdb_kdump.records.slab import ALLOCATED, FREE, Guard, SlabCache, Track
 from gdb_kdump.session import Session
 
@@ -129,7 +128,7 @@ class SlubDebug:
         if "STORE_USER" not in cache.flags or not self._track_size:
             return ()
         unpacker = self._layout.unpacker("track", ("addr", "cpu", "pid", "when"))
-        items = enumerators(self._layout, "track_item")
+        items = self._layout.enumerators("track_item")
         tracks = []
         for kind, name, number in (("alloc", "TRACK_ALLOC", 0), ("free", "TRACK_FREE", 1)):
             at = start + self._tracks_offset(cache) + items.get(name, number) * self._track_size

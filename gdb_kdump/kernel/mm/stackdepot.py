@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gdb_kdump.errors import Unreadable
-from gdb_kdump.layout.layout import STACK_POOLS
 from gdb_kdump.layout.members import find_path
+from gdb_kdump.layout.table import STACK_POOLS
 from gdb_kdump.session import Session
 
 _ALIGN_SHIFT = 4  # lib/stackdepot.c: DEPOT_STACK_ALIGN, the same since v4.6

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gdb_kdump.errors import Corrupt
 from gdb_kdump.kernel.lib.lists import list_for_each
-from gdb_kdump.layout.layout import module_regions
+from gdb_kdump.layout.module import module_regions
 from gdb_kdump.session import Session
 from gdb_kdump.walks import Gaps, walk
 

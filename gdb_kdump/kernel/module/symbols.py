@@ -19,7 +19,7 @@ from gdb_kdump.debuginfo.symbol_file import elf_image
 from gdb_kdump.debuginfo.vmlinux import in_paths, search_path
 from gdb_kdump.errors import Corrupt, DumpError, MissingDebugInfo, Unreadable, UsageError
 from gdb_kdump.kernel.module.modules import Module, Modules
-from gdb_kdump.layout.layout import module_section
+from gdb_kdump.layout.module import module_section
 from gdb_kdump.session import Session
 from gdb_kdump.text import is_plain_name
 

@@ -10,7 +10,7 @@ from gdb_kdump.kernel.lib.percpu import PerCpu
 from gdb_kdump.kernel.net.devices import NetDevices
 from gdb_kdump.kernel.net.skb_chains import SkbChains
 from gdb_kdump.kernel.net.skb_queues import SkbQueues
-from gdb_kdump.layout.layout import array_length, enumerators
+from gdb_kdump.layout.members import array_length
 from gdb_kdump.records.queue import Queue, Role
 from gdb_kdump.session import Session
 from gdb_kdump.walks import Gaps
@@ -82,7 +82,7 @@ class Backlogs:
         6312fe77751f (v4.19) net: limit each hash list length to MAX_GRO_SKBS made buckets of them; they hold the
         packets that wait for the next one of their flow, rx_list those that are on their way to the stack.
         """
-        scheduled = enumerators(self._layout, "napi_state").get("NAPI_STATE_SCHED", 0)
+        scheduled = self._layout.enumerators("napi_state").get("NAPI_STATE_SCHED", 0)
         # No lock guards these, but only who has scheduled the context works on them.
         is_busy = bool(self._session.number(napi, "napi_struct.state") >> scheduled & 1)
         buckets = self._layout.find_member("napi_struct.gro_hash")

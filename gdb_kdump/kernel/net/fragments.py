@@ -8,7 +8,7 @@ from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.lib.hash_tables import rhashtable
 from gdb_kdump.kernel.net.namespaces import Nets
 from gdb_kdump.kernel.net.skb_chains import SkbChains
-from gdb_kdump.layout.layout import fragment_tables
+from gdb_kdump.layout.net import fragment_tables
 from gdb_kdump.records.queue import Queue
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16

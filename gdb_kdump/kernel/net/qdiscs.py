@@ -17,7 +17,8 @@ from gdb_kdump.kernel.net.devices import NetDevice, NetDevices
 from gdb_kdump.kernel.net.skb_chains import SkbChains
 from gdb_kdump.kernel.net.skb_queues import SkbQueues
 from gdb_kdump.kernel.stack.interrupted import Midway
-from gdb_kdump.layout.layout import array_length, qdisc_private
+from gdb_kdump.layout.members import array_length
+from gdb_kdump.layout.net import qdisc_private
 from gdb_kdump.records.queue import Queue
 from gdb_kdump.session import Session
 from gdb_kdump.text import escape, hex16, is_kernel_address

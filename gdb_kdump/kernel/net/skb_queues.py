@@ -21,7 +21,7 @@ from gdb_kdump.kernel.lib.spinlocks import Spinlocks
 from gdb_kdump.kernel.mm.allocations import Allocations
 from gdb_kdump.kernel.net.skb_columns import Figures
 from gdb_kdump.kernel.stack.interrupted import Midway
-from gdb_kdump.layout.layout import skb_counts_from_head
+from gdb_kdump.layout.net import skb_counts_from_head
 from gdb_kdump.layout.unpacker import Unpacker
 from gdb_kdump.memory import Gather
 from gdb_kdump.records.allocation import Allocation

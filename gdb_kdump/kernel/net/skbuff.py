@@ -12,7 +12,7 @@ from gdb_kdump.kernel.mm.allocations import Allocations
 from gdb_kdump.kernel.mm.pages import Pages
 from gdb_kdump.kernel.module.source import Source
 from gdb_kdump.kernel.net.sock import Socks
-from gdb_kdump.layout.layout import max_skb_frags, skb_counts_from_head, skb_inner_headers, skb_zerocopy
+from gdb_kdump.layout.net import max_skb_frags, skb_counts_from_head, skb_inner_headers, skb_zerocopy
 from gdb_kdump.records.allocation import UNKNOWN, Allocation
 from gdb_kdump.records.skb import (
     Frag,

@@ -8,7 +8,7 @@ from gdb_kdump.errors import MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.lib.spinlocks import Spinlocks
 from gdb_kdump.kernel.net.skb_queues import SkbQueues, Walked
 from gdb_kdump.kernel.stack.interrupted import Midway
-from gdb_kdump.layout.layout import skb_queue_is_tree
+from gdb_kdump.layout.net import skb_queue_is_tree
 from gdb_kdump.records.queue import Queue, Role
 from gdb_kdump.session import Session
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.lib.hash_tables import chain, chained, rhashtable
 from gdb_kdump.kernel.net.namespaces import Nets
-from gdb_kdump.layout.layout import array_length, ehash_length, embedded_udp_hash, listening_hash, unix_hash
+from gdb_kdump.layout.members import array_length
+from gdb_kdump.layout.net import ehash_length, embedded_udp_hash, listening_hash, unix_hash
 from gdb_kdump.session import Session
 from gdb_kdump.walks import Gaps
 

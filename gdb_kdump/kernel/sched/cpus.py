@@ -5,7 +5,8 @@ from __future__ import annotations
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.lib.lists import list_for_each
 from gdb_kdump.kernel.lib.percpu import PerCpu
-from gdb_kdump.layout.layout import CURRENT_TASK, task_cpu, thread_size
+from gdb_kdump.layout.sched import task_cpu, thread_size
+from gdb_kdump.layout.table import CURRENT_TASK
 from gdb_kdump.session import Session
 
 

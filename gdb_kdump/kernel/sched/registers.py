@@ -7,7 +7,7 @@ from gdb_kdump.formats.notes import cpu_registers
 from gdb_kdump.kernel.lib.percpu import PerCpu
 from gdb_kdump.kernel.sched.cpus import Running
 from gdb_kdump.kernel.sched.tasks import NO_PID, UNKNOWN, Task, Tasks
-from gdb_kdump.layout.layout import thread_size
+from gdb_kdump.layout.sched import thread_size
 from gdb_kdump.layout.unpacker import Unpacker
 from gdb_kdump.records.rows import Context
 from gdb_kdump.records.threads import SavedFrame

@@ -11,7 +11,7 @@ from gdb_kdump.errors import MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.lib.lists import list_for_each
 from gdb_kdump.kernel.lib.percpu import PerCpu
 from gdb_kdump.kernel.sched.cpus import Running
-from gdb_kdump.layout.layout import task_cpu, thread_list
+from gdb_kdump.layout.sched import task_cpu, thread_list
 from gdb_kdump.session import Session
 from gdb_kdump.walks import Gaps, walk
 
