@@ -11,8 +11,8 @@ import gdb
 from gdb_kdump.commands.base import show_notices
 from gdb_kdump.commands.kinfo import partial_summary, summary
 from gdb_kdump.debuginfo import index_cache
-from gdb_kdump.dump.preflight import looks_like_dump
 from gdb_kdump.errors import DumpError, KdumpError, MissingDebugInfo, Unreadable, UsageError
+from gdb_kdump.formats.signatures import looks_like_dump
 from gdb_kdump.kernel.module.source import Source
 from gdb_kdump.kernel.sched.cpus import Running
 from gdb_kdump.kernel.sched.registers import Registers

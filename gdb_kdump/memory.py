@@ -14,10 +14,9 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Generic, TypeVar
 
 from gdb_kdump.channel.client import Answer, Server
-from gdb_kdump.channel.wire import ADDRESS, MAX_NODES, MAX_READ, Piece
-from gdb_kdump.dump.bulk import by_piece
+from gdb_kdump.channel.wire import ADDRESS, MAX_NODES, MAX_READ, Piece, by_piece
 from gdb_kdump.errors import Unreadable, Why
-from gdb_kdump.layout.unpacker import integers
+from gdb_kdump.formats.integers import integers
 from gdb_kdump.records.runs import UNIT, Hole
 
 _SHIFT = UNIT.bit_length() - 1

@@ -1,31 +1,22 @@
-"""Starts the dump server and asks it for memory: the client side of the bulk channel.
-
-The server is a child process because libkdumpfile may die on a damaged dump, and because GDB's own Python is not
-always one that can import kdumpfile. The child listens for GDB on a Unix socket whose file is gone before anybody can
-see it: the client keeps an O_PATH descriptor of it, and /proc/self/fd/N is the path that GDB connects to.
-"""
+"""Asks the dump server for memory, and what else only it knows: the client side of the bulk channel."""
 
 from __future__ import annotations
 
 import json
 import os
 import select
-import shutil
 import signal
-import socket
 import struct
 import subprocess
-import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import astuple
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from weakref import WeakValueDictionary
 
+from gdb_kdump.channel.spawn import NoLibrary, interpreters, spawn
 from gdb_kdump.channel.wire import (
     ADDRESS,
     FOLLOW,
@@ -50,8 +41,6 @@ from gdb_kdump.records.dump_info import DumpInfo
 from gdb_kdump.records.runs import Run
 from gdb_kdump.records.threads import SavedFrame, Thread
 
-_SERVER = Path(__file__).resolve().parents[1] / "dump" / "server.py"
-_SEND_BUFFER = 1 << 20  # what the server may be ahead of us; the kernel gives less, but more than without asking
 _SLICE_MS = 200  # GDB hands Ctrl-C to Python between bytecodes only, so no wait may be one long system call
 _REAP_SECONDS = 2
 _STDERR_TAIL = 4096
@@ -67,10 +56,6 @@ class Answer:
         self.messages: deque[bytes] = deque()  # those that came while another answer was waited for
 
 
-class NoLibrary(DumpError):
-    """This interpreter cannot import kdumpfile."""
-
-
 class Server:
     """One dump server process and the bulk channel to it."""
 
@@ -82,20 +67,7 @@ class Server:
         self._obituary: str | None = None
         self._awaited: WeakValueDictionary[int, Answer] = WeakValueDictionary()
         self._notices: list[str] = []
-        self._stderr = _memory_file()
-        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
-        listener, self._socket_fd = _listen()
-        try:
-            self._process = _spawn(interpreter, vmcores, theirs, listener, self._stderr)
-        except OSError as error:
-            self._channel.close()
-            self._stderr.close()
-            self.drop_socket()
-            raise NoLibrary(f"cannot start {interpreter}: {error.strerror}") from error
-        finally:
-            theirs.close()
-            listener.close()
+        self._process, self._channel, self._socket_fd, self._stderr = spawn(interpreter, vmcores)
         self._poll = select.poll()
         self._poll.register(self._channel, select.POLLIN)
         try:
@@ -112,7 +84,7 @@ class Server:
         Raises DumpError when the dump cannot be opened, or when no interpreter has libkdumpfile.
         """
         refusals = []
-        for interpreter in _interpreters():
+        for interpreter in interpreters():
             try:
                 return cls([os.path.abspath(path) for path in vmcores], interpreter, open_timeout, read_timeout)
             except NoLibrary as refusal:
@@ -366,69 +338,6 @@ class Server:
         self._stderr.seek(max(0, end - _STDERR_TAIL))
         lines = self._stderr.read().decode(errors="replace").split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
-
-
-def _interpreters() -> Iterator[str]:
-    """The Pythons to try, each once. sys.executable is no use: inside GDB it names a file that need not exist."""
-    chosen = os.environ.get("KDUMP_PYTHON")
-    if chosen:
-        yield chosen
-        return
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    candidates = ["/usr/bin/python3", os.path.join(sys.prefix, "bin", version), shutil.which("python3")]
-    seen = set()
-    for candidate in candidates:
-        if candidate and os.access(candidate, os.X_OK) and os.path.realpath(candidate) not in seen:
-            seen.add(os.path.realpath(candidate))
-            yield candidate
-
-
-def _listen() -> tuple[socket.socket, int]:
-    """A listening Unix socket without a file, and an O_PATH descriptor by which this process can connect to it."""
-    directory = _private_folder()
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    path = os.path.join(directory, "rsp")
-    try:
-        listener.bind(path)
-        try:
-            os.chmod(path, 0o600)
-            listener.listen(1)
-            descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        finally:
-            os.unlink(path)
-    except OSError as error:
-        listener.close()
-        raise DumpError(f"cannot make a socket in {directory}: {error.strerror}") from error
-    finally:
-        os.rmdir(directory)
-    return listener, descriptor
-
-
-def _private_folder() -> str:
-    """A new folder of mode 0700, so that nobody else gets at the socket before its file is gone; raises DumpError."""
-    for parent in (None, "/dev/shm"):  # where the disk is full there is still memory
-        with suppress(OSError):
-            return tempfile.mkdtemp(prefix="gdb-kdump-", dir=parent)
-    raise DumpError("no folder can be made for a socket: make room in /tmp, or set TMPDIR to a folder that has some")
-
-
-def _memory_file() -> BinaryIO:
-    """A file without a name for the server's stderr: unlike a pipe it cannot fill up and stop the writer."""
-    return os.fdopen(os.memfd_create("gdb-kdump-stderr", os.MFD_CLOEXEC), "w+b", buffering=0)
-
-
-def _spawn(
-    interpreter: str, vmcores: Sequence[str], channel: socket.socket, listener: socket.socket, stderr: BinaryIO
-) -> subprocess.Popen[bytes]:
-    arguments = [str(channel.fileno()), str(listener.fileno()), str(os.getpid()), *vmcores]
-    return subprocess.Popen(
-        [interpreter, "-I", str(_SERVER), *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=stderr,
-        pass_fds=(channel.fileno(), listener.fileno()),
-        start_new_session=True,  # the terminal's Ctrl-C is for GDB alone
-    )
 
 
 def _thread_requests(threads: Iterable[Thread], head: dict[str, Any]) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
+from typing import Literal
 
 from gdb_kdump.errors import Why
 from gdb_kdump.records.runs import Hole, Run
@@ -83,6 +84,7 @@ READ = struct.Struct("<QI")  # address, size
 ADDRESS = struct.Struct("<Q")
 FOLLOW = struct.Struct("<QQI")  # first node, the node to stop before, most nodes
 PIECE = struct.Struct("<II")  # offset in a node, size
+_CODES: dict[int, Literal["B", "H", "I", "Q"]] = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _COUNT = struct.Struct("<I")
 _RUN = struct.Struct("<II")  # length, or the index of a piece; 0 for bytes or a code of _WHY_CODES
 
@@ -104,7 +106,7 @@ def pack_runs(runs: Iterable[Run]) -> bytes:
 
 
 def pack_pieces(data: bytes, holes: Sequence[tuple[int, Why]]) -> bytes:
-    """The body of the answer to a GATHER: the pieces one behind the other, and which of them are holes."""
+    """The body of the answer to a GATHER: the pieces one after the other, and which of them are holes."""
     return b"".join([_COUNT.pack(len(holes)), *(_RUN.pack(index, _WHY_CODES[why]) for index, why in holes), data])
 
 
@@ -128,3 +130,15 @@ def unpack_runs(body: bytes) -> list[Run]:
             runs.append(body[at : at + size])
             at += size
     return runs
+
+
+def by_piece(nodes: bytes, size: int, pieces: Sequence[Piece]) -> bytes:
+    """Of nodes that stand one after the other, `size` bytes of each, the first piece of all, the second of all, …."""
+    return b"".join(_piece(nodes, size, offset, length) for offset, length in pieces)
+
+
+def _piece(nodes: bytes, size: int, offset: int, length: int) -> bytes:
+    code = _CODES.get(length)
+    if code and not offset % length and not size % length:
+        return memoryview(nodes).cast(code)[offset // length :: size // length].tobytes()
+    return b"".join(nodes[at : at + length] for at in range(offset, len(nodes), size))

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
 
-from gdb_kdump.channel.wire import ADDRESS, MAX_BODY, Piece
+from gdb_kdump.channel.wire import ADDRESS, MAX_BODY, Piece, by_piece
 from gdb_kdump.errors import Why
 from gdb_kdump.records.runs import UNIT, Hole, Run
 
 _WORD = 8
-_CODES: dict[int, Literal["B", "H", "I", "Q"]] = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _WINDOW_PAGES = 16  # one read of neighbouring pages costs a tenth less than one of each
 
 Reader = Callable[[int, int], list[Run]]
@@ -38,7 +36,7 @@ def follow(read: Reader, first: int, stop: int, pieces: Sequence[Piece], limit: 
             break
         at = node - base
         if not 0 <= at < room:
-            # Nodes of a slab follow one another: who came to the next page will come to the one after that, too.
+            # Nodes of a slab follow one another: sequential so far, so read ahead.
             pages = min(2 * pages, _WINDOW_PAGES) if 0 <= at - len(data) < UNIT else 1
             base = node & -UNIT
             data = _start(read(base, max(pages * UNIT, (node + size - base + UNIT - 1) & -UNIT)))
@@ -52,18 +50,6 @@ def follow(read: Reader, first: int, stop: int, pieces: Sequence[Piece], limit: 
             block = []
     if block:
         yield by_piece(b"".join(block), size, pieces)
-
-
-def by_piece(nodes: bytes, size: int, pieces: Sequence[Piece]) -> bytes:
-    """Of nodes that stand one behind the other, `size` bytes of each, the first piece of all, the second of all, …."""
-    return b"".join(_piece(nodes, size, offset, length) for offset, length in pieces)
-
-
-def _piece(nodes: bytes, size: int, offset: int, length: int) -> bytes:
-    code = _CODES.get(length)
-    if code and not offset % length and not size % length:
-        return memoryview(nodes).cast(code)[offset // length :: size // length].tobytes()
-    return b"".join(nodes[at : at + length] for at in range(offset, len(nodes), size))
 
 
 def gather(read: Reader, objects: Sequence[int], offset: int, size: int) -> tuple[bytes, list[tuple[int, Why]]]:

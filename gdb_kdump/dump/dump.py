@@ -1,143 +1,27 @@
-"""The dump through libkdumpfile: the only file that imports kdumpfile, and that knows its releases and their habits."""
+"""An open dump: its memory by physical and by virtual address, and what it says of itself."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
-
-import kdumpfile  # type: ignore[import-untyped]
 
 from gdb_kdump.arch.x86_64.direct_map import find_direct_map
 from gdb_kdump.arch.x86_64.locate import Vmlinux, locate
 from gdb_kdump.arch.x86_64.paging import IMAGE_MAP, IMAGE_SIZE, PageTables
 from gdb_kdump.arch.x86_64.registers import REGISTERS
+from gdb_kdump.dump.library import KVADDR, File, KdumpfileError, NotImplementedHere, open_files
 from gdb_kdump.dump.preflight import Examined
-from gdb_kdump.dump.window import Window
 from gdb_kdump.errors import DumpError, Why
-from gdb_kdump.formats.flattened import DumpFile
-from gdb_kdump.formats.kdump import Kdump, other_machine
+from gdb_kdump.formats.kdump import other_machine
 from gdb_kdump.formats.notes import cpu_registers
 from gdb_kdump.formats.vmcoreinfo import TOP_TABLES, number, parse_vmcoreinfo, symbol
 from gdb_kdump.records.dump_info import DumpInfo, NamedFile
-from gdb_kdump.records.runs import Hole, Run
+from gdb_kdump.records.runs import Hole, Run, append
 
 _PAGE = 4096
 _MOST_FOUND = 1 << 16
 _MOST_TRIED = 1 << 16
 _TOP = 1 << 64
-_CACHED_PAGES = 64  # libkdumpfile looks through all of them for every page: its own 1024 make a page cost 5 µs, not 2
-
-if hasattr(kdumpfile, "Context"):  # pykdumpfile, the bindings since libkdumpfile 0.5.4
-    _KVADDR, _MACHPHYSADDR = kdumpfile.KVADDR, kdumpfile.MACHPHYSADDR
-    _KdumpfileError = kdumpfile.KdumpfileError
-    _NoData = kdumpfile.NoDataError
-    _NotTranslated = kdumpfile.AddressTranslationError
-    _EndOfFile = kdumpfile.EOFError
-    _Damaged = kdumpfile.CorruptError
-    _NotImplemented = kdumpfile.NotImplementedError
-
-    def _open(descriptor: int) -> Any:
-        file = kdumpfile.Context()
-        # With mmap a file that is too short means SIGBUS; without, an error.
-        file.attr["file.mmap_policy"] = 0
-        file.open_fd(descriptor)
-        return file
-
-else:  # the bindings in libkdumpfile's own tree: Debian 12's python3-libkdumpfile
-    from kdumpfile import exceptions
-
-    _KVADDR, _MACHPHYSADDR = kdumpfile.KDUMP_KVADDR, kdumpfile.KDUMP_MACHPHYSADDR
-    _KdumpfileError = exceptions.KDumpBaseException
-    _NoData = exceptions.NoDataException
-    _NotTranslated = exceptions.AddressTranslationException
-    _EndOfFile = exceptions.EOFException
-    _Damaged = exceptions.CorruptException
-    _NotImplemented = exceptions.NotImplementedException
-
-    def _open(descriptor: int) -> Any:
-        file = kdumpfile.kdumpfile(file=f"/proc/self/fd/{descriptor}")  # it takes no path that is not UTF-8
-        file.attr["file.mmap_policy"] = 0  # here it can be said only when the headers were mapped already
-        return file
-
-
-class _File:
-    """One file of a dump in libkdumpfile's hands; raises what libkdumpfile and the system raise."""
-
-    def __init__(self, source: DumpFile, kdump: Kdump | None, heads: Sequence[tuple[int, int]]) -> None:
-        """`heads` are what libkdumpfile reads on opening it: offsets and sizes."""
-        self._kdump = kdump
-        hidden = kdump.hidden_blobs if kdump else []
-        self._window = Window(source, heads, hidden) if source.form or hidden else None
-        self._descriptor = self._window.descriptor if self._window else os.open(source.path, os.O_RDONLY)
-        self._path = source.path
-        self._source = source
-        self.library = _open(self._descriptor)
-        self.library.attr["cache.size"] = _CACHED_PAGES
-        self.end = kdump.end * kdump.block if kdump else _TOP
-        """The end of the physical memory that this file is for."""
-
-    def absent(self, physical: int) -> Why | None:
-        """Why the file has no data for a physical address, or None when it has.
-
-        libkdumpfile up to 0.5.4 must never be asked for a page that was not dumped: a failed read puts a hole into its
-        page cache, and the server dies of it once the cache is full (e63dab40c8ce, "Get data buffer before adjusting
-        ghost partition size").
-        """
-        return self._kdump.absent(physical) if self._kdump else None
-
-    def surely_has(self, physical: int, size: int) -> int:
-        """How many bytes from a physical address on the file has, or 0: then `absent` must say it."""
-        return self._kdump.surely_has(physical, size) if self._kdump else 0
-
-    def read_physical(self, runs: list[Run], physical: int, size: int) -> None:
-        """Append what is at a physical address that the file should have."""
-        if self._window and self._kdump:
-            pages = [self._kdump.places(page) for page in range(physical & -_PAGE, physical + size, _PAGE)]
-            self._window.show(place for places in pages if isinstance(places, tuple) for place in places)
-        try:
-            data = bytes(self.library.read(_MACHPHYSADDR, physical, size))
-            self._source.check()
-            _append(runs, data)
-            return
-        except _KdumpfileError:
-            self._source.check()
-        # One of its pages is damaged.
-        at, end = physical, physical + size
-        while at < end:
-            length = min(_PAGE - at % _PAGE, end - at)
-            _append(runs, self.read(_MACHPHYSADDR, at, length))
-            at += length
-
-    def read(self, space: int, addr: int, size: int) -> Run:
-        """What libkdumpfile has at an address of a space, within one page, or why it has nothing."""
-        try:
-            return bytes(self.library.read(space, addr, size))  # 0.5.1 gives a bytearray
-        except _NoData:  # which the bitmap tells before: here 0.5.1 only misunderstands a header, one of version 0
-            why = Why.UNKNOWN if self._kdump else Why.FILTERED
-        except _NotTranslated:
-            why = Why.UNMAPPED
-        except _EndOfFile:
-            why = Why.TRUNCATED
-        except _Damaged:
-            why = Why.CORRUPT
-        except _NotImplemented as error:
-            raise DumpError(
-                f"{self._path} need not be damaged, but has what this libkdumpfile was built without: {error}; "
-                "install one that has it"
-            ) from None
-        except _KdumpfileError:
-            why = Why.UNKNOWN
-        self._renew_cache()
-        return Hole(size, why)
-
-    def _renew_cache(self) -> None:
-        """Have libkdumpfile begin with an empty cache: a failed read has left it a hole to fall into; see absent()."""
-        try:
-            size = self.library.attr["cache.size"]
-        except KeyError:
-            return
-        self.library.attr["cache.size"] = size ^ 1  # it does nothing about the number that it has already
 
 
 class Dump:
@@ -154,8 +38,8 @@ class Dump:
         # see: it dies of damaged headers.
         self._by_library = examined.elf is not None and self._elf is None
         try:
-            self._files = [] if self._elf else _open_files(examined)
-        except (_KdumpfileError, OSError) as error:
+            self._files = [] if self._elf else open_files(examined)
+        except (KdumpfileError, OSError) as error:
             raise self._cannot("opened", error) from None
         # QEMU's kdump files name a machine, but no kernel, and libkdumpfile takes neither then.
         arch = self._text("arch.name") or next((kdump.machine for kdump in examined.kdumps), None)
@@ -169,7 +53,7 @@ class Dump:
             return  # and libkdumpfile's translation never begins: it would hold pages of a cache that we renew
         try:
             self._files[0].library.attr["addrxlat.ostype"] = "linux"
-        except _KdumpfileError as error:
+        except KdumpfileError as error:
             raise self._cannot("read through the kernel's page tables", error) from None
 
     def info(self) -> DumpInfo:
@@ -196,13 +80,13 @@ class Dump:
         while at < end:
             length = min(_PAGE - at % _PAGE, end - at)
             if at >= _TOP:
-                _append(runs, Hole(length, Why.UNMAPPED))
+                append(runs, Hole(length, Why.UNMAPPED))
             elif self._by_library:
-                _append(runs, self._files[0].read(_KVADDR, at, length))
+                append(runs, self._files[0].read(KVADDR, at, length))
             else:
                 physical, length = self._extent(at, end - at)
                 if isinstance(physical, Why):
-                    _append(runs, Hole(length, physical))
+                    append(runs, Hole(length, physical))
                 else:
                     self._read_present(runs, physical, length)
             at += length
@@ -318,7 +202,7 @@ class Dump:
         """Append what is at a physical address that the dump should have."""
         if self._elf:
             for run in self._elf.read(physical, size):
-                _append(runs, run)
+                append(runs, run)
             return
         while size:
             file = self._file_of(physical)
@@ -337,7 +221,7 @@ class Dump:
         hole = next((run for run in runs if isinstance(run, Hole)), None)
         return hole.why if hole else b"".join(run for run in runs if isinstance(run, bytes))
 
-    def _file_of(self, physical: int) -> _File:
+    def _file_of(self, physical: int) -> File:
         """The file that is for a physical address; the last, when none is."""
         for file in self._files:
             if physical < file.end:
@@ -378,7 +262,7 @@ class Dump:
             return None
         try:
             return self._files[0].library.attr[name]
-        except (KeyError, UnicodeDecodeError, _KdumpfileError):  # a damaged header has what text it has
+        except (KeyError, UnicodeDecodeError, KdumpfileError):  # a damaged header has what text it has
             return None
 
     def _text(self, name: str) -> str | None:
@@ -390,7 +274,7 @@ class Dump:
         return value if isinstance(value, int) else None
 
     def _cannot(self, what: str, error: Exception) -> DumpError:
-        if isinstance(error, _NotImplemented) and not self._examined.kdumps:  # of a kdump header: that it is damaged
+        if isinstance(error, NotImplementedHere) and not self._examined.kdumps:  # of a kdump header: that it is damaged
             return DumpError(
                 f"{self._path} cannot be {what}: this libkdumpfile does not know how, but the dump need not be "
                 f"damaged: {error}"
@@ -398,20 +282,3 @@ class Dump:
         damage = self._examined.report.sentence
         because = damage if damage else f"libkdumpfile says: {error}"
         return DumpError(f"{self._path} cannot be {what}: {because}")
-
-
-def _open_files(examined: Examined) -> list[_File]:
-    if examined.elf:
-        return [_File(examined.files[0], None, [])]
-    return [_File(kdump.file, kdump, [(0, kdump.descriptors_at)]) for kdump in examined.kdumps]
-
-
-def _append(runs: list[Run], run: Run) -> None:
-    """Add `run`, joined with the last one when both are bytes or both are holes of a kind."""
-    last = runs[-1] if runs else None
-    if isinstance(last, bytes) and isinstance(run, bytes):
-        runs[-1] = last + run
-    elif isinstance(last, Hole) and isinstance(run, Hole) and last.why is run.why:
-        runs[-1] = Hole(last.size + run.size, run.why)
-    else:
-        runs.append(run)

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from gdb_kdump.errors import DumpError
 from gdb_kdump.formats.elf_core import PAGE as ELF_PAGE
-from gdb_kdump.formats.elf_core import SIGNATURE as ELF_SIGNATURE
 from gdb_kdump.formats.elf_core import ElfCore
-from gdb_kdump.formats.flattened import FLATTENED, DumpFile, open_dump_file
-from gdb_kdump.formats.kdump import SIGNATURES as KDUMP_SIGNATURES
+from gdb_kdump.formats.flattened import DumpFile, open_dump_file
 from gdb_kdump.formats.kdump import Kdump
 from gdb_kdump.formats.notes import is_of_xen, vmcoreinfo
+from gdb_kdump.formats.signatures import ELF, KDUMP
 from gdb_kdump.records.dump_info import Report
 
 
@@ -62,27 +60,14 @@ def examine(paths: Sequence[str], alive: Callable[[], None] = lambda: None) -> E
     files = [open_dump_file(path, alive) for path in paths]
     heads = [file.read(0, 4096) for file in files]
     for file, head in zip(files, heads):
-        if not head.startswith((*KDUMP_SIGNATURES, ELF_SIGNATURE)):
+        if not head.startswith((*KDUMP, ELF)):
             _refuse(file, head)
-    if all(head.startswith(KDUMP_SIGNATURES) for head in heads):
+    if all(head.startswith(KDUMP) for head in heads):
         return _examine_kdump([Kdump(file) for file in files])
     if len(files) > 1:
-        stranger = next(file for file, head in zip(files, heads) if not head.startswith(KDUMP_SIGNATURES))
+        stranger = next(file for file, head in zip(files, heads) if not head.startswith(KDUMP))
         raise DumpError(f"{stranger.path} is not one of the files that `makedumpfile --split` writes: name it alone")
     return _examine_elf(ElfCore(files[0]))
-
-
-def looks_like_dump(path: Path) -> bool:
-    """Whether a file begins as a dump does, and not as a vmlinux does; false when it cannot be read."""
-    try:
-        if not path.is_file():
-            return False
-        with path.open("rb") as file:
-            head = file.read(18)
-    except OSError:
-        return False
-    core = head.startswith(ELF_SIGNATURE) and head[16:18] in (b"\4\0", b"\0\4")
-    return core or head.startswith((*KDUMP_SIGNATURES, FLATTENED))
 
 
 _LKCD = 0xA8190173618F23ED.to_bytes(8, "little")  # dump_magic of LKCD's struct __dump_header

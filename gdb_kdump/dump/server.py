@@ -1,7 +1,7 @@
 """The dump server: a child process of GDB that alone holds libkdumpfile, and answers on two sockets.
 
-Run as `python3 -I server.py CHANNEL_FD LISTENER_FD PARENT_PID VMCORE...` by channel.py. It ends when its parent does,
-when the parent closes the channel, or when GDB's connection ends.
+Run as `python3 -I server.py CHANNEL_FD LISTENER_FD PARENT_PID VMCORE...` by channel/spawn.py.  It ends when its parent
+does, when the parent closes the channel, or when GDB's connection ends.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # -I leaves nothing of ours on the path
 
@@ -51,7 +50,7 @@ from gdb_kdump.dump.bulk import follow, gather
 from gdb_kdump.dump.preflight import examine
 from gdb_kdump.dump.rsp import Stub, Thread, ThreadTable
 from gdb_kdump.errors import DumpError
-from gdb_kdump.layout.unpacker import integers
+from gdb_kdump.formats.integers import integers
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
@@ -173,40 +172,30 @@ class DumpServer:
             self._over = True
             return
         number, op = REQUEST.unpack_from(request)
-        body = request[REQUEST.size :]
         try:
-            if op == Op.READ:
-                addr, size = READ.unpack(body)
-                if size > MAX_READ:
-                    raise DumpError(f"a read of {size} bytes is too large")
-                self.reply(number, pack_runs(self._dump.read(addr, size)))
-            elif op == Op.THREADS:
-                self._take_threads(json.loads(body))
-                self.reply(number, b"")
-            elif op == Op.DIRECT_MAP:
-                self._dump.set_direct_map(*ADDRESS.unpack(body))
-                self.reply(number, b"")
-            elif op == Op.FIND_DIRECT_MAP:
-                self.reply(number, json.dumps(self._dump.look_for_direct_map()).encode())
-            elif op == Op.FOLLOW:
-                pieces = list(PIECE.iter_unpack(body[FOLLOW.size :]))
-                first, stop, limit = FOLLOW.unpack_from(body)
-                self._follow(number, first, stop, limit, pieces)
-            elif op == Op.GATHER:
-                offset, size = GATHER.unpack_from(body)
-                objects = integers("Q", body[GATHER.size :])
-                _check_many(size, len(objects))
-                self.reply(number, pack_pieces(*gather(self._dump.read, objects, offset, size)))
-            elif op == Op.VMCOREINFO:
-                self.reply(number, json.dumps(self._dump.use_vmcoreinfo(body.decode(errors="replace"))).encode())
-            elif op == Op.FIND_KERNEL:
-                self.reply(number, json.dumps(self._find_kernel(json.loads(body))).encode())
-            else:
+            handler = _HANDLERS.get(op)
+            if handler is None:
                 raise DumpError(f"request {op} is unknown to this dump server")
+            self.reply(number, handler(self, number, request[REQUEST.size :]))
         except DumpError as error:
             self.reply(number, str(error).encode(errors="backslashreplace"), Status.ERROR)
 
-    def _follow(self, number: int, first: int, stop: int, limit: int, pieces: list[Piece]) -> None:
+    def _read(self, _: int, body: bytes) -> bytes:
+        addr, size = READ.unpack(body)
+        if size > MAX_READ:
+            raise DumpError(f"a read of {size} bytes is too large")
+        return pack_runs(self._dump.read(addr, size))
+
+    def _gather(self, _: int, body: bytes) -> bytes:
+        offset, size = GATHER.unpack_from(body)
+        objects = integers("Q", body[GATHER.size :])
+        _check_many(size, len(objects))
+        return pack_pieces(*gather(self._dump.read, objects, offset, size))
+
+    def _follow(self, number: int, body: bytes) -> bytes:
+        """Reply with each block of nodes but the last, which is returned."""
+        first, stop, limit = FOLLOW.unpack_from(body)
+        pieces: list[Piece] = list(PIECE.iter_unpack(body[FOLLOW.size :]))
         if not 0 < len(pieces) <= MAX_PIECES or pieces[0][1] != ADDRESS.size:
             raise DumpError(f"the first piece of a node must be a pointer, and there may be {MAX_PIECES}")
         _check_many(sum(size for _, size in pieces), limit)
@@ -217,15 +206,27 @@ class DumpServer:
             if last:
                 self.reply(number, last, Status.MORE)  # the client looks at these while the next are read
             last = block
-        self.reply(number, last)
+        return last
 
-    def _find_kernel(self, request: dict[str, Any]) -> int:
+    def _set_direct_map(self, _: int, body: bytes) -> bytes:
+        self._dump.set_direct_map(*ADDRESS.unpack(body))
+        return b""
+
+    def _look_for_direct_map(self, _: int, __: bytes) -> bytes:
+        return json.dumps(self._dump.look_for_direct_map()).encode()
+
+    def _use_vmcoreinfo(self, _: int, body: bytes) -> bytes:
+        return json.dumps(self._dump.use_vmcoreinfo(body.decode(errors="replace"))).encode()
+
+    def _find_kernel(self, _: int, body: bytes) -> bytes:
+        request = json.loads(body)
         vmlinux = Vmlinux(
             bytes.fromhex(request["banner"]), request["banner_at"], request["top_table"], request["encryption_at"]
         )
-        return self._dump.find_kernel(vmlinux, request["kaslr_offset"])
+        return json.dumps(self._dump.find_kernel(vmlinux, request["kaslr_offset"])).encode()
 
-    def _take_threads(self, request: dict[str, Any]) -> None:
+    def _take_threads(self, _: int, body: bytes) -> bytes:
+        request = json.loads(body)
         if request["first"]:
             self._arriving = []
         frame = request["frame"]
@@ -238,6 +239,7 @@ class DumpServer:
                 raise DumpError("a thread list must have a thread")
             self.threads = ThreadTable(self._arriving, request["selected"])
             self._arriving = []
+        return b""
 
     def _serve_gdb(self) -> None:
         assert self._gdb
@@ -266,6 +268,19 @@ class DumpServer:
         except ConnectionError:
             self._over = True
             self._to_client.clear()
+
+
+# What each request is answered with, given its number and body.
+_HANDLERS: dict[int, Callable[[DumpServer, int, bytes], bytes]] = {
+    Op.READ: DumpServer._read,
+    Op.THREADS: DumpServer._take_threads,
+    Op.DIRECT_MAP: DumpServer._set_direct_map,
+    Op.FIND_DIRECT_MAP: DumpServer._look_for_direct_map,
+    Op.FOLLOW: DumpServer._follow,
+    Op.GATHER: DumpServer._gather,
+    Op.VMCOREINFO: DumpServer._use_vmcoreinfo,
+    Op.FIND_KERNEL: DumpServer._find_kernel,
+}
 
 
 class _SavedRegisters(Mapping[str, int]):

@@ -14,8 +14,6 @@ from gdb_kdump.formats.flattened import DumpFile
 from gdb_kdump.formats.kdump import MOST_NOTES, cut_off, other_machine
 from gdb_kdump.records.runs import Hole, Run
 
-SIGNATURE = b"\x7fELF"
-
 _NO_ADDRESS = (1 << 64) - 1
 _ELF_MANY = 0xFFFF  # PN_XNUM: the number of program headers is in the first section header
 _CORE, _LOAD, _NOTE = 4, 1, 4

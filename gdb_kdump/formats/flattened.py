@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from gdb_kdump.errors import DumpError
+from gdb_kdump.formats.signatures import FLATTENED
 
-FLATTENED = b"makedumpfile\0"
 _FLAT_HEADER = 4096  # makedumpfile's MAX_SIZE_MDF_HEADER: where the records begin
 _RECORD = struct.Struct(">qq")  # makedumpfile's struct makedumpfile_data_header {offset, buf_size}, always big-endian
 _RECORDS_PER_SIGN = 1 << 16

@@ -15,8 +15,6 @@ from gdb_kdump.errors import DumpError, Why
 from gdb_kdump.formats.flattened import DumpFile
 from gdb_kdump.formats.notes import vmcoreinfo
 
-SIGNATURES = (b"KDUMP   ", b"DISKDUMP")
-
 _DESCRIPTOR = "QII8x"  # makedumpfile's struct page_desc {off_t offset; u32 size; u32 flags; u64 page_flags}
 _DESCRIPTOR_BYTES = 24
 _DESCRIPTORS_PER_READ = 1 << 16

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import struct
-import sys
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Union
 
+from gdb_kdump.formats.integers import integers
 from gdb_kdump.layout.members import Member
 
 Column = Union["array[int]", list[int]]
 """One member of many structs: an array where it can be, as that makes no object of each number."""
-
-
-def integers(code: str, data: bytes) -> array[int]:
-    """The integers (of a kind that `code` names to array and struct) that stand one behind the other in some bytes."""
-    found = array(code)
-    found.frombytes(data)
-    if sys.byteorder == "big":
-        found.byteswap()
-    return found
 
 
 class Unpacker:

@@ -20,3 +20,14 @@ class Hole:
 
 
 Run = Union[bytes, Hole]
+
+
+def append(runs: list[Run], run: Run) -> None:
+    """Add `run`, joined with the last one when both are bytes or both are holes of a kind."""
+    last = runs[-1] if runs else None
+    if isinstance(last, bytes) and isinstance(run, bytes):
+        runs[-1] = last + run
+    elif isinstance(last, Hole) and isinstance(run, Hole) and last.why is run.why:
+        runs[-1] = Hole(last.size + run.size, run.why)
+    else:
+        runs.append(run)

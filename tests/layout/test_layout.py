@@ -119,7 +119,7 @@ def test_columns_are_what_unpacking_one_by_one_gives(in_gdb: InGdb, compile_type
     def decode(names: list[str], data: str) -> list[list[list[int]]]:
         import gdb
 
-        from gdb_kdump.dump.bulk import by_piece
+        from gdb_kdump.channel.wire import by_piece
         from gdb_kdump.layout.layout import Layout
 
         kind = gdb.lookup_type("struct places")
