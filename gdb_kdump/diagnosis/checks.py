@@ -74,7 +74,7 @@ def _merged(first: tuple[T, ...], second: tuple[T, ...]) -> tuple[T, ...]:
     return tuple(dict.fromkeys(first + second)) if first and second else first or second
 
 
-_SOUND = Verdict()
+SOUND = Verdict()
 
 
 class Checks:
@@ -103,12 +103,9 @@ class Checks:
             message = "there is no memory of this kernel"
             return Verdict((Finding("skb.address", addr, "", CORRUPT, "a struct sk_buff *", "unmapped", message),))
         members, shinfo = judge_members(record), judge_shinfo(record)
-        slabs = self._slab(addr)
-        for finding in self._slab(record.members.head):
-            if finding not in slabs:
-                slabs += (finding,)
+        slabs = _merged(self._slab(addr), self._slab(record.members.head))
         if not (members or shinfo or slabs or record.hole):
-            return _SOUND
+            return SOUND
         return Verdict(tuple(members), tuple(shinfo), slabs, record.hole)
 
     def _held(self, addr: int) -> Held:

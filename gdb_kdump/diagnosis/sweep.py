@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain
 
-from gdb_kdump.diagnosis.checks import Checked, Checks
+from gdb_kdump.diagnosis.checks import SOUND, Checked, Checks
 from gdb_kdump.diagnosis.sockets import judge_queues, judge_sock_and_queues
 from gdb_kdump.errors import MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.mm.allocations import Allocations
@@ -61,6 +61,9 @@ def check_everything(session: Session, checks: Checks, progress: Callable[[int],
         if not is_reached and not skbs.looks_alive(addr):
             return
         verdict = checks.skb(addr, held[addr] if is_reached else Held.NOWHERE)
+        progress(len(seen))
+        if verdict is SOUND:
+            return
         found = verdict.members + verdict.shinfo
         if addr in places:
             found = _placed(found, places[addr])
@@ -69,7 +72,6 @@ def check_everything(session: Session, checks: Checks, progress: Callable[[int],
         of_slabs.update(verdict.slabs)
         if verdict.hole is not None and not verdict.findings:
             holes.append(verdict.hole)
-        progress(len(seen))
 
     try:
         # What stands on no queue is in somebody's hands, or was left half made: the kernel promises little of it.

@@ -26,23 +26,28 @@ def references(skb: Skb) -> Iterator[Finding]:
     over the socket behind the device, too, is told by
     skb.sk, and what wrote over a tree's node by the queue's rules.
     """
-    held = skb.references
-    is_device = (
-        held.dev <= _BLACK or is_kernel_address(held.dev) or (skb.facts.has_scratch and _is_scratch(skb, held.dev))
-    )
-    is_told_by_sk = skb.members.sk > _LARGEST_OFFSET and not is_kernel_address(skb.members.sk)
-    if not is_device and not is_told_by_sk and skb.held() is not Held.TREE:
+    held, memory = skb.references, skb.memory
+    if not (held.dev <= _BLACK or is_kernel_address(held.dev)) and not _has_notes(skb):
         yield _wild(skb, "dev", "NULL or a struct net_device *", held.dev)
     dst, nfct = held.dst & ~_DST_FLAGS, held.nfct & ~_NFCT_FLAGS
     if dst and (not is_kernel_address(dst) or dst % 8):
         yield _wild(skb, "_skb_refdst", "NULL or a struct dst_entry *", held.dst)
-    elif _is_freed(skb.memory.dst) and not held.dst & _NOREF:
-        yield _freed(skb, "_skb_refdst", held.dst, skb.memory.dst)
+    elif _is_freed(memory.dst) and not held.dst & _NOREF:
+        yield _freed(skb, "_skb_refdst", held.dst, memory.dst)
     if nfct and not is_kernel_address(nfct):
         yield _wild(skb, "_nfct", "NULL or a struct nf_conn *", held.nfct)
-    elif _is_freed(skb.memory.nfct):
-        yield _freed(skb, "_nfct", held.nfct, skb.memory.nfct)
-    yield from _extensions(skb, held)
+    elif _is_freed(memory.nfct):
+        yield _freed(skb, "_nfct", held.nfct, memory.nfct)
+    if held.active_extensions:
+        yield from _extensions(skb, held)
+
+
+def _has_notes(skb: Skb) -> bool:
+    """Whether something else may stand in the device's place, or what wrote over it is told by another rule."""
+    if skb.facts.has_scratch and _is_scratch(skb, skb.references.dev):
+        return True
+    sk = skb.members.sk
+    return (sk > _LARGEST_OFFSET and not is_kernel_address(sk)) or skb.held() is Held.TREE
 
 
 def _extensions(skb: Skb, held: References) -> Iterator[Finding]:

@@ -27,9 +27,10 @@ def order(skb: Skb) -> Iterator[Finding]:
     Mirrors include/linux/skbuff.h: skb_headroom, skb_tailroom, and the checks of net/core/skbuff.c: skb_put, skb_push
     (skb_over_panic, skb_under_panic).  Trap: a wild head puts every other pointer out of order: head.buffer says so.
     """
-    if skb.members.head <= skb.members.data <= skb.tail <= skb.end or not is_kernel_address(skb.members.head):
+    members = skb.members
+    if members.head <= members.data <= skb.tail <= skb.end or not is_kernel_address(members.head):
         return
-    pointers = (("head", skb.members.head), ("data", skb.members.data), ("tail", skb.tail), ("end", skb.end))
+    pointers = (("head", members.head), ("data", members.data), ("tail", skb.tail), ("end", skb.end))
     found = ", ".join(f"{name} {hex16(value)}" for name, value in pointers)
     for (low, low_value), (high, high_value) in zip(pointers, pointers[1:]):
         if low_value > high_value:
@@ -46,39 +47,40 @@ def length(skb: Skb) -> Iterator[Finding]:
     sctp_inq_pop).  One that is half made has fragments that are not counted yet: net/core/sock.c: sock_alloc_send_pskb
     leaves len and data_len to its caller.
     """
-    if skb.members.data_len > skb.members.len:
-        message = f"data_len exceeds len by {skb.members.data_len - skb.members.len} bytes"
+    members = skb.members
+    if members.data_len > members.len:
+        message = f"data_len exceeds len by {members.data_len - members.len} bytes"
         yield Finding(
             "skb.len",
             skb.addr,
             "data_len",
             CORRUPT,
-            f"at most len ({skb.members.len})",
-            str(skb.members.data_len),
+            f"at most len ({members.len})",
+            str(members.data_len),
             message,
         )
         return
-    linear = skb.tail - skb.members.data
-    if linear >= 0 and skb.members.len - skb.members.data_len != linear:
-        message = f"len - data_len is {skb.members.len - skb.members.data_len} bytes, but tail - data is {linear}"
+    linear = skb.tail - members.data
+    if linear >= 0 and members.len - members.data_len != linear:
+        message = f"len - data_len is {members.len - members.data_len} bytes, but tail - data is {linear}"
         yield Finding(
             "skb.len",
             skb.addr,
             "len",
             CORRUPT,
-            str(linear + skb.members.data_len),
-            str(skb.members.len),
+            str(linear + members.data_len),
+            str(members.len),
             message,
         )
     shinfo = skb.shinfo
     if isinstance(shinfo, Unreadable) or shinfo.nr_frags > skb.facts.max_frags or not shinfo.chain.is_whole:
         return
     fragments = sum(frag.size for frag in shinfo.frags) + shinfo.chain.len
-    if shinfo.gso_size == GSO_BY_FRAGS and fragments < skb.members.data_len:
+    if shinfo.gso_size == GSO_BY_FRAGS and fragments < members.data_len:
         return
-    if fragments != skb.members.data_len and (skb.members.data_len or skb.held() is not Held.NOWHERE):
-        message = f"data_len is {skb.members.data_len} bytes, but frags and frag_list hold {fragments}"
-        yield Finding("skb.len", skb.addr, "data_len", CORRUPT, str(fragments), str(skb.members.data_len), message)
+    if fragments != members.data_len and (members.data_len or skb.held() is not Held.NOWHERE):
+        message = f"data_len is {members.data_len} bytes, but frags and frag_list hold {fragments}"
+        yield Finding("skb.len", skb.addr, "data_len", CORRUPT, str(fragments), str(members.data_len), message)
 
 
 def address(skb: Skb) -> Iterator[Finding]:
@@ -120,18 +122,17 @@ def users(skb: Skb) -> Iterator[Finding]:
     Traps: an sk_buff on its way through kfree_skb has none; it is on no queue any more.  Nobody uses what waits to be
     freed (net/core/dev.c: dev_kfree_skb_irq_reason).
     """
-    if skb.members.users == 0 and skb.held() is Held.TO_BE_FREED:
+    members = skb.members
+    if members.users == 0 and skb.held() is Held.TO_BE_FREED:
         return
-    if skb.members.users == 0:
+    if members.users == 0:
         yield Finding("skb.users", skb.addr, "users", CORRUPT, "at least 1", "0", "nobody holds it, yet it is here")
-    elif skb.members.users < 0 or skb.members.users > _SATURATED:
-        found = f"{skb.members.users} ({skb.members.users & 0xFFFFFFFF:#x})"
+    elif members.users < 0 or members.users > _SATURATED:
+        found = f"{members.users} ({members.users & 0xFFFFFFFF:#x})"
         yield Finding("skb.users", skb.addr, "users", CORRUPT, "at least 1", found, "the reference count overflowed")
-    elif skb.members.users > _MANY_USERS:
+    elif members.users > _MANY_USERS:
         message = "more references than any code takes"
-        yield Finding(
-            "skb.users", skb.addr, "users", SUSPECT, f"at most {_MANY_USERS}", str(skb.members.users), message
-        )
+        yield Finding("skb.users", skb.addr, "users", SUSPECT, f"at most {_MANY_USERS}", str(members.users), message)
 
 
 def truesize(skb: Skb) -> Iterator[Finding]:
@@ -144,28 +145,29 @@ def truesize(skb: Skb) -> Iterator[Finding]:
     then takes more than it has: that of a first fragment may be anything around 0.  UDP keeps a note of it
     (net/ipv4/udp.c: udp_set_dev_scratch).
     """
+    members = skb.members
     noted = udp_truesize(skb)
-    if noted is not None and noted != skb.members.truesize:
+    if noted is not None and noted != members.truesize:
         message, expected = "UDP has noted another one when it queued it", str(noted)
-        yield Finding("skb.truesize", skb.addr, "truesize", CORRUPT, expected, str(skb.members.truesize), message)
+        yield Finding("skb.truesize", skb.addr, "truesize", CORRUPT, expected, str(members.truesize), message)
         return
-    limit = _LARGEST_TRUESIZE + 16 * skb.members.len
+    limit = _LARGEST_TRUESIZE + 16 * members.len
     chain = skb.shinfo.chain if isinstance(skb.shinfo, SharedInfo) else None
     severity = CORRUPT
-    if skb.members.truesize == _PURE_ACK:
+    if members.truesize == _PURE_ACK:
         return
-    if skb.is_fragment and (skb.members.truesize + _MAX_FRAGMENTED) % (1 << 32) < 2 * _MAX_FRAGMENTED:
+    if skb.is_fragment and (members.truesize + _MAX_FRAGMENTED) % (1 << 32) < 2 * _MAX_FRAGMENTED:
         return
-    if skb.members.truesize < skb.facts.size:
-        if skb.members.truesize % 8 == _PURE_ACK and not skb.members.data_len and skb.members.len <= _LARGEST_PURE_ACK:
+    if members.truesize < skb.facts.size:
+        if members.truesize % 8 == _PURE_ACK and not members.data_len and members.len <= _LARGEST_PURE_ACK:
             severity = SUSPECT
         message = f"less than the {skb.facts.size} bytes of the sk_buff alone"
         expected = f"at least {skb.facts.size}"
-    elif skb.members.truesize > limit and not (chain and chain.skbs):
+    elif members.truesize > limit and not (chain and chain.skbs):
         message, expected = "more memory than an sk_buff can hold", f"at most about {limit}"
     else:
         return
-    yield Finding("skb.truesize", skb.addr, "truesize", severity, expected, str(skb.members.truesize), message)
+    yield Finding("skb.truesize", skb.addr, "truesize", severity, expected, str(members.truesize), message)
 
 
 def headers(skb: Skb) -> Iterator[Finding]:
@@ -200,10 +202,11 @@ def buffer(skb: Skb) -> Iterator[Finding]:
     one; a head of a page fragment is no slab object, and head_frag says so, but large ones of kmalloc() are none
     either; KFENCE objects do not start where their slab would have them.
     """
+    members = skb.members
     place = skb.memory.head
-    needed = skb.end - skb.members.head + skb.facts.shinfo_size
+    needed = skb.end - members.head + skb.facts.shinfo_size
     message = ""
-    if not is_kernel_address(skb.members.head):
+    if not is_kernel_address(members.head):
         message = "head is no kernel pointer"
     elif isinstance(skb.shinfo, Unreadable) and skb.shinfo.why is Why.UNMAPPED:
         message = f"the shared info at {hex16(skb.shinfo.addr)} is no memory of this kernel"
@@ -211,12 +214,12 @@ def buffer(skb: Skb) -> Iterator[Finding]:
         message = "the page of the buffer belongs to nobody: it was freed"
     elif place.kind == "slab" and place.state == "free":
         message = f"the buffer is on the free list of {place.cache}: it was freed"
-    elif place.kind == "slab" and place.start != skb.members.head:
-        message = f"head points {skb.members.head - place.start} bytes into an object of {place.cache}"
+    elif place.kind == "slab" and place.start != members.head:
+        message = f"head points {members.head - place.start} bytes into an object of {place.cache}"
     elif place.kind == "slab" and needed > place.size:
         message = f"the buffer and its shared info take {needed} bytes, the object of {place.cache} has {place.size}"
     if message:
-        yield Finding("head.buffer", skb.addr, "head", CORRUPT, "an allocated buffer", hex16(skb.members.head), message)
+        yield Finding("head.buffer", skb.addr, "head", CORRUPT, "an allocated buffer", hex16(members.head), message)
     elif skb.references.head_frag and place.kind == "slab":
         message = f"the buffer is an object of {place.cache}, but would be freed as a page's fragment"
         yield Finding("head.buffer", skb.addr, "head_frag", CORRUPT, "0", str(skb.references.head_frag), message)

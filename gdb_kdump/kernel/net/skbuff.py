@@ -77,6 +77,7 @@ class Skbs:
         is_last = dataref is not None and arg is not None and dataref.offset < arg.offset < self._frags_offset
         self._cleared = dataref.offset + dataref.size if dataref is not None and is_last else 0
         self._counted = [name in absent or skb_counts_from_head(layout, name) for name in _HEADERS]
+        self._are_counted = all(self._counted)
         # A header that was never set has all bits set; a pointer to it is NULL.
         sizes = [0 if name in absent else layout.member(f"sk_buff.{name}").size for name in _HEADERS]
         unset = [(1 << 8 * size) - 1 if size else _SKB_INSTEAD[name] for name, size in zip(_HEADERS, sizes)]
@@ -87,6 +88,7 @@ class Skbs:
         self._more = layout.unpacker("sk_buff", self._more_names)
         self._inner_headers = [name for name in self._more_names if name in skb_inner_headers(layout)]
         self._functions: dict[int, bool] = {}
+        self._allocation_of: Callable[[int], Allocation] | None = None
         self.size = self._skb.size
         self.end_is_offset = skb_counts_from_head(layout, "end")
         self._tail_is_offset = self._has_tail and skb_counts_from_head(layout, "tail")
@@ -166,14 +168,14 @@ class Skbs:
     def _headers(self, members: SkbMembers) -> tuple[tuple[str, int | None], ...]:
         """The headers as offsets from head, whatever the kernel stores."""
         offsets: list[int | None] = [members.mac_header, members.network_header, members.transport_header]
-        if not all(self._counted):
+        if not self._are_counted:
             offsets = [
                 at if counted else at - members.head if at else None for at, counted in zip(offsets, self._counted)
             ]
         return tuple([(name, None if at == unset else at) for name, at, unset in zip(_HEADERS, offsets, self._unset)])
 
     def _memory_of(self, skb: int, members: SkbMembers, references: References) -> SkbMemory:
-        of = self._session.once(Allocations).of
+        of = self._allocation_of = self._allocation_of or self._session.once(Allocations).of
         return SkbMemory(
             of(skb),
             of(members.head),
