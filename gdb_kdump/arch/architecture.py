@@ -6,8 +6,8 @@ server needs; that about stacks is imported by whoever first asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Optional, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Optional, Protocol, Union
 
 from gdb_kdump.arch.readers import Kernel, Memory, Types
 from gdb_kdump.arch.registers import RegisterSet
@@ -19,6 +19,8 @@ from gdb_kdump.records.threads import SavedFrame
 
 FindAddress = Callable[[str], Optional[int]]
 ReadU64 = Callable[[int], int]
+ReadPage = Callable[[int], Union[bytes, Why]]
+ReadMemory = Callable[[int, int], Union[bytes, Why]]
 AskWhy = Callable[[int], Optional[Why]]
 
 
@@ -77,6 +79,31 @@ class MemoryMap(Protocol):
         """Where the image is mapped: first address, bytes, and the physical address there; None where not known."""
 
 
+class Translation(Protocol):
+    """From virtual to physical addresses by a kernel's page tables."""
+
+    linear: list[tuple[int, int, int]]
+    """Areas that are mapped in one piece (first address, bytes, physical address), for where a table is missing."""
+
+    def physical(self, addr: int, /) -> int | Why:
+        """The physical address of a virtual one, or UNMAPPED, or why a table on the way cannot be read."""
+
+    def in_one_piece(self, addr: int, /) -> int:
+        """For how many bytes physical addresses follow one another from where `physical` has just found one."""
+
+
+class Located(Protocol):
+    """A kernel that was found in physical memory."""
+
+    @property
+    def kaslr_offset(self) -> int:
+        """How far it is from where it was linked for, in bytes."""
+
+    @property
+    def tables(self) -> Translation:
+        """Its page tables."""
+
+
 class Architecture(Protocol):
     """What a machine decides."""
 
@@ -93,6 +120,38 @@ class Architecture(Protocol):
     @property
     def page_size(self) -> int:
         """Bytes."""
+
+    def page_tables(
+        self, vmcoreinfo: dict[str, str], noted: Callable[[], int | None], read_page: ReadPage, /
+    ) -> Translation | None:
+        """The kernel's page tables where VMCOREINFO says where they are, else None.
+
+        `noted` gives what the dump's own headers say of where the image is: image_base(), or libkdumpfile's phys_base.
+        """
+
+    def image_base(self, segments: Iterable[tuple[int, int]], /) -> int | None:
+        """Where the image is by the (virtual, physical) addresses of a dump's segments, or None."""
+
+    @property
+    def located_by(self) -> tuple[str, ...]:
+        """The symbols of a vmlinux that locate() takes, as far as it has them."""
+
+    @property
+    def needed_to_locate(self) -> tuple[str, ...]:
+        """Those without which it finds nothing, for the user."""
+
+    def can_locate(self, symbols: Mapping[str, int], /) -> bool:
+        """Whether these symbols are enough for locate()."""
+
+    def locate(self, banner: bytes, symbols: Mapping[str, int], read: ReadMemory, max_pfn: int, /) -> Sequence[Located]:
+        """The kernels of a vmlinux in physical memory: one, or none, or several when it has been loaded twice.
+
+        `banner` is the text of its linux_banner, `symbols` are link-time addresses; `read` gives the bytes at a
+        physical address, at most a page's, or why not.
+        """
+
+    def find_direct_map(self, pages: Iterable[tuple[int, bytes]], /) -> int | None:
+        """The direct map's address as some pages (physical address, contents) tell it, or None."""
 
     @property
     def section_pages(self) -> int:
@@ -176,3 +235,10 @@ def by_elf_machine(machine: int) -> Architecture | None:
 def by_name(name: str) -> Architecture | None:
     """The architecture that uname calls so, or None."""
     return next((known for known in ARCHITECTURES if known.name == name), None)
+
+
+NAMES = tuple(known.name for known in ARCHITECTURES)
+"""The machines whose dumps can be read."""
+
+PAGE_SIZES = {known.elf_machine: known.page_size for known in ARCHITECTURES}
+"""Their pages, in bytes, by e_machine."""

@@ -10,7 +10,7 @@ import struct
 import subprocess
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple
 from typing import Any
@@ -205,20 +205,15 @@ class Server:
         self._doing = "taking a VMCOREINFO"
         return bool(json.loads(self._ask(Op.VMCOREINFO, text.encode()[:MAX_BODY])))
 
-    def find_kernel(
-        self, banner: bytes, banner_at: int, top_table: int, encryption_at: int | None, kaslr_offset: int | None
-    ) -> int:
+    def find_kernel(self, banner: bytes, symbols: Mapping[str, int], kaslr_offset: int | None) -> int:
         """Have the kernel looked for in physical memory, to translate by its own page tables; its KASLR offset.
 
-        Of a vmlinux: the text of linux_banner, the link-time addresses of that, of the topmost page table and of
-        sme_me_mask (or None); and the KASLR offset in bytes where the user knows it.
+        Of a vmlinux: the text of linux_banner, and the link-time addresses of the symbols that its architecture
+        locates it by; and the KASLR offset in bytes where the user knows it.
         Raises DumpError when the kernel is not found, and as `read` does.
         """
         self._doing = "looking for the kernel"
-        request = {
-            "banner": banner.hex(), "banner_at": banner_at, "top_table": top_table, "encryption_at": encryption_at,
-            "kaslr_offset": kaslr_offset,
-        }  # fmt: skip
+        request = {"banner": banner.hex(), "symbols": dict(symbols), "kaslr_offset": kaslr_offset}
         return int(json.loads(self._ask(Op.FIND_KERNEL, json.dumps(request).encode())))
 
     def close(self) -> None:

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gdb_kdump.arch.x86_64.direct_map import find_direct_map
-from gdb_kdump.arch.x86_64.locate import Vmlinux, locate
-from gdb_kdump.arch.x86_64.paging import IMAGE_MAP, IMAGE_SIZE, PageTables
-from gdb_kdump.arch.x86_64.registers import REGISTERS
+from gdb_kdump.arch.architecture import NAMES, Architecture, Translation, by_elf_machine, by_name
 from gdb_kdump.dump.library import KVADDR, File, KdumpfileError, NotImplementedHere, open_files
 from gdb_kdump.dump.preflight import Examined
 from gdb_kdump.errors import DumpError, Why
 from gdb_kdump.formats.kdump import other_machine
 from gdb_kdump.formats.notes import cpu_registers
-from gdb_kdump.formats.vmcoreinfo import TOP_TABLES, number, parse_vmcoreinfo, symbol
+from gdb_kdump.formats.vmcoreinfo import parse_vmcoreinfo
 from gdb_kdump.records.dump_info import DumpInfo, NamedFile
 from gdb_kdump.records.runs import Hole, Run, append
 
-_PAGE = 4096
 _MOST_FOUND = 1 << 16
 _MOST_TRIED = 1 << 16
 _TOP = 1 << 64
 
 
 class Dump:
-    """An open dump of an x86_64 Linux kernel."""
+    """An open dump of a Linux kernel."""
 
     def __init__(self, examined: Examined) -> None:
         """Open it; raises DumpError when libkdumpfile cannot."""
@@ -42,12 +38,15 @@ class Dump:
         except (KdumpfileError, OSError) as error:
             raise self._cannot("opened", error) from None
         # QEMU's kdump files name a machine, but no kernel, and libkdumpfile takes neither then.
-        arch = self._text("arch.name") or next((kdump.machine for kdump in examined.kdumps), None)
-        if not examined.elf and arch != "x86_64":
-            raise other_machine(examined.files[0], arch or "an unknown machine")
+        name = self._text("arch.name") or next((kdump.machine for kdump in examined.kdumps), "")
+        arch = by_elf_machine(examined.elf.machine) if examined.elf else by_name(name)
+        if arch is None:
+            raise other_machine(examined.files[0], name or "an unknown machine", NAMES)
+        self.arch: Architecture = arch
+        self._page_size = arch.page_size
         raw = examined.vmcoreinfo
         self._vmcoreinfo = None if raw is None else raw.decode(errors="backslashreplace")
-        self._tables: PageTables | None = None
+        self._tables: Translation | None = None
         if not self._by_library:
             self._tables = self._known_tables(parse_vmcoreinfo(self._vmcoreinfo or ""))
             return  # and libkdumpfile's translation never begins: it would hold pages of a cache that we renew
@@ -58,9 +57,10 @@ class Dump:
 
     def info(self) -> DumpInfo:
         """What the dump says of itself."""
-        cpus = cpu_registers(self._examined.notes, REGISTERS.note)
+        cpus = cpu_registers(self._examined.notes, self.arch.registers.note)
         release = self._text("linux.uts.release") or parse_vmcoreinfo(self._vmcoreinfo or "").get("OSRELEASE")
         return DumpInfo(
+            machine=self.arch.name,
             format=self._format(),
             release=release,
             max_pfn=self._max_pfn(),
@@ -78,7 +78,7 @@ class Dump:
         runs: list[Run] = []
         at, end = addr, addr + size
         while at < end:
-            length = min(_PAGE - at % _PAGE, end - at)
+            length = min(self._page_size - at % self._page_size, end - at)
             if at >= _TOP:
                 append(runs, Hole(length, Why.UNMAPPED))
             elif self._by_library:
@@ -108,12 +108,12 @@ class Dump:
         Where a truncated dump has lost page tables, this still finds the pages that it has.
         """
         if self._tables is not None:
-            self._tables.linear.append((base, self._max_pfn() * _PAGE, 0))
+            self._tables.linear.append((base, self._max_pfn() * self._page_size, 0))
             self._found.clear()
 
     def look_for_direct_map(self) -> bool:
         """The same where the dump has lost that variable; whether the pages that are left tell it."""
-        base = find_direct_map(self._some_pages())
+        base = self.arch.find_direct_map(self._some_pages())
         if base is None:
             return False
         self.set_direct_map(base)
@@ -121,9 +121,9 @@ class Dump:
 
     def _some_pages(self) -> Iterator[tuple[int, bytes]]:
         """Pages from all over physical memory, as far as the dump has them: their addresses and contents."""
-        end = self._max_pfn() * _PAGE
-        for physical in range(0, end, max(_PAGE, end // _MOST_TRIED & -_PAGE)):
-            page = self._read_physical(physical, _PAGE)
+        end = self._max_pfn() * self._page_size
+        for physical in range(0, end, max(self._page_size, end // _MOST_TRIED & -self._page_size)):
+            page = self._read_physical(physical, self._page_size)
             if isinstance(page, bytes):
                 yield physical, page
 
@@ -133,12 +133,12 @@ class Dump:
         self._found.clear()
         return self._tables is not None
 
-    def find_kernel(self, vmlinux: Vmlinux, kaslr_offset: int | None) -> int:
+    def find_kernel(self, banner: bytes, symbols: Mapping[str, int], kaslr_offset: int | None) -> int:
         """Look for the kernel in physical memory, to translate by its page tables; its KASLR offset.
 
         `kaslr_offset` is what the user knows of it, or None. Raises DumpError when it is not there.
         """
-        found = locate(vmlinux, self._read_physical, self._max_pfn())
+        found = self.arch.locate(banner, symbols, self._read_physical, self._max_pfn())
         offsets = " and ".join(f"{one.kaslr_offset:#x}" for one in found)
         if kaslr_offset is not None:
             right = [one for one in found if one.kaslr_offset == kaslr_offset]
@@ -171,15 +171,15 @@ class Dump:
             if length:
                 return physical, length
         physical = self._present(self._tables, addr)
-        length = min(_PAGE - addr % _PAGE, size)
+        length = min(self._page_size - addr % self._page_size, size)
         if isinstance(physical, int):
             while length < size and self._present(self._tables, addr + length) == physical + length:
-                length += min(_PAGE, size - length)
+                length += min(self._page_size, size - length)
         return physical, length
 
-    def _present(self, tables: PageTables, addr: int) -> int | Why:
+    def _present(self, tables: Translation, addr: int) -> int | Why:
         """The physical address of a virtual one, or why the dump has no data for it."""
-        page = addr & -_PAGE
+        page = addr & -self._page_size
         found = self._found.get(page)
         if found is None:
             if len(self._found) >= _MOST_FOUND:
@@ -194,7 +194,7 @@ class Dump:
         if self._elf:
             return None
         for start, end in self._examined.gaps:
-            if start * _PAGE <= physical < end * _PAGE:
+            if start * self._page_size <= physical < end * self._page_size:
                 return Why.TRUNCATED
         return self._file_of(physical).absent(physical)
 
@@ -228,25 +228,16 @@ class Dump:
                 return file
         return self._files[-1]
 
-    def _known_tables(self, vmcoreinfo: dict[str, str]) -> PageTables | None:
+    def _known_tables(self, vmcoreinfo: dict[str, str]) -> Translation | None:
         """Our own walk, or None where VMCOREINFO does not say where the tables are."""
-        top = next((found for found in (symbol(vmcoreinfo, name) for name in TOP_TABLES) if found), None)
-        phys_base = number(vmcoreinfo, "phys_base")
-        if phys_base is None and top is not None:  # kernels before 4.10: makedumpfile or a segment says it
-            phys_base = self._examined.phys_base if self._examined.elf else self._number("linux.phys_base")
-        if top is None or phys_base is None:
-            return None
-        levels = 5 if number(vmcoreinfo, "pgtable_l5_enabled") else 4
-        # phys_base may be negative, as an unsigned number too: the image was loaded below where it was linked for.
-        root = (top - IMAGE_MAP + phys_base) % _TOP
-        tables = PageTables(
-            root & -_PAGE,
-            levels,
-            lambda physical: self._read_physical(physical, _PAGE),
-            number(vmcoreinfo, "sme_mask") or 0,
+        return self.arch.page_tables(
+            vmcoreinfo, self._image_base, lambda physical: self._read_physical(physical, self._page_size)
         )
-        tables.linear.append((IMAGE_MAP, IMAGE_SIZE, phys_base))
-        return tables
+
+    def _image_base(self) -> int | None:
+        """Where the kernel's image is, as makedumpfile has noted it, or a segment says."""
+        elf = self._examined.elf
+        return self.arch.image_base(elf.mapped) if elf else self._number("linux.phys_base")
 
     def _format(self) -> str:
         name = self._text("file.description") or ("ELF64 dump" if self._examined.elf else "unknown")

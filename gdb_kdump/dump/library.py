@@ -13,9 +13,8 @@ from gdb_kdump.dump.window import Window
 from gdb_kdump.errors import DumpError, Why
 from gdb_kdump.formats.flattened import DumpFile
 from gdb_kdump.formats.kdump import Kdump
-from gdb_kdump.records.runs import Hole, Run, append
+from gdb_kdump.records.runs import UNIT, Hole, Run, append
 
-_PAGE = 4096
 _TOP = 1 << 64
 _CACHED_PAGES = 64  # libkdumpfile looks through all of them for every page: its own 1024 make a page cost 5 µs, not 2
 
@@ -65,6 +64,7 @@ class File:
         self._source = source
         self.library = _open(self._descriptor)
         self.library.attr["cache.size"] = _CACHED_PAGES
+        self._page_size = kdump.block if kdump else UNIT
         self.end = kdump.end * kdump.block if kdump else _TOP
         """The end of the physical memory that this file is for."""
 
@@ -84,7 +84,10 @@ class File:
     def read_physical(self, runs: list[Run], physical: int, size: int) -> None:
         """Append what is at a physical address that the file should have."""
         if self._window and self._kdump:
-            pages = [self._kdump.places(page) for page in range(physical & -_PAGE, physical + size, _PAGE)]
+            pages = [
+                self._kdump.places(page)
+                for page in range(physical & -self._page_size, physical + size, self._page_size)
+            ]
             self._window.show(place for places in pages if isinstance(places, tuple) for place in places)
         try:
             data = bytes(self.library.read(_MACHPHYSADDR, physical, size))
@@ -96,7 +99,7 @@ class File:
         # One of its pages is damaged.
         at, end = physical, physical + size
         while at < end:
-            length = min(_PAGE - at % _PAGE, end - at)
+            length = min(self._page_size - at % self._page_size, end - at)
             append(runs, self.read(_MACHPHYSADDR, at, length))
             at += length
 

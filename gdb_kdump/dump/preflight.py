@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from gdb_kdump.arch.architecture import NAMES, PAGE_SIZES
 from gdb_kdump.errors import DumpError
-from gdb_kdump.formats.elf_core import PAGE as ELF_PAGE
 from gdb_kdump.formats.elf_core import ElfCore
 from gdb_kdump.formats.flattened import DumpFile, open_dump_file
 from gdb_kdump.formats.kdump import Kdump
@@ -29,7 +29,6 @@ class Examined:
     """The files of a kdump-compressed dump, by the memory that they are for."""
     elf: ElfCore | None = None
     max_pfn: int | None = None
-    phys_base: int | None = None
     gaps: Sequence[tuple[int, int]] = field(default=())
     """The page frames of files of the set that are missing: from, to before."""
     notes: bytes = b""
@@ -52,26 +51,30 @@ class Examined:
         return max((file.size for file in shown), default=0)
 
 
+_HEAD_BYTES = 4096
+
+
 def examine(paths: Sequence[str], alive: Callable[[], None] = lambda: None) -> Examined:
     """Look at the headers of a dump's files; raises DumpError when they are no dump, or cut off before their pages.
 
     `alive` is called now and then while that takes long.
     """
     files = [open_dump_file(path, alive) for path in paths]
-    heads = [file.read(0, 4096) for file in files]
+    heads = [file.read(0, _HEAD_BYTES) for file in files]
     for file, head in zip(files, heads):
         if not head.startswith((*KDUMP, ELF)):
             _refuse(file, head)
     if all(head.startswith(KDUMP) for head in heads):
-        return _examine_kdump([Kdump(file) for file in files])
+        return _examine_kdump([Kdump(file, NAMES) for file in files])
     if len(files) > 1:
         stranger = next(file for file, head in zip(files, heads) if not head.startswith(KDUMP))
         raise DumpError(f"{stranger.path} is not one of the files that `makedumpfile --split` writes: name it alone")
-    return _examine_elf(ElfCore(files[0]))
+    return _examine_elf(ElfCore(files[0], PAGE_SIZES, NAMES))
 
 
 _LKCD = 0xA8190173618F23ED.to_bytes(8, "little")  # dump_magic of LKCD's struct __dump_header
 _LKCD_REMEDY = "is an LKCD dump, of the years before kdump: use crash, which knows that form"
+_SADUMP_BLOCK = 4096  # bytes
 _SADUMP = b"sadump\0\0"  # at the beginning, or in the second block of a media backup
 _OTHERS: dict[bytes, str] = {
     b"\x1f\x8b": "is compressed with gzip: unpack it with `gunzip` first",
@@ -92,7 +95,7 @@ def _refuse(file: DumpFile, head: bytes) -> None:
         raise DumpError(f"{file.path} is a flattened dump that ends before its first byte: copy it again")
     if not head:
         raise DumpError(f"{file.path} is empty: the dump was never written, look at the capture kernel's log")
-    second = file.read(4096, len(_SADUMP))
+    second = file.read(_SADUMP_BLOCK, len(_SADUMP))
     for signature, sentence in _OTHERS.items():
         if head.startswith(signature) or second == signature == _SADUMP:
             raise DumpError(f"{file.path} {sentence}")
@@ -140,7 +143,6 @@ def _examine_kdump(kdumps: list[Kdump]) -> Examined:
         kdumps,
         None,
         first.max_pfn,
-        None,
         gaps,
         first.notes,
         first.vmcoreinfo,
@@ -221,7 +223,7 @@ def _examine_elf(elf: ElfCore) -> Examined:
     pages, lost = elf.pages, elf.pages_lost
     sentence = _sentence(lost, pages, _in_bytes(elf.bytes_missing), True, elf.incomplete)
     if elf.incomplete:
-        sentence += f", and all memory from {elf.max_pfn * ELF_PAGE:#x} on"
+        sentence += f", and all memory from {elf.max_pfn * elf.page_size:#x} on"
     share, remedy = lost / pages if pages else 0.0, _remedy(False, elf.incomplete, lost)
     report = Report(pages, lost, elf.bytes_missing, share, True, elf.incomplete, sentence, remedy)
-    return Examined([elf.file], report, (), elf, elf.max_pfn, elf.phys_base, (), elf.notes, vmcoreinfo(elf.notes))
+    return Examined([elf.file], report, (), elf, elf.max_pfn, (), elf.notes, vmcoreinfo(elf.notes))

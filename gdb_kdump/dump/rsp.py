@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Protocol
 
+from gdb_kdump.arch.registers import Register, RegisterSet
 from gdb_kdump.text import escape
 
 PACKET_SIZE = 0x20000
@@ -68,6 +69,10 @@ class Target(Protocol):
 
     threads: ThreadTable
 
+    @property
+    def registers(self) -> RegisterSet:
+        """The machine's."""
+
     def read_memory(self, addr: int, size: int) -> bytes:
         """The bytes at `addr` up to the first hole, at most `size`."""
 
@@ -75,62 +80,6 @@ class Target(Protocol):
 def xml_text(text: str) -> str:
     """`text` fit for an XML attribute, control characters spelled out: GDB drops the whole list for one bad name."""
     return escape(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
-
-
-@dataclass(frozen=True)
-class _Register:
-    name: str
-    bits: int
-    type: str
-
-    @property
-    def unavailable(self) -> bytes:
-        return b"xx" * (self.bits // 8)
-
-
-def _registers(names: str, bits: int, kind: str) -> list[_Register]:
-    return [_Register(name, bits, kind) for name in names.split()]
-
-
-# The features and the order in them that GDB requires of an i386:x86-64 target.
-_FEATURES: tuple[tuple[str, list[_Register]], ...] = (
-    (
-        "org.gnu.gdb.i386.core",
-        _registers("rax rbx rcx rdx rsi rdi", 64, "int64")
-        + _registers("rbp rsp", 64, "data_ptr")
-        + _registers("r8 r9 r10 r11 r12 r13 r14 r15", 64, "int64")
-        + _registers("rip", 64, "code_ptr")
-        + _registers("eflags", 32, "i386_eflags")
-        + _registers("cs ss ds es fs gs", 32, "int32")
-        + _registers("st0 st1 st2 st3 st4 st5 st6 st7", 80, "i387_ext")
-        + _registers("fctrl fstat ftag fiseg fioff foseg fooff fop", 32, "int"),
-    ),
-    ("org.gnu.gdb.i386.linux", _registers("orig_rax", 64, "int")),
-    ("org.gnu.gdb.i386.segments", _registers("fs_base gs_base", 64, "int")),
-)
-_ALL_REGISTERS = [register for _, registers in _FEATURES for register in registers]
-_EFLAGS = (
-    ("CF", 0), ("", 1), ("PF", 2), ("AF", 4), ("ZF", 6), ("SF", 7), ("TF", 8), ("IF", 9), ("DF", 10), ("OF", 11),
-    ("NT", 14), ("RF", 16), ("VM", 17), ("AC", 18), ("VIF", 19), ("VIP", 20), ("ID", 21),
-)  # fmt: skip
-
-
-def target_xml() -> bytes:
-    """The description of an x86-64 machine, with no osabi: the dump is no Linux process."""
-    lines = [
-        '<?xml version="1.0"?>\n<!DOCTYPE target SYSTEM "gdb-target.dtd">\n<target>\n',
-        "<architecture>i386:x86-64</architecture>\n",
-    ]
-    for feature, registers in _FEATURES:
-        lines.append(f'<feature name="{feature}">\n')
-        if feature.endswith(".core"):
-            lines.append('<flags id="i386_eflags" size="4">\n')
-            lines.extend(f'<field name="{name}" start="{bit}" end="{bit}"/>\n' for name, bit in _EFLAGS)
-            lines.append("</flags>\n")
-        lines.extend(f'<reg name="{reg.name}" bitsize="{reg.bits}" type="{reg.type}"/>\n' for reg in registers)
-        lines.append("</feature>\n")
-    lines.append("</target>\n")
-    return "".join(lines).encode()
 
 
 def packet(body: bytes) -> bytes:
@@ -155,7 +104,6 @@ class Stub:
         self._acks = True
         self._last = b""
         self._thread = 0
-        self._target_xml = target_xml()
         self._to_list: list[int] = []
         self._is_connecting = False
         self._listing = b""
@@ -217,13 +165,14 @@ class Stub:
 
     def _read_registers(self, _: bytes) -> bytes:
         known = self._current().registers
-        return b"".join(_register_value(register, known) for register in _ALL_REGISTERS)
+        return b"".join(_register_value(register, known) for register in self._target.registers.all)
 
     def _read_register(self, rest: bytes) -> bytes:
         number = _hex(rest)
-        if number >= len(_ALL_REGISTERS):
+        registers = self._target.registers.all
+        if number >= len(registers):
             return _REFUSED
-        return _register_value(_ALL_REGISTERS[number], self._current().registers)
+        return _register_value(registers[number], self._current().registers)
 
     def _read_memory(self, rest: bytes) -> bytes:
         data = self._memory(rest, (PACKET_SIZE - 16) // 2)
@@ -264,7 +213,7 @@ class Stub:
 
     def _features(self, rest: bytes) -> bytes:
         name, _, window = rest.partition(b":")
-        return _slice(self._target_xml, window) if name == b"target.xml" else b"E00"
+        return _slice(self._target.registers.target_xml(), window) if name == b"target.xml" else b"E00"
 
     def _thread_list(self, rest: bytes) -> bytes:
         window = rest.partition(b":")[2]
@@ -296,10 +245,10 @@ class Stub:
         self.closed = True
 
 
-def _register_value(register: _Register, known: Mapping[str, int]) -> bytes:
+def _register_value(register: Register, known: Mapping[str, int]) -> bytes:
     value = known.get(register.name)
     if value is None:
-        return register.unavailable
+        return b"xx" * (register.bits // 8)
     size = register.bits // 8
     return (value & (1 << register.bits) - 1).to_bytes(size, "little").hex().encode()
 

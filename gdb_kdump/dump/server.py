@@ -23,7 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # -I leaves nothing of ours on the path
 
-from gdb_kdump.arch.x86_64.locate import Vmlinux
+from gdb_kdump.arch.registers import RegisterSet
 from gdb_kdump.channel.wire import (
     ADDRESS,
     FOLLOW,
@@ -91,6 +91,11 @@ class DumpServer:
         info = self._dump.info()
         self.threads = _cpu_threads(info.registers)
         self.reply(HELLO, json.dumps(asdict(info)).encode())
+
+    @property
+    def registers(self) -> RegisterSet:
+        """Those of the dump's machine."""
+        return self._dump.arch.registers
 
     def _show_life(self) -> None:
         """Tell the client that opening goes on: it does not wait forever for one that says nothing."""
@@ -220,10 +225,8 @@ class DumpServer:
 
     def _find_kernel(self, _: int, body: bytes) -> bytes:
         request = json.loads(body)
-        vmlinux = Vmlinux(
-            bytes.fromhex(request["banner"]), request["banner_at"], request["top_table"], request["encryption_at"]
-        )
-        return json.dumps(self._dump.find_kernel(vmlinux, request["kaslr_offset"])).encode()
+        banner = bytes.fromhex(request["banner"])
+        return json.dumps(self._dump.find_kernel(banner, request["symbols"], request["kaslr_offset"])).encode()
 
     def _take_threads(self, _: int, body: bytes) -> bytes:
         request = json.loads(body)

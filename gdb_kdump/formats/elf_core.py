@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 
-from gdb_kdump.arch.x86_64.paging import IMAGE_MAP, IMAGE_SIZE
 from gdb_kdump.errors import DumpError, Why
 from gdb_kdump.formats.flattened import DumpFile
 from gdb_kdump.formats.kdump import MOST_NOTES, cut_off, other_machine
@@ -17,31 +17,31 @@ from gdb_kdump.records.runs import Hole, Run
 _NO_ADDRESS = (1 << 64) - 1
 _ELF_MANY = 0xFFFF  # PN_XNUM: the number of program headers is in the first section header
 _CORE, _LOAD, _NOTE = 4, 1, 4
-_X86_64 = 62
 _MACHINES = {
     3: "i386", 8: "mips", 20: "ppc", 21: "ppc64", 22: "s390x", 40: "arm", 50: "ia64", 183: "aarch64", 243: "riscv64",
     258: "loongarch64",
 }  # fmt: skip
 """By e_machine: EM_386, EM_MIPS, ..."""
 _FLAG_INCOMPLETE = 0x1  # makedumpfile's DUMP_ELF_INCOMPLETE in e_flags
-PAGE = 4096
 
 
 class ElfCore:
     """One 64-bit ELF core; raises DumpError when it is something else, or cut off before its memory begins."""
 
-    def __init__(self, file: DumpFile) -> None:
+    def __init__(self, file: DumpFile, page_sizes: Mapping[int, int], machines: Sequence[str] = ()) -> None:
+        """`page_sizes` are those (bytes) of the machines that can be read, by e_machine; `machines` their names."""
         self.file = file
         path = file.path
         head = file.read(0, 64)
         if len(head) < 64:
             raise cut_off(file, 64, "header")
         order = ">" if head[5] == 2 else "<"
-        kind, machine = struct.unpack_from(order + "HH", head, 16)
+        kind, self.machine = struct.unpack_from(order + "HH", head, 16)
         if kind != _CORE:
             raise DumpError(f"{path} is an ELF program or object (the vmlinux?), not a dump: name the vmcore first")
-        if machine != _X86_64:
-            raise other_machine(file, _MACHINES.get(machine, f"ELF's machine {machine}"))
+        if self.machine not in page_sizes:
+            raise other_machine(file, _MACHINES.get(self.machine, f"ELF's machine {self.machine}"), machines)
+        self.page_size = page_sizes[self.machine]
         if head[4] != 2:
             raise DumpError(f"{path} has 32-bit ELF headers (kexec --elf32-core-headers?): use crash, which knows them")
         table_at, sections_at = struct.unpack_from(order + "QQ", head, 32)
@@ -63,9 +63,8 @@ class ElfCore:
         if len(table) < 56 * count:
             raise cut_off(file, table_at + 56 * count, "program headers")
         self.notes = b""
-        self.phys_base: int | None = None
-        """Where the kernel's image is, as far as a segment says that it is one of the image."""
-        lowest = IMAGE_MAP + IMAGE_SIZE
+        self.mapped: list[tuple[int, int]] = []
+        """The virtual and physical addresses of the segments that have both."""
         segments = []
         self.by_address = True
         """Whether the segments say where in physical memory they are (/proc/kcore's do not)."""
@@ -80,11 +79,11 @@ class ElfCore:
                 self.by_address &= physical != _NO_ADDRESS
                 described += length
                 gone = file.missing(offset, offset + length)
-                lost += -(-gone // PAGE)
+                lost += -(-gone // self.page_size)
                 missing += gone
-                if IMAGE_MAP <= virtual < lowest and physical != _NO_ADDRESS:
-                    lowest, self.phys_base = virtual, physical - (virtual - IMAGE_MAP)
-        self.pages, self.pages_lost = -(-described // PAGE), lost
+                if physical != _NO_ADDRESS:
+                    self.mapped.append((virtual, physical))
+        self.pages, self.pages_lost = -(-described // self.page_size), lost
         self.bytes_missing = missing
         self._segments = sorted(segments)
         self._starts = [physical for physical, _, _ in self._segments]
@@ -94,7 +93,7 @@ class ElfCore:
         for physical, _, length in self._segments:
             furthest = max(furthest, physical + length)
             self._reach.append(furthest)
-        self.max_pfn = -(-furthest // PAGE)
+        self.max_pfn = -(-furthest // self.page_size)
 
     def read(self, physical: int, size: int) -> list[Run]:
         """The bytes and holes at a physical address: TRUNCATED where the file ends, FILTERED where no segment is."""
@@ -126,18 +125,19 @@ class ElfCore:
             within = min(size, start + length - physical)
             if within > 0:
                 at = offset + physical - start
-                end = min(-(-(physical + within) // PAGE) * PAGE, start + length)  # of its last page here
+                last_page_ends = -(-(physical + within) // self.page_size) * self.page_size
+                end = min(last_page_ends, start + length)
                 if self.file.has(at, end - physical):
                     return at, within
                 there = self._available(at, end - physical)
-                if (physical + there) // PAGE > physical // PAGE:
-                    return at, min(within, (physical + there) // PAGE * PAGE - physical)
-                cut = min(within, PAGE - physical % PAGE, cut or within)
+                if (physical + there) // self.page_size > physical // self.page_size:
+                    return at, min(within, (physical + there) // self.page_size * self.page_size - physical)
+                cut = min(within, self.page_size - physical % self.page_size, cut or within)
             index -= 1
         if cut is not None:
             return Why.TRUNCATED, cut
         # makedumpfile describes memory as it writes it: what comes after the last segment was still to be written.
-        is_behind = self.incomplete and physical >= self.max_pfn * PAGE
+        is_behind = self.incomplete and physical >= self.max_pfn * self.page_size
         return Why.TRUNCATED if is_behind else Why.FILTERED, size
 
     def _available(self, at: int, size: int) -> int:

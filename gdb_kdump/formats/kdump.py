@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import struct
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from gdb_kdump.errors import DumpError, Why
@@ -24,6 +24,7 @@ _BITMAP_STEP = 4096  # bytes of bitmap between two remembered page counts
 _STEPS_KEPT = 256  # a MiB of bitmap, which tells of 32 GiB of memory
 _STATUS_INCOMPLETE = 0x8  # makedumpfile's DUMP_DH_COMPRESSED_INCOMPLETE
 _STATUS_KNOWN = 0x3F  # zlib, lzo, snappy, that one, DUMP_DH_EXCLUDED_VMEMMAP, zstd
+_FIRST_BLOCK = 4096  # bytes: of whatever size a block is, the header is in these
 _BLOCK_SIZES = (4096, 8192, 16384, 32768, 65536)
 _HEADER_BYTES = 464  # struct disk_dump_header of a 64-bit kernel
 _BLOBS = ((3, 32), (4, 48), (5, 64))
@@ -63,17 +64,18 @@ class Lost:
 class Kdump:
     """One kdump-compressed file; raises DumpError when it is damaged, or cut off before its pages begin."""
 
-    def __init__(self, file: DumpFile) -> None:
+    def __init__(self, file: DumpFile, machines: Sequence[str]) -> None:
+        """`machines` are the names of those that can be read."""
         self.file = file
-        head = file.read(0, 4096)
+        head = file.read(0, _FIRST_BLOCK)
         if len(head) < _HEADER_BYTES:
-            raise cut_off(file, 4096, "header")
+            raise cut_off(file, _FIRST_BLOCK, "header")
         self.machine = head[_MACHINE].partition(b"\0")[0].decode(errors="replace")
-        """The kernel's name of the machine: x86_64."""
-        if self.machine not in ("", "x86_64"):  # 32-bit ones have other headers than those that are read here
+        """The kernel's name of the machine, "" where the header has none."""
+        if self.machine not in ("", *machines):  # 32-bit ones have other headers than those that are read here
             if not _MACHINE_NAME.fullmatch(self.machine):
                 raise DumpError(f"{file.path} has a damaged header: no machine is called {self.machine!r}")
-            raise other_machine(file, self.machine)
+            raise other_machine(file, self.machine, machines)
         order = "<"
         if struct.unpack_from("<i", head, 428)[0] not in _BLOCK_SIZES:
             order = ">"
@@ -283,8 +285,9 @@ def cut_off(file: DumpFile, needed: int, where: str) -> DumpError:
     )
 
 
-def other_machine(file: DumpFile, machine: str) -> DumpError:
-    """What is said of a dump of another machine than x86_64."""
+def other_machine(file: DumpFile, machine: str, machines: Iterable[str]) -> DumpError:
+    """What is said of a dump of another machine than those that can be read."""
+    known = " and ".join(machines)
     return DumpError(
-        f"{file.path} is a dump of {machine}: only x86_64 dumps can be opened here; use drgn, or crash of that machine"
+        f"{file.path} is a dump of {machine}: only {known} dumps can be opened here; use drgn, or crash of that machine"
     )

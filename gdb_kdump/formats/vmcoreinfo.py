@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-TOP_TABLES = ("init_top_pgt", "init_level4_pgt", "swapper_pg_dir")
-"""The kernel's topmost page table: its names, newest first."""
-
 KNOWN_SYMBOLS = ("_stext", "swapper_pg_dir", "init_uts_ns")
-"""Symbols that every VMCOREINFO of an x86_64 kernel has some of."""
+"""Symbols that every VMCOREINFO has some of."""
 
 
 def parse_vmcoreinfo(text: str) -> dict[str, str]:

@@ -36,6 +36,8 @@ class NamedFile:
 class DumpInfo:
     """What the dump is, as its headers and notes say."""
 
+    machine: str
+    """The kernel's name of it."""
     format: str
     release: str | None
     max_pfn: int

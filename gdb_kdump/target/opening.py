@@ -8,15 +8,16 @@ from pathlib import Path
 
 import gdb
 
-from gdb_kdump.arch.architecture import Architecture, by_elf_machine
+from gdb_kdump.arch.architecture import Architecture, by_name
 from gdb_kdump.channel.client import Server
 from gdb_kdump.debuginfo.debuginfo import DebugInfo
 from gdb_kdump.debuginfo.elf import ElfFile
 from gdb_kdump.debuginfo.loading import Progress, load_symbols, loaded_file
 from gdb_kdump.debuginfo.vmlinux import check_banner, find_vmlinux
 from gdb_kdump.errors import Unreadable, UsageError
-from gdb_kdump.formats.vmcoreinfo import KNOWN_SYMBOLS, TOP_TABLES, offset_of, parse_vmcoreinfo
+from gdb_kdump.formats.vmcoreinfo import KNOWN_SYMBOLS, offset_of, parse_vmcoreinfo
 from gdb_kdump.memory import Memory
+from gdb_kdump.records.dump_info import DumpInfo
 from gdb_kdump.session import Session, find_current
 from gdb_kdump.target.connection import close
 
@@ -47,8 +48,9 @@ def open_dump(vmcores: Sequence[Path], vmlinux: Path | None, progress: Progress,
         vmcoreinfo = parse_vmcoreinfo(text)
         build_id = vmcoreinfo.get("BUILD-ID")
         elf = find_vmlinux(vmcore, dump.release or vmcoreinfo.get("OSRELEASE"), build_id, vmlinux, loaded_file())
-        arch = _architecture(elf)
-        kaslr_offset = _locate_kernel(server, elf, vmcoreinfo, text if hints.vmcoreinfo else None, hints.kaslr_offset)
+        arch = _architecture(dump, elf)
+        given = text if hints.vmcoreinfo else None
+        kaslr_offset = _locate_kernel(server, elf, arch, vmcoreinfo, given, hints.kaslr_offset)
         memory = Memory(server)
         if build_id is None:
             check_banner(elf, memory, kaslr_offset)
@@ -66,11 +68,15 @@ def open_dump(vmcores: Sequence[Path], vmlinux: Path | None, progress: Progress,
     return Session(vmcore, elf.path, elf.build_id, kaslr_offset, dump, vmcoreinfo, server, memory, debuginfo, arch)
 
 
-def _architecture(elf: ElfFile) -> Architecture:
-    """The machine that a vmlinux is for; raises UsageError where it is none that can be read."""
-    arch = by_elf_machine(elf.machine)
-    if arch is None:
-        raise UsageError(f"{elf.path} is the vmlinux of another machine: name the vmlinux of the kernel that crashed")
+def _architecture(dump: DumpInfo, elf: ElfFile) -> Architecture:
+    """The machine of a dump and its vmlinux; raises UsageError where they have not the same."""
+    arch = by_name(dump.machine)
+    assert arch is not None, "the dump server reads no other"
+    if elf.machine != arch.elf_machine:
+        raise UsageError(
+            f"{elf.path} is of another machine than the dump, which is of {arch.name}: name the vmlinux of the kernel "
+            "that crashed"
+        )
     return arch
 
 
@@ -86,7 +92,12 @@ def _vmcoreinfo_file(path: Path) -> str:
 
 
 def _locate_kernel(
-    server: Server, elf: ElfFile, vmcoreinfo: dict[str, str], given: str | None, asked: int | None
+    server: Server,
+    elf: ElfFile,
+    arch: Architecture,
+    vmcoreinfo: dict[str, str],
+    given: str | None,
+    asked: int | None,
 ) -> int:
     """Have the server translate the kernel's addresses; the KASLR offset.
 
@@ -100,11 +111,11 @@ def _locate_kernel(
                 f"VMCOREINFO has the kernel at the KASLR offset {told:#x}, not at {asked:#x}: omit --kaslr"
             )
         return asked or told or 0
-    at, top = elf.find_symbol("linux_banner"), next(filter(None, map(elf.find_symbol, TOP_TABLES)), None)
-    if at is None or top is None:
-        raise UsageError(f"{elf.path} has no symbols to find the kernel by (linux_banner, init_top_pgt): name another")
-    encryption = elf.find_symbol("sme_me_mask")
-    return server.find_kernel(elf.banner, at.value, top.value, encryption.value if encryption else None, asked)
+    symbols = {name: symbol.value for name in arch.located_by if (symbol := elf.find_symbol(name))}
+    if not arch.can_locate(symbols):
+        needed = ", ".join(arch.needed_to_locate)
+        raise UsageError(f"{elf.path} has no symbols to find the kernel by ({needed}): name another")
+    return server.find_kernel(elf.banner, symbols, asked)
 
 
 def _refuse_foreign_process() -> None:

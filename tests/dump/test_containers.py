@@ -264,6 +264,7 @@ def test_a_kernel_is_found_without_vmcoreinfo(tmp_path: Path, write: Write, phys
     kernel.pages[0x53E] = bytes(at) + banner[: PAGE - at]  # a copy elsewhere, such as a page of the vmlinux file
     linked = writer.IMAGE_MAP - phys_base - kaslr_offset
     banner_at, top = linked + 0x13E000 + at, linked + writer.TOP_TABLE_PFN * PAGE
+    symbols = {"linux_banner": banner_at, "init_top_pgt": top}
     kernel.vmcoreinfo = ""
     paths = write(tmp_path / "vmcore", kernel)
     with Server.start(*map(str, paths)) as server:
@@ -271,11 +272,11 @@ def test_a_kernel_is_found_without_vmcoreinfo(tmp_path: Path, write: Write, phys
         with pytest.raises(DumpError, match="does not say where"):
             server.read(DIRECT_MAP, 8)
         with pytest.raises(DumpError, match="was not found.*--vmcoreinfo"):
-            server.find_kernel(b"Linux version 5", banner_at, top, None, None)
+            server.find_kernel(b"Linux version 5", symbols, None)
         with pytest.raises(DumpError, match="at the KASLR offset 0x1c00000, not at 0x1000000"):
-            server.find_kernel(banner, banner_at, top, None, 0x1000000)
-        assert server.find_kernel(banner, banner_at, top, None, kaslr_offset) == kaslr_offset
-        assert server.find_kernel(banner, banner_at, top, None, None) == kaslr_offset
+            server.find_kernel(banner, symbols, 0x1000000)
+        assert server.find_kernel(banner, symbols, kaslr_offset) == kaslr_offset
+        assert server.find_kernel(banner, symbols, None) == kaslr_offset
         memory = Memory(server)
         assert check_every_page(memory, kernel) == 0
         assert memory.read(banner_at + kaslr_offset, len(banner)) == banner
@@ -303,7 +304,7 @@ def test_an_elf_dump_of_odd_segments(tmp_path: Path) -> None:
             piece = data[offset : offset + size]
             memory[physical : physical + len(piece)] = piece
     path.write_bytes(head + data[len(head) :])
-    core = ElfCore(open_dump_file(str(path)))
+    core = ElfCore(open_dump_file(str(path)), {62: PAGE})
     found = [core.read(at, 0x6000 - at) for at in (0, 0x10, 0x1FF0, 0x2FFF, 0x3800, 0x3C01, 0x4FFF)]
     for at, runs in zip((0, 0x10, 0x1FF0, 0x2FFF, 0x3800, 0x3C01, 0x4FFF), found, strict=True):
         place = at
@@ -317,7 +318,7 @@ def test_an_elf_dump_of_odd_segments(tmp_path: Path) -> None:
                 place += run.size
         assert place == 0x6000
     path.write_bytes(path.read_bytes()[:0x1F00])  # within the page at 0x2000
-    core = ElfCore(open_dump_file(str(path)))
+    core = ElfCore(open_dump_file(str(path)), {62: PAGE})
     assert core.read(0x2000, 8) == [bytes(memory[0x2000:0x2008])], "another segment has it"
     assert core.read(0x1800, 0x1000) == [
         bytes(memory[0x1800:0x2000]), bytes(memory[0x2000:0x2400]), Hole(0x400, Why.TRUNCATED)

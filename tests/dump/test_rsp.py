@@ -7,7 +7,8 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from gdb_kdump.dump.rsp import PACKET_SIZE, Stub, Thread, ThreadTable, escape_binary, packet, target_xml
+from gdb_kdump.arch.x86_64.registers import REGISTERS
+from gdb_kdump.dump.rsp import PACKET_SIZE, Stub, Thread, ThreadTable, escape_binary, packet
 
 BASE = 0xFFFF888000000000
 MEMORY = bytes(range(256)) * 16
@@ -15,6 +16,8 @@ MEMORY = bytes(range(256)) * 16
 
 class Target:
     """4 KiB at BASE, and two threads, of which the second is selected."""
+
+    registers = REGISTERS
 
     def __init__(self, names: tuple[str, ...] = ("init", "crash")) -> None:
         threads = [Thread(7 + index, name, index, {"rip": 0x1000 + index}) for index, name in enumerate(names)]
@@ -128,7 +131,7 @@ def test_the_threads_of_older_gdbs(stub: Stub) -> None:
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 0x1FFF])
 def test_objects_come_in_pieces_of_any_size(stub: Stub, size: int) -> None:
     if size > 1:  # an escaped character takes two
-        assert transfer(stub, b"features:read:target.xml", size) == escape_binary(target_xml())
+        assert transfer(stub, b"features:read:target.xml", size) == escape_binary(REGISTERS.target_xml())
     threads = ElementTree.fromstring(transfer(stub, b"threads:read:", max(size, 2)))
     assert [thread.get("id") for thread in threads] == ["7", "8"]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from pytest_gdb_fixtures import Gdb, LabDump
 
+from gdb_kdump.arch.x86_64.registers import REGISTERS
 from gdb_kdump.dump.rsp import Stub, Thread, ThreadTable
 
 RUNNING = (
@@ -73,6 +74,7 @@ def test_hooks_of_the_user_stay(gdb_run: Gdb, dump: LabDump, tmp_path: Path) -> 
 
 class _Nothing:
     threads = ThreadTable([Thread(1, "one", 0, {})], 1)
+    registers = REGISTERS
 
     def read_memory(self, addr: int, size: int) -> bytes:
         raise AssertionError("a packet that writes or runs must not read")

@@ -7,17 +7,21 @@ say where it is mapped.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Union
 
-from gdb_kdump.arch.x86_64.paging import IMAGE_MAP, IMAGE_SIZE, PAGE_SIZE, PageTables
+from gdb_kdump.arch.x86_64.paging import IMAGE_MAP, IMAGE_SIZE, PAGE_SIZE, TOP_TABLES, PageTables
 from gdb_kdump.errors import Why
 
 _ALIGNMENT = 1 << 21  # arch/x86/Kconfig: the least CONFIG_PHYSICAL_ALIGN of a 64-bit kernel
 _TOP = 1 << 64
 
 ReadMemory = Callable[[int, int], Union[bytes, Why]]
+
+
+SYMBOLS = ("linux_banner", *TOP_TABLES, "sme_me_mask")
+"""The symbols of a vmlinux that vmlinux_of() takes."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,14 @@ class Vmlinux:
     """init_top_pgt, or what older kernels call it."""
     encryption_at: int | None = None
     """sme_me_mask, a u64, where the kernel has it."""
+
+
+def vmlinux_of(banner: bytes, symbols: Mapping[str, int]) -> Vmlinux | None:
+    """What locate() needs, by link-time addresses of some SYMBOLS; None where they are too few."""
+    banner_at, top_table = symbols.get("linux_banner"), next(filter(None, map(symbols.get, TOP_TABLES)), None)
+    if banner_at is None or top_table is None:
+        return None
+    return Vmlinux(banner, banner_at, top_table, symbols.get("sme_me_mask"))
 
 
 @dataclass(frozen=True)

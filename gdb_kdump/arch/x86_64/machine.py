@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from gdb_kdump.arch.readers import Kernel, Memory, Types
 from gdb_kdump.arch.state import State
-from gdb_kdump.arch.x86_64.direct_map import MemoryMap, direct_map, memory_map
-from gdb_kdump.arch.x86_64.paging import PAGE_SIZE
+from gdb_kdump.arch.x86_64.direct_map import MemoryMap, direct_map, find_direct_map, memory_map
+from gdb_kdump.arch.x86_64.locate import SYMBOLS, Located, locate, vmlinux_of
+from gdb_kdump.arch.x86_64.paging import PAGE_SIZE, PageTables, known_tables, phys_base_of
 from gdb_kdump.arch.x86_64.registers import PC, REGISTERS, SP, UNWOUND_BY
 from gdb_kdump.arch.x86_64.states import after_call, state_of
 from gdb_kdump.errors import Why
@@ -29,6 +30,32 @@ class X86_64:
     unwound_by = UNWOUND_BY
     # arch/x86/include/asm/cpu_entry_area.h: the stacks of NMIs and exceptions, with guard pages between them.
     exception_stacks = (("cea_exception_stacks", "struct cea_exception_stacks"),)
+
+    located_by = SYMBOLS
+    needed_to_locate = SYMBOLS[:2]
+
+    def page_tables(
+        self,
+        vmcoreinfo: dict[str, str],
+        noted: Callable[[], int | None],
+        read_page: Callable[[int], bytes | Why],
+    ) -> PageTables | None:
+        return known_tables(vmcoreinfo, noted, read_page)
+
+    def image_base(self, segments: Iterable[tuple[int, int]]) -> int | None:
+        return phys_base_of(segments)
+
+    def can_locate(self, symbols: Mapping[str, int]) -> bool:
+        return vmlinux_of(b"", symbols) is not None
+
+    def locate(
+        self, banner: bytes, symbols: Mapping[str, int], read: Callable[[int, int], bytes | Why], max_pfn: int
+    ) -> list[Located]:
+        vmlinux = vmlinux_of(banner, symbols)
+        return [] if vmlinux is None else locate(vmlinux, read, max_pfn)
+
+    def find_direct_map(self, pages: Iterable[tuple[int, bytes]]) -> int | None:
+        return find_direct_map(pages)
 
     def memory_map(
         self,

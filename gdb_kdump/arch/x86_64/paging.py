@@ -7,12 +7,15 @@ walking ourselves we see every page on the way, and can say which of them is not
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Union
 
 from gdb_kdump.errors import Why
+from gdb_kdump.formats.vmcoreinfo import number, symbol
 
 PAGE_SIZE = 4096  # bytes
+TOP_TABLES = ("init_top_pgt", "init_level4_pgt", "swapper_pg_dir")
+"""The kernel's topmost page table: its names, newest first."""
 IMAGE_MAP = 0xFFFFFFFF80000000  # arch/x86/include/asm/page_64_types.h: __START_KERNEL_map
 IMAGE_SIZE = 1 << 30  # KERNEL_IMAGE_SIZE with KASLR; modules follow
 _TOP = 1 << 64
@@ -27,6 +30,34 @@ _MOST_REGIONS = 8192
 _entry = struct.Struct("<Q").unpack_from
 
 Table = Union[bytes, Why]
+
+
+def known_tables(
+    vmcoreinfo: dict[str, str], noted: Callable[[], int | None], read_page: Callable[[int], Table]
+) -> PageTables | None:
+    """The kernel's page tables where VMCOREINFO says where they are, else None.
+
+    `noted` gives phys_base as the dump's own headers have it, which kernels before 4.10 need.
+    """
+    top = next((found for found in (symbol(vmcoreinfo, name) for name in TOP_TABLES) if found), None)
+    phys_base = number(vmcoreinfo, "phys_base")
+    if phys_base is None and top is not None:
+        phys_base = noted()
+    if top is None or phys_base is None:
+        return None
+    levels = 5 if number(vmcoreinfo, "pgtable_l5_enabled") else 4
+    # phys_base may be negative, as an unsigned number too: the image was loaded below where it was linked for.
+    root = (top - IMAGE_MAP + phys_base) % _TOP
+    tables = PageTables(root & -PAGE_SIZE, levels, read_page, number(vmcoreinfo, "sme_mask") or 0)
+    tables.linear.append((IMAGE_MAP, IMAGE_SIZE, phys_base))
+    return tables
+
+
+def phys_base_of(segments: Iterable[tuple[int, int]]) -> int | None:
+    """phys_base by the (virtual, physical) addresses of a dump's segments, or None where none is of the image."""
+    image = (segment for segment in segments if IMAGE_MAP <= segment[0] < IMAGE_MAP + IMAGE_SIZE)
+    lowest = min(image, key=lambda segment: segment[0], default=None)
+    return None if lowest is None else lowest[1] - (lowest[0] - IMAGE_MAP)
 
 
 class PageTables:
