@@ -42,7 +42,9 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_every_module(wheel: Path) -> None:
     expected = {f"gdb_kdump/{path.relative_to(ROOT / 'gdb_kdump')}" for path in (ROOT / "gdb_kdump").rglob("*.py")}
-    expected |= {f"gdb_kdump/commands/{path.name}" for path in (ROOT / "commands").glob("*.py")}
+    expected |= {
+        f"gdb_kdump/commands/{path.relative_to(ROOT / 'commands')}" for path in (ROOT / "commands").rglob("*.py")
+    }
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if name.endswith(".py")}
         (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
