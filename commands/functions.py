@@ -44,7 +44,7 @@ def task(session: Session, pid: gdb.Value) -> gdb.Value:
     found = session.once(Tasks).find_by_pid(int(pid))
     if found is None:
         raise UsageError(f"no task has PID {int(pid)}; kps lists them")
-    return _pointer(session.layout.struct("task_struct"), found.task)
+    return _pointer(session.layout.struct("task_struct"), found.addr)
 
 
 def per_cpu(session: Session, variable: gdb.Value, cpu: gdb.Value) -> gdb.Value:

@@ -83,7 +83,7 @@ An entry frame shows the registers of what it interrupted."""
             traces = (trace for trace in traces if _has_function(trace, pattern))
         words = lambda low, high: session.memory.read_prefix(low, high - low)[0]  # noqa: E731
         groups = _Groups(arguments.has("--group"))
-        with walks.walk("the traces", where=lambda trace: trace.task.task) as walked:
+        with walks.walk("the traces", where=lambda trace: trace.task.addr) as walked:
             for trace in walked(traces):
                 groups.add(trace)
         if not arguments.operands and not arguments.has("-c"):  # all tasks were asked for
@@ -125,7 +125,7 @@ class _Groups:
         self._groups: dict[Any, Group] = {}
 
     def add(self, trace: Trace) -> None:
-        same = (*(frame.pc for frame in trace.frames), trace.ended) if self._together else trace.task.task
+        same = (*(frame.pc for frame in trace.frames), trace.ended) if self._together else trace.task.addr
         self._groups.setdefault(same, Group(trace, [])).tasks.append(trace.task)
 
     def all(self) -> tuple[Group, ...]:
@@ -182,7 +182,7 @@ def _named(tasks: Tasks, word: str) -> Task:
 
 def _tasks_text(tasks: list[Task]) -> Iterator[str]:
     """How many tasks have a trace, what they are called, and the PID of each."""
-    yield f"{len(tasks)} tasks with this trace; the stack is that of PID {tasks[0].pid}, TASK {hex16(tasks[0].task)}:"
+    yield f"{len(tasks)} tasks with this trace; the stack is that of PID {tasks[0].pid}, TASK {hex16(tasks[0].addr)}:"
     names = Counter(display_name(task) for task in tasks).most_common()
     shown = [name if count == 1 else f"{name} ({count})" for name, count in names[:_MOST_NAMES]]
     more = f", and {len(names) - _MOST_NAMES} other names" if len(names) > _MOST_NAMES else ""
@@ -192,7 +192,7 @@ def _tasks_text(tasks: list[Task]) -> Iterator[str]:
 
 
 def _headline(task: Task) -> str:
-    return f"PID: {task.pid}  TASK: {hex16(task.task)}  CPU: {task.cpu}  COMMAND: {escape(display_name(task))}"
+    return f"PID: {task.pid}  TASK: {hex16(task.addr)}  CPU: {task.cpu}  COMMAND: {escape(display_name(task))}"
 
 
 def _trace_text(trace: Trace, result: Backtraces) -> Iterator[str]:

@@ -68,7 +68,7 @@ With `layout`: for each structure member that kernels disagree on, the path that
                 "pid": task.pid,
                 "comm": task.comm.decode("utf-8", "backslashreplace"),
                 "cpu": system.panic_cpu,
-                "task": hex16(task.task),
+                "task": hex16(task.addr),
             },
             "layout": dict(sorted(session.layout.chosen.items())),
         }
@@ -89,7 +89,7 @@ def summary(session: Session, system: System) -> Iterator[str]:
         ("PANIC", _panic(system)),
         ("PID", task.pid),
         ("COMMAND", display_name(task)),
-        ("TASK", hex16(task.task)),
+        ("TASK", hex16(task.addr)),
         ("CPU", system.panic_cpu),
         ("STATE", task.state),
     ]

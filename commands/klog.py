@@ -12,7 +12,7 @@ from gdb_kdump.commands.arguments import Arguments, Option
 from gdb_kdump.commands.base import Command
 from gdb_kdump.errors import UsageError
 from gdb_kdump.kernel.printk import Printk, Record
-from gdb_kdump.kernel.system import wall_clock_offset
+from gdb_kdump.kernel.timekeeping import wall_clock_offset
 from gdb_kdump.session import Session
 from gdb_kdump.text import escape
 from gdb_kdump.walks import Gaps, walk

@@ -33,7 +33,7 @@ State letters are those of ps; a command in [brackets] is a kernel thread."""
 
     def text(self, result: tuple[Task, ...]) -> Iterator[str]:
         rows = (
-            (">" if task.running else "", task.pid, task.cpu, hex16(task.task), task.state, display_name(task))
+            (">" if task.running else "", task.pid, task.cpu, hex16(task.addr), task.state, display_name(task))
             for task in result
         )
         yield from table(("", "PID", "CPU", "TASK", "ST", "COMM"), rows, right=("PID", "CPU"))
@@ -47,7 +47,7 @@ def task_json(task: Task) -> dict[str, Any]:
     return {
         "pid": task.pid,
         "comm": task.comm.decode("utf-8", "backslashreplace"),
-        "task": hex16(task.task),
+        "task": hex16(task.addr),
         "state": task.state,
         "cpu": task.cpu,
     }
@@ -62,6 +62,6 @@ def display_name(task: Task) -> str:
 def _matches(task: Task, pattern: str) -> bool:
     if pattern.isdecimal() and task.pid == int(pattern):
         return True
-    if pattern.lower() in (hex16(task.task), f"{task.task:x}"):
+    if pattern.lower() in (hex16(task.addr), f"{task.addr:x}"):
         return True
     return fnmatch.fnmatchcase(task.comm.decode("utf-8", "backslashreplace"), pattern)

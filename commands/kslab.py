@@ -15,7 +15,7 @@ from gdb_kdump.commands.show.slabjson import cache_json, guard_json, object_json
 from gdb_kdump.commands.show.tables import pairs, table
 from gdb_kdump.errors import UsageError
 from gdb_kdump.kernel.mm.pages import Page, Pages
-from gdb_kdump.kernel.mm.slub import Slabs
+from gdb_kdump.kernel.mm.slub import SlubAllocator
 from gdb_kdump.kernel.module.source import Source
 from gdb_kdump.records.slab import ALLOCATED, FREE, UNKNOWN, Slab, SlabCache, SlabObject, Track
 from gdb_kdump.rules.findings import Finding
@@ -89,7 +89,7 @@ def _locate(session: Session, addr: int, gaps: Gaps) -> Located:
     page = session.once(Pages).find(addr)
     if page is None or not page.is_slab:
         return Located(addr, page, None, "", (), None, None, None, (), ())
-    slabs = session.once(Slabs)
+    slabs = session.once(SlubAllocator)
     slab, found = slabs.find_slab(addr), slabs.find_object(addr)
     place = slabs.list_name(slab, gaps) if slab is not None else ""
     aliases = slabs.aliases(slab.cache) if slab is not None else ()
@@ -122,7 +122,7 @@ def _located_text(result: Located) -> Iterator[str]:
         rows.append(("PAGE", f"{hex16(page.addr)} (pfn {page.pfn:#x}): {what}{size}; refcount {page.refcount}"))
         rows.append(("FLAGS", ", ".join(page.flags) or "none"))
     if slab is not None:
-        counts = f"{slab.objects} objects, {slab.inuse} in use by the slab's count, {len(slab.free)} free"
+        counts = f"{slab.nr_objects} objects, {slab.inuse} in use by the slab's count, {len(slab.free)} free"
         rows.append(("SLAB", f"{hex16(slab.addr)} ({result.place}), memory {hex16(slab.start)}: {counts}"))
         cache = slab.cache
         sizes = f"object_size {cache.object_size}, size {cache.size}, free pointer at {cache.offset}"
@@ -181,7 +181,7 @@ def _located_json(result: Located) -> Any:
 
 
 def _list(session: Session, pattern: str, gaps: Gaps) -> list[CacheRow]:
-    slabs = session.once(Slabs)
+    slabs = session.once(SlubAllocator)
     chosen = [
         cache
         for cache in slabs.caches(gaps)
@@ -197,7 +197,7 @@ def _list(session: Session, pattern: str, gaps: Gaps) -> list[CacheRow]:
     return rows
 
 
-def _count(slabs: Slabs, cache: SlabCache, gaps: Gaps) -> CacheRow:
+def _count(slabs: SlubAllocator, cache: SlabCache, gaps: Gaps) -> CacheRow:
     pages = slabs.slabs_of(cache, gaps)
     allocated, free, unknown = (
         sum(1 for _ in slabs.for_each_object(cache, gaps, (state,))) for state in (ALLOCATED, FREE, UNKNOWN)

@@ -101,7 +101,7 @@ def _case(result: Triage) -> list[tuple[str, str]]:
     task = result.trace.task
     return [
         ("PANIC", result.message or "the kernel's message buffer does not say"),
-        ("TASK", f"{display_name(task)} (PID {task.pid}, CPU {task.cpu}, {hex16(task.task)})"),
+        ("TASK", f"{display_name(task)} (PID {task.pid}, CPU {task.cpu}, {hex16(task.addr)})"),
         ("FAULT", _fault(result)),
         ("SKB", _skb(result)),
         ("SOCK", _sock(result)),
@@ -117,7 +117,7 @@ def _panic_json(result: Triage) -> dict[str, Any]:
         "pid": task.pid,
         "comm": task.comm.decode("utf-8", "backslashreplace"),
         "cpu": task.cpu,
-        "task": hex16(task.task),
+        "task": hex16(task.addr),
     }
 
 

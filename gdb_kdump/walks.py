@@ -15,7 +15,6 @@ from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.text import hex16, some
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 DEFAULT_MAX_ELEMENTS = 10_000_000  # an engineer's patience: about half a minute of walking
 _SHOW_SECONDS = 0.15  # of the second that Ctrl-C may take, on a machine that is slower than ours
@@ -200,45 +199,3 @@ class walk:
         last = self._last
         addr = self._where(last) if self._where is not None and last is not None else last
         return f" (last good: {hex16(addr)})" if isinstance(addr, int) else ""
-
-
-def gather(items: Iterable[T], take: Callable[[T], object], what: str, where: Callable[[T], int] | None = None) -> str:
-    """Hand every item to `take`; returns "" at the end, or the sentence why it ended before that.
-
-    `where` is the address of an item, for that sentence; items that are ints are addresses themselves.
-    It ends early at a hole, at damage, at a member that this kernel's types lack, at the limit and at Ctrl-C, whether
-    that strikes the walk or `take`; raises KeyboardInterrupt as interrupt() does.
-    """
-    count = 0
-    last: T | None = None
-    try:
-        if is_interrupted():
-            return f"{what}: {interrupt()} before it began"
-        for item in items:
-            if count >= _max_elements:
-                return too_many(what) + _last_good(last, where)
-            take(item)
-            count += 1
-            last = item
-            if is_interrupted():  # in a walk within this one
-                break
-    except (Unreadable, Corrupt, MissingDebugInfo) as error:
-        knows_it = isinstance(error, Corrupt) and error.last_good is not None
-        return str(error) if knows_it else f"{error}{_last_good(last, where)}"
-    except KeyboardInterrupt:
-        interrupt()
-    return f"{what}: {interrupt()} after {count}{_last_good(last, where)}" if is_interrupted() else ""
-
-
-def collect(
-    items: Iterable[T], make: Callable[[T], R], what: str, where: Callable[[T], int] | None = None
-) -> tuple[list[R], str]:
-    """What `make` makes of each item, and the sentence that gather() gives."""
-    found: list[R] = []
-    ended = gather(items, lambda item: found.append(make(item)), what, where)
-    return found, ended
-
-
-def _last_good(item: T | None, where: Callable[[T], int] | None) -> str:
-    addr = where(item) if where is not None and item is not None else item
-    return f" (last good: {hex16(addr)})" if isinstance(addr, int) else ""

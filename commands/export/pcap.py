@@ -9,7 +9,6 @@ from io import BufferedWriter
 from pathlib import Path
 from typing import Any
 
-from gdb_kdump import walks
 from gdb_kdump.diagnosis.checks import Checks
 from gdb_kdump.errors import KdumpError, Unreadable, UsageError
 from gdb_kdump.formats import pcapng
@@ -17,6 +16,7 @@ from gdb_kdump.kernel.net.packet import ETHERNET, IP, PAYLOAD, SkbData
 from gdb_kdump.records.queue import Queue
 from gdb_kdump.session import Session
 from gdb_kdump.text import escape, hex16
+from gdb_kdump.walks import walk
 
 _LINKTYPES = {ETHERNET: pcapng.LINKTYPE_ETHERNET, IP: pcapng.LINKTYPE_RAW, PAYLOAD: pcapng.LINKTYPE_USER0}
 
@@ -63,14 +63,16 @@ def write_pcap(session: Session, name: str, queues: list[Queue]) -> Written:
         with os.fdopen(descriptor, "wb") as stream:
             capture = _Capture(session, stream)
             packets = ((queue, number, skb) for queue in queues for number, skb in enumerate(queue.skbs))
-            stopped = walks.gather(packets, capture.add, "the packets", lambda packet: packet[2])
-            counts = capture.end(stopped)
+            with walk("the packets", where=lambda packet: packet[2]) as steps:
+                for packet in steps(packets):
+                    capture.add(packet)
+            counts = capture.end(steps.ended)
     except BaseException as error:
         file.unlink(missing_ok=True)
         if isinstance(error, OSError) and not isinstance(error, KdumpError):
             raise UsageError(f"cannot write {file}: {error.strerror}") from None
         raise
-    return Written(file, *counts, stopped)
+    return Written(file, *counts, steps.ended)
 
 
 class _Capture:

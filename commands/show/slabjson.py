@@ -29,7 +29,7 @@ def slab_json(slab: Slab, place: str) -> Any:
         "slab": hex16(slab.addr),
         "start": hex16(slab.start),
         "place": place,
-        "objects": slab.objects,
+        "objects": slab.nr_objects,
         "inuse": slab.inuse,
         "cpu": slab.cpu,
         "free": [hex16(start) for start in sorted(slab.free)],

@@ -89,6 +89,11 @@ class DebugInfo:
         found = self._elf.symbol_before((addr - self._kaslr_offset) & _U64)
         return None if found is None else (found[0], found[1] + self._kaslr_offset)
 
+    def is_pointer(self, variable: str) -> bool:
+        """Whether a global variable is a pointer, as far as the types say."""
+        symbol = gdb.lookup_global_symbol(variable)
+        return symbol is not None and symbol.type is not None and symbol.type.code == gdb.TYPE_CODE_PTR
+
     def enum_bits(self, enumerator: str) -> int:
         """All bits that the enum with that enumerator defines, or 0 where there is none."""
         symbol = gdb.lookup_static_symbol(enumerator)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Optional
 
@@ -12,10 +12,13 @@ import gdb
 
 from gdb_kdump.debuginfo import index_cache
 from gdb_kdump.debuginfo.elf import ElfFile
+from gdb_kdump.errors import DumpError
 from gdb_kdump.text import is_plain_name
 
 # Told a vmlinux, and the seconds that its index has taken so far, or None when there can be no index.
 Progress = Callable[[Path, Optional[float]], None]
+
+_SECTION = re.compile(r"[\w.]+")  # a name that can be a word of a GDB command
 
 # The files in memory that GDB may have symbols of: name and descriptor.  GDB has one list of symbol files.
 _descriptors: dict[str, int] = {}
@@ -60,6 +63,20 @@ def _loaded_at(elf: ElfFile) -> int | None:
 def quoted(path: Path) -> str:
     """A file's name as a word of a GDB command."""
     return '"' + re.sub(r'(["\\])', r"\\\1", str(path)) + '"'
+
+
+def add_symbol_file(path: Path, text: int | None = None, sections: Mapping[str, int] | None = None) -> None:
+    """Give GDB the symbols of one more file, whose sections lie at these addresses; .text at `text`.
+
+    Raises DumpError with GDB's words.
+    """
+    others = "".join(f" -s {name} {addr:#x}" for name, addr in (sections or {}).items() if _SECTION.fullmatch(name))
+    where = f" {text:#x}{others}" if text is not None else ""
+    try:
+        with gdb.with_parameter("confirm", False):
+            gdb.execute(f"add-symbol-file {quoted(path)}{where}", to_string=True)
+    except gdb.error as error:
+        raise DumpError(str(error)) from error
 
 
 def _dismiss_others() -> bool:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from gdb_kdump import walks
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable, Why
-from gdb_kdump.kernel.mm.slab import allocator
+from gdb_kdump.kernel.mm.allocator import allocator
 from gdb_kdump.kernel.net.holders import Holders
 from gdb_kdump.kernel.net.skbuff import Skbs
 from gdb_kdump.records.skb import Held
@@ -132,7 +132,7 @@ class Checks:
     def _judge_slab(self, entry: SlabObject) -> tuple[Finding, ...]:
         slab, findings = entry.slab, dict.fromkeys(judge_slab(entry))
         # With guards around every object, the damage to a neighbour is part of the story.
-        for index in range(slab.objects if slab.cache.is_guarded else 0):
+        for index in range(slab.nr_objects if slab.cache.is_guarded else 0):
             judged = allocator(self._session).find_object(slab.object_start(index))
             findings.update(dict.fromkeys(judge_slab(judged) if judged is not None else ()))
         return tuple(findings)

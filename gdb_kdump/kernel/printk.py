@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from gdb_kdump.errors import Corrupt, Unreadable
-from gdb_kdump.kernel.logbytes import for_each_line, has_log_bytes
 from gdb_kdump.session import Session
 
 # enum desc_state of kernel/printk/printk_ringbuffer.h: the two states in which a record's text is complete.
@@ -19,6 +18,8 @@ _OOPS = re.compile(
     r"BUG: |kernel BUG at |Oops: |general protection fault|divide error: |double fault: |invalid opcode: "
     r"|stack segment: |Unable to handle|unable to handle"
 )
+_LINE = re.compile(rb"(?:<(\d+|[cd])>)?(?:\[ *(\d+)\.(\d{6})\] )?(.*)", re.DOTALL)
+_DEFAULT_LEVEL = 4  # CONFIG_DEFAULT_MESSAGE_LOGLEVEL
 _PANIC = "Kernel panic - not syncing: "
 
 
@@ -42,8 +43,8 @@ class Printk:
         """Every complete message, oldest first; raises Unreadable, Corrupt, MissingDebugInfo."""
         if self._session.debuginfo.find_address("prb") is not None:
             return _Ring(self._session).for_each()
-        if has_log_bytes(self._session):
-            return (Record(seq, *line) for seq, line in enumerate(for_each_line(self._session)))
+        if _has_log_bytes(self._session):
+            return (Record(seq, *line) for seq, line in enumerate(_for_each_line(self._session)))
         return _for_each_printk_log(self._session)
 
     def panic_message(self) -> str | None:
@@ -83,10 +84,10 @@ class _Ring:
         desc_ring = ring + layout.offset("printk_ringbuffer.desc_ring")
         text_ring = ring + layout.offset("printk_ringbuffer.text_data_ring")
         unpacker = layout.unpacker("prb_desc_ring", ("count_bits", "descs", "infos", "head_id", "tail_id"))
-        bits, self._descs, self._infos, self._head, self._tail = unpacker.unpack_from(
+        count_bits, self._descs, self._infos, self._head_id, self._tail_id = unpacker.unpack_from(
             *memory.block(desc_ring, unpacker.span)
         )
-        self._mask = (1 << _checked(ring, bits)) - 1
+        self._count_mask = (1 << _checked(ring, count_bits)) - 1
         unpacker = layout.unpacker("prb_data_ring", ("size_bits", "data"))
         size_bits, self._data = unpacker.unpack_from(*memory.block(text_ring, unpacker.span))
         self._size = 1 << _checked(ring, size_bits)
@@ -98,34 +99,36 @@ class _Ring:
         """Every complete message, oldest first; raises Unreadable; kernel/printk/printk_ringbuffer.c: prb_read."""
         id_bits = 8 * self._id_size
         id_mask = (1 << id_bits - _DESC_STATE_BITS) - 1
-        number = self._tail & id_mask
-        for _ in range(self._mask + 1):
-            record = self._read(number, id_mask)
+        id = self._tail_id & id_mask
+        for _ in range(self._count_mask + 1):
+            record = self._read(id, id_mask)
             if record is not None:
                 yield record
-            if number == self._head & id_mask:
+            if id == self._head_id & id_mask:
                 return
-            number = number + 1 & id_mask
+            id = id + 1 & id_mask
 
-    def _read(self, number: int, id_mask: int) -> Record | None:
-        index = number & self._mask
+    def _read(self, id: int, id_mask: int) -> Record | None:
+        """The record of a descriptor ID, or None where it is not complete; desc_read_finalized_seq."""
+        index = id & self._count_mask
         desc = self._descs + index * self._desc.size
-        state_var, begin, following = self._desc.unpack_from(*self._memory.block(desc, self._desc.span))
+        state_var, lpos_begin, lpos_next = self._desc.unpack_from(*self._memory.block(desc, self._desc.span))
         state_var &= (1 << 8 * self._id_size) - 1
-        if state_var & id_mask != number or state_var >> 8 * self._id_size - _DESC_STATE_BITS not in _COMPLETE:
+        if state_var & id_mask != id or state_var >> 8 * self._id_size - _DESC_STATE_BITS not in _COMPLETE:
             return None
         info = self._infos + index * self._info.size
-        seq, ts_nsec, level, length = self._info.unpack_from(*self._memory.block(info, self._info.span))
-        return Record(seq, ts_nsec, level, self._text(begin, following, length))
+        seq, ts_nsec, level, text_len = self._info.unpack_from(*self._memory.block(info, self._info.span))
+        return Record(seq, ts_nsec, level, self._text(lpos_begin, lpos_next, text_len))
 
-    def _text(self, begin: int, following: int, length: int) -> bytes:
-        if begin & 1:  # a message without text has odd positions: NO_LPOS, FAILED_LPOS
+    def _text(self, lpos_begin: int, lpos_next: int, text_len: int) -> bytes:
+        """The text of a data block, which begins with its ID; get_data."""
+        if lpos_begin & 1:  # a message without text has odd positions: NO_LPOS, FAILED_LPOS
             return b""
         # A block that would wrap stands at the start of the ring instead.
-        wraps = begin // self._size != following // self._size and following % self._size
-        at = 0 if wraps else begin % self._size
-        length = min(length, self._size - at - self._id_size)
-        return self._memory.read(self._data + at + self._id_size, max(length, 0))
+        wraps = lpos_begin // self._size != lpos_next // self._size and lpos_next % self._size
+        block = 0 if wraps else lpos_begin % self._size
+        text_len = min(text_len, self._size - block - self._id_size)
+        return self._memory.read(self._data + block + self._id_size, max(text_len, 0))
 
 
 def _checked(ring: int, bits: int) -> int:
@@ -139,14 +142,43 @@ def _for_each_printk_log(session: Session) -> Iterator[Record]:
     memory, address = session.memory, session.debuginfo.address
     unpacker = session.layout.unpacker("printk_log", ("ts_nsec", "len", "text_len", "level"))
     buffer, size = memory.ptr(address("log_buf")), memory.u32(address("log_buf_len"))
-    index, following = memory.u32(address("log_first_idx")), memory.u32(address("log_next_idx"))
+    index, next_idx = memory.u32(address("log_first_idx")), memory.u32(address("log_next_idx"))
     seq = memory.u64(address("log_first_seq"))
     for _ in range(size // unpacker.size):
-        if index == following:
+        if index == next_idx:
             return
-        ts_nsec, length, text_length, level = unpacker.unpack_from(*memory.block(buffer + index, unpacker.span))
+        ts_nsec, length, text_len, level = unpacker.unpack_from(*memory.block(buffer + index, unpacker.span))
         if length == 0:  # what would not fit before the end stands at the start
             index = 0
             continue
-        yield Record(seq, ts_nsec, level, memory.read(buffer + index + unpacker.size, text_length))
+        yield Record(seq, ts_nsec, level, memory.read(buffer + index + unpacker.size, text_len))
         index, seq = index + length, seq + 1
+
+
+def _has_log_bytes(session: Session) -> bool:
+    """Whether the buffer is one of bytes.
+
+    7ff9554bb578 (v3.5) printk: convert byte-buffer to variable-length record buffer.
+    """
+    return session.debuginfo.find_address("logged_chars") is not None
+
+
+def _for_each_line(session: Session) -> Iterator[tuple[int, int, bytes]]:
+    """(nanoseconds since boot, or 0 without printk.time; syslog level; text) of every line, oldest first.
+
+    Raises Unreadable, MissingDebugInfo; kernel/printk.c: do_syslog, emit_log_char.
+    """
+    memory, address = session.memory, session.debuginfo.address
+    size, end = memory.u32(address("log_buf_len")), memory.u32(address("log_end"))
+    count = min(memory.u32(address("logged_chars")), size)
+    if not count:
+        return
+    ring = memory.read(memory.ptr(address("log_buf")), size)
+    start = (end - count) % size
+    text = (ring + ring)[start : start + count]
+    for line in text.removesuffix(b"\n").split(b"\n"):
+        parts = _LINE.fullmatch(line)
+        assert parts is not None  # every part of it is optional
+        prefix, seconds, micros, message = parts.groups()
+        level = int(prefix) & 7 if prefix and prefix.isdigit() else _DEFAULT_LEVEL
+        yield (int(seconds) * 10**9 + int(micros) * 1000 if seconds else 0), level, message

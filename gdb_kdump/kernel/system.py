@@ -9,11 +9,8 @@ from gdb_kdump.kernel.panic import Panic
 from gdb_kdump.kernel.sched.cpus import Running
 from gdb_kdump.kernel.sched.registers import Registers
 from gdb_kdump.kernel.sched.tasks import Task
-from gdb_kdump.layout.members import find_path
-from gdb_kdump.layout.table import TIMEKEEPER
+from gdb_kdump.kernel.timekeeping import uptime
 from gdb_kdump.session import Session
-
-_U64 = (1 << 64) - 1
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ def read_system(session: Session) -> System:
         _uts(session, "version"),
         len(session.once(Running).tasks()),
         _date(session),
-        _uptime(session),
+        uptime(session),
         panic.happened(),
         panic.message(),
         panic.cpu(),
@@ -68,50 +65,3 @@ def _date(session: Session) -> int | None:
     """Wall-clock time of the crash, as the dying kernel noted it; kernel/crash_core.c: CRASHTIME."""
     noted = session.vmcoreinfo.get("CRASHTIME")
     return int(noted) if noted and noted.isdecimal() else None
-
-
-def _uptime(session: Session) -> int | None:
-    """Seconds since boot without suspend; kernel/time/timekeeping.c: ktime_get_seconds."""
-    noted = _timekeeper(session, "ktime_sec")
-    if noted is not None:
-        return noted
-    # Kernels before v3.19 do not keep it.
-    wall, offset = _timekeeper(session, "xtime_sec"), _timekeeper(session, "monotonic_sec")
-    return _uptime_by_xtime(session) if wall is None or offset is None else (wall + offset) & _U64
-
-
-def _uptime_by_xtime(session: Session) -> int | None:
-    """The same where xtime and wall_to_monotonic are variables of their own; getboottime before v3.4."""
-    find, layout = session.debuginfo.find_address, session.layout
-    wall, offset = find("xtime"), find("wall_to_monotonic")
-    if wall is None or offset is None or layout.find_struct("timespec") is None:
-        return None
-    try:
-        seconds = layout.offset("timespec.tv_sec")
-        return session.memory.s64(wall + seconds) + session.memory.s64(offset + seconds)
-    except Unreadable:
-        return None
-
-
-def wall_clock_offset(session: Session) -> int | None:
-    """Nanoseconds from the clock of the message buffer to the time since 1970, or None; ktime_mono_to_real."""
-    return _timekeeper(session, "offs_real")
-
-
-def _timekeeper(session: Session, member: str) -> int | None:
-    try:
-        offset, keeper = session.layout.offset(f"timekeeper.{member}"), _find_timekeeper(session)
-        return session.memory.u64(keeper + offset) if keeper is not None else None
-    except (Unreadable, MissingDebugInfo):
-        return None
-
-
-def _find_timekeeper(session: Session) -> int | None:
-    """The address of the kernel's struct timekeeper, or None."""
-    for symbol, path in TIMEKEEPER:
-        address = session.debuginfo.find_address(symbol)
-        holder = session.layout.find_struct("tk_data") if path else None
-        member = find_path(holder, path) if holder is not None else None
-        if address is not None and (member is not None or not path):
-            return address + (member.offset if member is not None else 0)
-    return None

@@ -94,7 +94,7 @@ class Slab:
     addr: int
     start: int
     cache: SlabCache
-    objects: int
+    nr_objects: int
     inuse: int
     cpu: int | None
     free: frozenset[int]
@@ -104,7 +104,7 @@ class Slab:
     @property
     def end(self) -> int:
         """The address behind the last object's room."""
-        return self.start + self.objects * self.cache.size
+        return self.start + self.nr_objects * self.cache.size
 
     def object_start(self, index: int) -> int:
         """The address of the object of that index."""

@@ -7,10 +7,8 @@ first; where there is none (assembly), and our unwinder stays silent, the stack 
 
 from __future__ import annotations
 
-import gdb
-
 from gdb_kdump.arch.architecture import Architecture
-from gdb_kdump.debuginfo.loading import in_memory
+from gdb_kdump.debuginfo.loading import add_symbol_file, in_memory
 from gdb_kdump.debuginfo.symbol_file import elf_image, no_caller
 
 _KERNEL_HALF = (0xFF00000000000000, 0x00FFFFFFFFFFF000)  # start, size: of 4- and 5-level paging alike
@@ -22,6 +20,4 @@ def load(arch: Architecture) -> None:
     symbols = [("gdb_kdump_end_of_stack", _TEXT, 1)]  # GDB warns of a file without any
     sp = arch.registers.by_name[arch.sp].dwarf or 0
     frames = no_caller(*_KERNEL_HALF, arch.registers.return_column, sp)
-    path = in_memory("end-of-stack", elf_image(arch.elf_machine, (_TEXT, 1), symbols, frames))
-    with gdb.with_parameter("confirm", False):
-        gdb.execute(f"add-symbol-file {path}", to_string=True)
+    add_symbol_file(in_memory("end-of-stack", elf_image(arch.elf_machine, (_TEXT, 1), symbols, frames)))

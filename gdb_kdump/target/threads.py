@@ -29,7 +29,7 @@ def all_threads(session: Session, sleeping: bool = True) -> list[Thread]:
     # The running tasks first: they are to be had even where the task list is not.
     for task in (*(task_on(session, cpu) for cpu in running.values()), *tasks.all(Gaps())):
         name = task.comm.decode("utf-8", "backslashreplace")
-        cpu = running.get(task.task)
+        cpu = running.get(task.addr)
         known = (
             registers.of_cpu(cpu) if cpu is not None else registers.for_thread(task) if task.stack and sleeping else {}
         )

@@ -13,7 +13,7 @@ import pytest
 from pytest_gdb_fixtures import KERNELS, Gdb, LabDump
 
 from gdb_kdump.errors import Unreadable, Why
-from gdb_kdump.kernel.mm.slub_freelists import Freelists, Room
+from gdb_kdump.kernel.mm.slub_freelists import Freelists, SlabExtent
 from gdb_kdump.records.slab import CYCLE, MISALIGNED, OUTSIDE, TWICE, SlabCache
 
 InGdb = Callable[..., Any]
@@ -27,10 +27,10 @@ def dump(request: pytest.FixtureRequest, lab_dump: Callable[[str], LabDump]) -> 
 def look_up(addresses: list[str]) -> list[list[Any] | None]:
     """For each address: names of the cache, start, state, offset and findings of its object, or None."""
     from gdb_kdump import session
-    from gdb_kdump.kernel.mm.slub import Slabs
+    from gdb_kdump.kernel.mm.slub import SlubAllocator
     from gdb_kdump.rules.slab import judge_slab
 
-    slabs = session.current().once(Slabs)
+    slabs = session.current().once(SlubAllocator)
     rows: list[list[Any] | None] = []
     for addr in addresses:
         found = slabs.find_object(int(addr, 16))
@@ -77,10 +77,10 @@ def test_buffers_are_kmalloc_or_no_slab_at_all(in_gdb: InGdb, dump: LabDump) -> 
 def test_the_kernels_tasks_are_all_in_their_cache(in_gdb: InGdb, dump: LabDump) -> None:
     def allocated(name: str) -> list[str]:
         from gdb_kdump import session
-        from gdb_kdump.kernel.mm.slub import Slabs
+        from gdb_kdump.kernel.mm.slub import SlubAllocator
         from gdb_kdump.walks import Gaps
 
-        slabs = session.current().once(Slabs)
+        slabs = session.current().once(SlubAllocator)
         cache = slabs.find_cache(name)
         assert cache is not None
         gaps = Gaps()
@@ -99,12 +99,12 @@ def sweep() -> dict[str, Any]:
     import time
 
     from gdb_kdump import session
-    from gdb_kdump.kernel.mm.slub import Slabs
+    from gdb_kdump.kernel.mm.slub import SlubAllocator
     from gdb_kdump.rules.slab import judge_slab
     from gdb_kdump.walks import Gaps
 
     started = time.monotonic()
-    slabs = session.current().once(Slabs)
+    slabs = session.current().once(SlubAllocator)
     counts = {"allocated": 0, "free": 0, "unknown": 0}
     objects = {
         cache.addr: {state: list(slabs.for_each_object(cache, Gaps(), (state,))) for state in counts}
@@ -120,7 +120,7 @@ def sweep() -> dict[str, Any]:
                 assert found is not None
                 if (found.start, found.state, found.cache) != (start, state, cache) or judge_slab(found):
                     wrong.append(f"{cache.name} {start:#x} {state} {found}")
-    whole = sum(slabs.slab(page).objects for cache in slabs.caches(Gaps()) for page in slabs.slabs_of(cache, Gaps()))
+    whole = sum(slabs.slab(page).nr_objects for cache in slabs.caches(Gaps()) for page in slabs.slabs_of(cache, Gaps()))
     return {"seconds": seconds, "counts": counts, "wrong": wrong[:5], "whole": whole}
 
 
@@ -137,7 +137,7 @@ def damage_a_slab(kind: str) -> dict[str, Any]:
     """Damage a copy of a partial slab's freelist in the cache of Memory, and tell what is found."""
     from gdb_kdump import session as sessions
     from gdb_kdump.errors import Why
-    from gdb_kdump.kernel.mm.slub import Slabs
+    from gdb_kdump.kernel.mm.slub import SlubAllocator
     from gdb_kdump.records.slab import Slab
     from gdb_kdump.rules.slab import judge_slab
     from gdb_kdump.walks import Gaps
@@ -153,7 +153,7 @@ def damage_a_slab(kind: str) -> dict[str, Any]:
             if entry[0] is old:
                 memory._pages[page] = (new, start)
 
-    before = session.once(Slabs)
+    before = session.once(SlubAllocator)
 
     def in_use(slab: Slab) -> list[int]:
         """Its objects that are allocated: since 6.18 some that no freelist has are free, too, in sheaves."""
@@ -164,7 +164,7 @@ def damage_a_slab(kind: str) -> dict[str, Any]:
         (slab, walk)
         for cache in before.caches(Gaps())
         for slab in map(before.slab, before.slabs_of(cache, Gaps()))
-        if slab.cpu is None and 4 <= len(slab.free) < slab.objects and slab.end - slab.start <= 4096
+        if slab.cpu is None and 4 <= len(slab.free) < slab.nr_objects and slab.end - slab.start <= 4096
         if in_use(slab)
         for walk in [sorted(slab.free)]
     )
@@ -188,7 +188,7 @@ def damage_a_slab(kind: str) -> dict[str, Any]:
         "cycle": chain[0],
         "cut": 0,
     }.get(kind)
-    elsewhere = slab.objects - len(slab.free) - len(in_use(slab))  # in sheaves
+    elsewhere = slab.nr_objects - len(slab.free) - len(in_use(slab))  # in sheaves
     allocated = in_use(slab)[0]
     if kind == "hole":
         for page in range(slab.start >> 12, slab.end + 4095 >> 12):
@@ -198,7 +198,7 @@ def damage_a_slab(kind: str) -> dict[str, Any]:
         write(victim, b"A" * 8)
     else:
         write(victim, encode(meant, victim).to_bytes(8, "little"))
-    slabs = Slabs(session)
+    slabs = SlubAllocator(session)
     found = slabs.find_object(allocated)
     assert found is not None
     return {
@@ -208,7 +208,7 @@ def damage_a_slab(kind: str) -> dict[str, Any]:
         "reason": found.reason,
         "free": [slabs.find_object(start).state for start in chain],  # type: ignore[union-attr]
         "listed": sum(1 for _ in slabs.for_each_object(cache, Gaps(), ("unknown",))),
-        "objects": slab.objects - elsewhere,
+        "objects": slab.nr_objects - elsewhere,
     }
 
 
@@ -253,7 +253,7 @@ def guards_of(state: str, at: int, data: str) -> list[list[Any]]:
     filled = red * 16 + body + red * 4 + bytes(8 + tracks)
     room = bytearray(filled.ljust(640, b"\x5a"))
     room[16 + at : 16 + at + len(data) // 2] = bytes.fromhex(data)
-    debug = SlubDebug(session)
+    debug = SlubDebug(session, tuple)
     debug._memory = SimpleNamespace(read=lambda addr, size: bytes(room[addr : addr + size]))  # type: ignore[assignment]
     return [[guard.name, guard.addr - 16, guard.size, guard.damaged_at, guard.found.hex()]
             for guard in debug.guards(cache, 16, state)]  # fmt: skip
@@ -288,8 +288,7 @@ def kmalloc_zones(damage: bool) -> list[list[Any]]:
     import dataclasses
 
     from gdb_kdump import session
-    from gdb_kdump.kernel.mm.slub import Slabs
-    from gdb_kdump.kernel.mm.slub_debug import SlubDebug
+    from gdb_kdump.kernel.mm.slub import SlubAllocator
     from gdb_kdump.memory import Memory
     from gdb_kdump.rules.slab import judge_slab
 
@@ -304,14 +303,14 @@ def kmalloc_zones(damage: bool) -> list[list[Any]]:
 
     opened = session.current()
     rows: list[list[Any]] = []
-    for cache, start in opened.once(Slabs)._kmalloc_samples():
-        requested = opened.once(SlubDebug)._requested(cache, start)
+    for cache, start in opened.once(SlubAllocator)._kmalloc_samples():
+        requested = opened.once(SlubAllocator)._debug._requested(cache, start)
         if requested is None or not 0 < requested < cache.object_size - 4 or len(rows) == 5:
             continue
 
         memory = Damaged(opened.server)
         memory.end = start + requested if damage else 0
-        slabs = dataclasses.replace(opened, memory=memory, _readers={}).once(Slabs)
+        slabs = dataclasses.replace(opened, memory=memory, _readers={}).once(SlubAllocator)
         found = slabs.find_object(start)
         assert found is not None
         names = [guard.name for guard in found.guards]
@@ -389,8 +388,8 @@ def test_kslab_says_what_it_cannot_do(gdb_run: Gdb, dump: LabDump) -> None:
 # Freelists, alone.
 
 CACHE = SlabCache(1, "things", 64, 64, 64, 32, 0, 0x0123456789ABCDEF, frozenset(), 0)
-ROOM = Room(CACHE, 0xFFFF888003A40000, 8)
-OBJECTS = [ROOM.start + 64 * index for index in (3, 1, 4, 0)]
+EXTENT = SlabExtent(CACHE, 0xFFFF888003A40000, 8)
+OBJECTS = [EXTENT.start + 64 * index for index in (3, 1, 4, 0)]
 
 
 class FakeMemory:
@@ -416,30 +415,30 @@ def plain(pointer: int, at: int) -> int:
 def lists(encode: Callable[[int, int], int], links: dict[int, int]) -> Freelists:
     healthy = dict(zip(OBJECTS, [*OBJECTS[1:], 0]))
     memory = FakeMemory(encode, healthy | links)
-    return Freelists(memory, lambda: [(ROOM, start) for start in OBJECTS])  # type: ignore[arg-type]
+    return Freelists(memory, lambda: [(EXTENT, start) for start in OBJECTS])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("encode", [swapped, plain])
 def test_the_encoding_is_found(encode: Callable[[int, int], int]) -> None:
-    walk = lists(encode, {}).walk(ROOM, "the slab", 1, OBJECTS[0])
+    walk = lists(encode, {}).walk(EXTENT, "the slab", 1, OBJECTS[0])
     assert (list(walk.objects), walk.problem, walk.hole) == (OBJECTS, None, None)
 
 
 @pytest.mark.parametrize(
     ("link", "kind"),
     [
-        (ROOM.start + 512, OUTSIDE),
-        (ROOM.start - 64, OUTSIDE),
+        (EXTENT.start + 512, OUTSIDE),
+        (EXTENT.start - 64, OUTSIDE),
         (0x4141414141414141, OUTSIDE),
-        (ROOM.start + 65, MISALIGNED),
+        (EXTENT.start + 65, MISALIGNED),
         (OBJECTS[0], CYCLE),
         (OBJECTS[1], CYCLE),
-        (ROOM.start + 64 * 7, TWICE),
+        (EXTENT.start + 64 * 7, TWICE),
     ],
 )
 def test_bad_links(link: int, kind: str) -> None:
-    others = frozenset({ROOM.start + 64 * 7})
-    walk = lists(swapped, {OBJECTS[1]: link}).walk(ROOM, "the slab", 1, OBJECTS[0], others)
+    others = frozenset({EXTENT.start + 64 * 7})
+    walk = lists(swapped, {OBJECTS[1]: link}).walk(EXTENT, "the slab", 1, OBJECTS[0], others)
     assert list(walk.objects) == OBJECTS[:2] and walk.problem is not None
     problem = walk.problem
     assert (problem.kind, problem.object, problem.pointer, problem.found) == (kind, OBJECTS[1], OBJECTS[1] + 32, link)
@@ -447,14 +446,14 @@ def test_bad_links(link: int, kind: str) -> None:
 
 
 def test_a_bad_head() -> None:
-    problem = lists(swapped, {}).walk(ROOM, "CPU 1", 0x1000, 0xDEAD).problem
+    problem = lists(swapped, {}).walk(EXTENT, "CPU 1", 0x1000, 0xDEAD).problem
     assert problem is not None
     assert (problem.where, problem.object, problem.pointer, problem.found) == ("CPU 1", 0, 0x1000, 0xDEAD)
 
 
 def test_a_hole_is_no_damage() -> None:
-    absent = ROOM.start + 64 * 6
-    walk = lists(swapped, {OBJECTS[1]: absent}).walk(ROOM, "the slab", 1, OBJECTS[0])
+    absent = EXTENT.start + 64 * 6
+    walk = lists(swapped, {OBJECTS[1]: absent}).walk(EXTENT, "the slab", 1, OBJECTS[0])
     assert walk.problem is None and walk.hole is not None
     assert (list(walk.objects), walk.hole.addr) == ([*OBJECTS[:2], absent], absent + 32)
 

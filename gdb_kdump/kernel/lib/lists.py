@@ -1,4 +1,4 @@
-"""The kernel's lists, walked with distrust: both links compared, no node visited twice, never without end."""
+"""The kernel's lists, walked with distrust: no node twice, and never without end."""
 
 from __future__ import annotations
 
@@ -12,20 +12,18 @@ from gdb_kdump.session import Session
 def list_for_each(session: Session, head: int, next_offset: int = 0) -> Iterator[int]:
     """Yield the nodes of a `struct list_head` from `head` on, without it; include/linux/list.h: list_for_each.
 
-    `next_offset` is the byte offset of `next` in a node.  Raises Unreadable, or Corrupt when the list enters itself.
+    `next_offset` is the byte offset of `next` in a node; that of `prev` follows the list backward.  Raises Unreadable,
+    or Corrupt when the list enters itself or has more nodes than the limit allows.
+    Traps: `prev` is not compared.  A node whose `prev` is damaged, or that a CPU was just linking in, is on the list
+    all the same, and so are those after it.
     """
     memory, last, node = session.memory, head, session.memory.ptr(head + next_offset)
-    # Brent: the mark leaps ahead by powers of two, so a loop without the head is met within twice its length.
-    mark, steps, limit = 0, 0, 1
-    for _ in range(walks.max_elements()):
-        if node == head:
-            return
-        if node == mark:
+    met: set[int] = set()
+    while node != head:
+        if node in met:
             raise Corrupt(node, "the list runs in a circle that its head is not part of", last)
-        steps += 1
-        if steps == limit:
-            mark, steps, limit = node, 0, limit * 2
+        if len(met) >= walks.max_elements():
+            raise Corrupt(node, walks.too_many("the list"), last)
+        met.add(node)
         yield node
         last, node = node, memory.ptr(node + next_offset)
-    if node != head:
-        raise Corrupt(node, walks.too_many("the list"), last)

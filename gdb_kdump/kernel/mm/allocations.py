@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
+from gdb_kdump.kernel.mm.allocator import allocator
 from gdb_kdump.kernel.mm.pages import Pages
-from gdb_kdump.kernel.mm.slab import SlabAllocator, allocator
-from gdb_kdump.kernel.mm.slub import Slabs
+from gdb_kdump.kernel.mm.slab import SlabAllocator
+from gdb_kdump.kernel.mm.slub import SlubAllocator
 from gdb_kdump.layout.members import find_path
 from gdb_kdump.layout.table import SKB_CACHES
 from gdb_kdump.records.allocation import Allocation
@@ -21,7 +22,7 @@ class Allocations:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._pages: Pages | None = None
-        self._slabs: Slabs | SlabAllocator | None = None
+        self._slabs: SlubAllocator | SlabAllocator | None = None
         self.gaps = Gaps()
         """Why every address is unknown, where it is."""
         self._skb_caches_gaps = Gaps()

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import gdb
-
 from gdb_kdump.errors import Unreadable
 from gdb_kdump.records.slab import ALLOCATED, FREE, Track
 from gdb_kdump.session import Session
 
 _MOST = 65535  # lib/Kconfig.kfence: the range of KFENCE_NUM_OBJECTS
 _NEVER_USED = "unused"
-# Since v6.12 an object can wait for RCU before it is free: nobody may hold it any more, but readers do.
+# Since v6.12 an object can wait for RCU before it is free: it may not be held any more, but readers do.
 _STATES = {"KFENCE_OBJECT_ALLOCATED": ALLOCATED, "KFENCE_OBJECT_RCU_FREEING": ALLOCATED, "KFENCE_OBJECT_FREED": FREE}
 
 
@@ -41,7 +39,7 @@ class Kfence:
             return
         self._pool = self._memory.ptr(pool)
         # cabdf74e6b31 (v6.6) mm: kfence: allocate kfence_metadata at runtime: an array before.
-        self._metadata = self._memory.ptr(metadata) if _is_pointer("kfence_metadata") else metadata
+        self._metadata = self._memory.ptr(metadata) if session.debuginfo.is_pointer("kfence_metadata") else metadata
         self._size = self._layout.size("kfence_metadata")
         self._unpacker = self._layout.unpacker("kfence_metadata", ("state", "addr", "size", "cache"))
         states = self._layout.enumerators("kfence_object_state")
@@ -65,7 +63,7 @@ class Kfence:
         return bool(self._count) and 0 <= addr - self._pool < (self._count + 1) * 2 * self._page_size
 
     def find(self, addr: int) -> KfenceObject | None:
-        """The object whose page an address lies in, or behind whose page; mm/kfence/kfence.h: addr_to_metadata.
+        """The object whose page an address lies in, or after whose page; mm/kfence/kfence.h: addr_to_metadata.
 
         None outside the pool and where no object ever was.  Raises Unreadable.
         """
@@ -104,8 +102,3 @@ class Kfence:
         at = self._metadata + number * self._size
         state, addr, size, cache = self._unpacker.unpack_from(*self._memory.block(at, self._unpacker.span))
         return KfenceObject(addr, size, self._states.get(state, _NEVER_USED), cache, at)
-
-
-def _is_pointer(variable: str) -> bool:
-    symbol = gdb.lookup_global_symbol(variable)
-    return symbol is not None and symbol.type is not None and symbol.type.code == gdb.TYPE_CODE_PTR

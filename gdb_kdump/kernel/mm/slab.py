@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.lib.lists import list_for_each
 from gdb_kdump.kernel.lib.percpu import PerCpu
+from gdb_kdump.kernel.mm.nodes import nr_node_ids
 from gdb_kdump.kernel.mm.pages import Pages
-from gdb_kdump.kernel.mm.slab_forms import slab_form
-from gdb_kdump.kernel.mm.slub import Slabs
-from gdb_kdump.layout.members import array_length, is_array
-from gdb_kdump.layout.mm import slab_allocator
+from gdb_kdump.layout.members import array_length, find_path, is_array
+from gdb_kdump.layout.mm import freelist_index_size
 from gdb_kdump.layout.table import SLAB_CACHES
 from gdb_kdump.records.slab import ALLOCATED, FREE, Slab, SlabCache, SlabObject
 from gdb_kdump.session import Session
 from gdb_kdump.walks import Gaps
 
 _MAX_NAME = 128
-_MAX_NODES = 1024  # arch/x86/Kconfig: NODES_SHIFT
 _MAX_OBJECTS = 1 << 16  # of a slab
+_INDICES = {1: "B", 2: "H", 4: "I"}  # of free objects, by their size in bytes
 _LISTS = ("slabs_partial", "slabs_full", "slabs_free")
 
 
 class SlabAllocator:
-    """Reads the objects of one session whose kernel has SLAB; the part of Slabs that does not need SLUB.
+    """Reads the objects of one session whose kernel has SLAB; the part of SlubAllocator that does not need SLUB.
 
     Every method that takes an address raises Unreadable where the struct page, the cache or the struct slab cannot be
     read, and Corrupt where they are nonsense.
@@ -80,7 +80,7 @@ class SlabAllocator:
             except (Unreadable, Corrupt) as error:
                 gaps.note(str(error))
                 continue
-            starts = map(slab.object_start, range(slab.objects))
+            starts = map(slab.object_start, range(slab.nr_objects))
             yield from (start for start in starts if (FREE if start in slab.free else ALLOCATED) in wanted)
 
     def _slabs_of(self, cache: SlabCache, gaps: Gaps) -> Iterator[int]:
@@ -97,9 +97,7 @@ class SlabAllocator:
         """The `struct kmem_cache_node *` of each node of memory that has one."""
         member = self._layout.member("kmem_cache.node")
         if not is_array(member.type):  # v3.11 to v3.18: it points after the CPUs' part of the array
-            count = self._session.debuginfo.find_address("nr_node_ids")
-            nodes = self._memory.u32(count) if count is not None else 1
-            words = self._memory.read(self._memory.ptr(cache + member.offset), 8 * min(nodes, _MAX_NODES))
+            words = self._memory.read(self._memory.ptr(cache + member.offset), 8 * nr_node_ids(self._session))
         else:
             words = self._memory.read(cache + member.offset, member.size)
         return [pointer for (pointer,) in struct.iter_unpack("<Q", words) if pointer]
@@ -164,6 +162,87 @@ class SlabAllocator:
         return self._caches[addr]
 
 
-def allocator(session: Session) -> Slabs | SlabAllocator:
-    """The reader of the allocator that this kernel has; raises MissingDebugInfo for another one."""
-    return session.once(SlabAllocator) if slab_allocator(session.layout) == "SLAB" else session.once(Slabs)
+class SlabForm(Protocol):
+    """What a slab says of itself; a slab is its address, each method raises Unreadable.
+
+    8456a648cf44 (v3.13) slab: use struct page for slab management made the second form of the first.
+    """
+
+    list_node: int
+    """Where in it the struct list_head is that has it on a node's list, in bytes."""
+
+    def of_page(self, page: int) -> tuple[int, int]:
+        """The `struct kmem_cache *` and the slab of the `struct page *` of a slab's memory."""
+
+    def start_and_inuse(self, slab: int) -> tuple[int, int]:
+        """The address of its first object, and how many are in use or wait in an array."""
+
+    def free_indices(self, slab: int, inuse: int, objects: int) -> Iterator[int]:
+        """The numbers of its free objects; raises Corrupt."""
+
+
+class OwnStruct:
+    """A struct slab of its own, on the slab or elsewhere, with a chain of free objects after it."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._memory = session.memory
+        kind = session.debuginfo.type("struct slab")
+        self._size, members = kind.sizeof, {}
+        for name in ("list", "s_mem", "inuse", "free"):
+            found = find_path(kind, name)
+            if found is None:
+                raise MissingDebugInfo(f"member slab.{name}")
+            members[name] = found.offset
+        self.list_node, self._s_mem, self._inuse, self._free = members.values()
+
+    def of_page(self, page: int) -> tuple[int, int]:
+        return self._session.pointer(page, "page.slab_cache"), self._session.pointer(page, "page.slab_page")
+
+    def start_and_inuse(self, slab: int) -> tuple[int, int]:
+        return self._memory.ptr(slab + self._s_mem), self._memory.u32(slab + self._inuse)
+
+    def free_indices(self, slab: int, inuse: int, objects: int) -> Iterator[int]:
+        """The chain begins at `free`, and its links are the array after the struct; mm/slab.c: slab_bufctl."""
+        links = struct.unpack(f"<{objects}I", self._memory.read(slab + self._size, 4 * objects))
+        index, seen = self._memory.u32(slab + self._free), set[int]()
+        while index < objects:  # BUFCTL_END is the largest number
+            if index in seen:
+                raise Corrupt(slab, "the chain of free objects runs in a circle")
+            seen.add(index)
+            yield index
+            index = links[index]
+
+
+class PageStruct:
+    """The slab's struct page, since v5.17 called struct slab, and an array of the numbers of its free objects."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.list_node = session.layout.offset("slab.slab_list")
+        self._index_size = freelist_index_size(session.layout)
+
+    def of_page(self, page: int) -> tuple[int, int]:
+        return self._session.pointer(page, "slab.slab_cache"), page
+
+    def start_and_inuse(self, slab: int) -> tuple[int, int]:
+        return self._session.pointer(slab, "slab.s_mem"), self._session.number(slab, "slab.active")
+
+    def free_indices(self, slab: int, inuse: int, objects: int) -> Iterator[int]:
+        """Those from `active` on; mm/slab.c: slab_get_obj.  The array may stand in a free object: no array without."""
+        if inuse == objects:
+            return
+        size = self._index_size
+        array = self._session.pointer(slab, "slab.freelist")
+        data = self._session.memory.read(array + inuse * size, (objects - inuse) * size)
+        for index in struct.unpack(f"<{objects - inuse}{_INDICES[size]}", data):
+            if index >= objects:
+                raise Corrupt(array, f"the list of free objects has number {index} of {objects}")
+            yield index
+
+
+def slab_form(session: Session) -> SlabForm:
+    """The form that this kernel's slabs have; raises MissingDebugInfo."""
+    layout = session.layout
+    is_page = layout.find_struct("slab") is not None and layout.find_member("slab.active") is not None
+    return PageStruct(session) if is_page else OwnStruct(session)

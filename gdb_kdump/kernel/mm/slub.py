@@ -11,7 +11,7 @@ from gdb_kdump.kernel.mm.kfence import Kfence
 from gdb_kdump.kernel.mm.pages import Pages
 from gdb_kdump.kernel.mm.slub_caches import CpuSlab, SlabCaches
 from gdb_kdump.kernel.mm.slub_debug import SlubDebug
-from gdb_kdump.kernel.mm.slub_freelists import Freelists, Room
+from gdb_kdump.kernel.mm.slub_freelists import Freelists, SlabExtent
 from gdb_kdump.kernel.mm.slub_sheaves import Sheaves
 from gdb_kdump.records.slab import (
     ALLOCATED,
@@ -34,7 +34,7 @@ _LARGEST = 1 << 24  # bytes: far above any order that a slab can have
 _SAMPLED = 4  # partial slabs of each node
 
 
-class Slabs:
+class SlubAllocator:
     """Reads the slabs of one session; raises MissingDebugInfo where the kernel has another allocator than SLUB.
 
     Every method that takes an address raises Unreadable where the struct page or the cache cannot be read, and Corrupt
@@ -50,8 +50,7 @@ class Slabs:
         self._pages = session.once(Pages)
         self._kfence = session.once(Kfence)
         self._sheaves = session.once(Sheaves)
-        self._debug = session.once(SlubDebug)
-        self._debug.kmalloc_samples = self._kmalloc_samples
+        self._debug = SlubDebug(session, self._kmalloc_samples)
         self._unpacker = layout.unpacker("slab", ("slab_cache", "freelist", "inuse", "objects"))
         self._freelist_at = layout.offset("slab.freelist")
         self._freelists = Freelists(session.memory, self._samples)
@@ -132,7 +131,7 @@ class Slabs:
         state, reason = slab.state(start)
         if state != FREE and start in self._sheaves.free(slab.cache):
             return FREE, "it waits in a sheaf"
-        if state == UNKNOWN and self._freelists.has_link(Room(slab.cache, slab.start, slab.objects), start):
+        if state == UNKNOWN and self._freelists.has_link(SlabExtent(slab.cache, slab.start, slab.nr_objects), start):
             return FREE, "no freelist leads to it, but it holds the link of one"
         return state, reason
 
@@ -140,7 +139,7 @@ class Slabs:
         """The objects before and after one in the same slab; None where there is none."""
         slab, index = found.slab, found.index
         before = self._object(slab, index - 1) if index else None
-        after = self._object(slab, index + 1) if index + 1 < slab.objects else None
+        after = self._object(slab, index + 1) if index + 1 < slab.nr_objects else None
         return before, after
 
     def tracks(self, found: SlabObject) -> tuple[Track, ...]:
@@ -160,7 +159,7 @@ class Slabs:
             except (Unreadable, Corrupt) as error:
                 gaps.note(str(error))
                 continue
-            starts = range(slab.object_start(0), slab.object_start(slab.objects), cache.size)
+            starts = range(slab.object_start(0), slab.object_start(slab.nr_objects), cache.size)
             other = slab.state(0)[0]  # of what is on no list
             if FREE in wanted:
                 yield from (start for start in starts if start in slab.free or start in sheaved)
@@ -208,8 +207,8 @@ class Slabs:
         start, cache = self._pages.address_of(page), self._caches.read(cache_at)
         if not objects or inuse > objects or objects * cache.size > _LARGEST:
             raise Corrupt(page, f"no struct slab: {inuse} of {objects} objects of {cache.size} bytes in use")
-        room = Room(cache, start, objects)
-        walks = [self._freelists.walk(room, "the slab", page + self._freelist_at, freelist)]
+        extent = SlabExtent(cache, start, objects)
+        walks = [self._freelists.walk(extent, "the slab", page + self._freelist_at, freelist)]
         problems = [walk.problem for walk in walks if walk.problem]
         # What is on the freelist of a CPU counts as in use, so this holds for every slab.
         if not problems and walks[0].hole is None and len(walks[0].objects) != objects - inuse:
@@ -219,28 +218,28 @@ class Slabs:
         active = next((row for row in self._caches.cpu_slabs(cache) if row.slab == page), None)
         if active is not None:
             others = frozenset(walks[0].objects)
-            walks.append(self._freelists.walk(room, f"CPU {active.cpu}", active.freelist_at, active.freelist, others))
+            walks.append(self._freelists.walk(extent, f"CPU {active.cpu}", active.freelist_at, active.freelist, others))
             problems += [walks[1].problem] if walks[1].problem else []
         free = frozenset(found for walk in walks for found in walk.objects)
-        problems += self._sheaved(room, free)
+        problems += self._sheaved(extent, free)
         hole = next((walk.hole for walk in walks if walk.hole is not None), None)
         cpu = None if active is None else active.cpu
         return Slab(page, start, cache, objects, inuse, cpu, free, tuple(problems), hole)
 
-    def _sheaved(self, room: Room, free: frozenset[int]) -> Iterator[FreelistProblem]:
+    def _sheaved(self, extent: SlabExtent, free: frozenset[int]) -> Iterator[FreelistProblem]:
         """The objects of a slab that wait in a sheaf and in another one, or on a freelist, too."""
         try:
-            sheaved, twice = self._sheaves.free(room.cache), self._sheaves.twice(room.cache)
+            sheaved, twice = self._sheaves.free(extent.cache), self._sheaves.twice(extent.cache)
         except (Unreadable, Corrupt):
             return  # who asks whether an object is free is told
         for start in sorted(start for start in free if start in sheaved):
             yield FreelistProblem("a freelist", SHEAVED, sheaved[start], 0, start, start)
         for start, at in sorted(twice.items()):
-            if not room.fault(start):
+            if not extent.fault(start):
                 yield FreelistProblem("a sheaf before it", SHEAVED, at, 0, start, start)
 
-    def _samples(self) -> Iterator[tuple[Room, int]]:
-        """Slabs with an object on a freelist: those of the CPUs, and the first partial ones of the nodes."""
+    def _samples(self) -> Iterator[tuple[SlabExtent, int]]:
+        """SlubAllocator with an object on a freelist: those of the CPUs, and the first partial ones of the nodes."""
         for cache in self.caches(Gaps()):
             try:
                 heads = {row.slab: row.freelist for row in self._caches.cpu_slabs(cache)}
@@ -249,7 +248,7 @@ class Slabs:
                 for page, first in heads.items():
                     if first and self._pages.is_page(page):
                         _, _, _, objects = self._unpacker.unpack_from(*self._memory.block(page, self._unpacker.span))
-                        yield Room(cache, self._pages.address_of(page), objects), first
+                        yield SlabExtent(cache, self._pages.address_of(page), objects), first
             except (Unreadable, Corrupt):
                 continue  # the other caches will do
 
@@ -262,7 +261,7 @@ class Slabs:
                 pages = [row.slab for row in self._caches.cpu_slabs(cache) if row.slab]
                 pages += [page for page, _ in islice(self._on_nodes(cache), _SAMPLED)]
                 for slab in map(self.slab, pages):
-                    starts = map(slab.object_start, range(slab.objects))
+                    starts = map(slab.object_start, range(slab.nr_objects))
                     yield from ((cache, start) for start in starts if slab.state(start)[0] == ALLOCATED)
             except (Unreadable, Corrupt):
                 continue  # the other caches will do
@@ -279,7 +278,7 @@ class Slabs:
                 names.update(self._on_cpu(row))
         except (Unreadable, Corrupt) as error:
             gaps.note(str(error))
-        return names.get(slab.addr, "full" if slab.inuse == slab.objects else "no list")
+        return names.get(slab.addr, "full" if slab.inuse == slab.nr_objects else "no list")
 
     def _on_cpu(self, row: CpuSlab) -> Iterator[tuple[int, str]]:
         """The slabs of a CPU, partial ones chained by slab.next; mm/slub.c: put_cpu_partial."""

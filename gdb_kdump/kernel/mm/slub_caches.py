@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gdb_kdump.errors import Corrupt, MissingDebugInfo, OtherAllocator
+from gdb_kdump.errors import Corrupt, MissingDebugInfo, OtherAllocator, Unreadable
 from gdb_kdump.kernel.lib.lists import list_for_each
 from gdb_kdump.kernel.lib.percpu import PerCpu
-from gdb_kdump.kernel.mm.slub_aliases import SlabAliases
+from gdb_kdump.kernel.mm.nodes import nr_node_ids
 from gdb_kdump.layout.mm import slab_allocator, slab_flags, slab_nodes
 from gdb_kdump.records.slab import SlabCache
 from gdb_kdump.session import Session
@@ -16,7 +16,6 @@ from gdb_kdump.walks import Gaps, walk
 
 _MAX_NAME = 128
 _MAX_SIZE = 1 << 24  # far above any order that a slab can have
-_MAX_NODES = 1024  # include/linux/numa.h: NODES_SHIFT is at most 10
 _MEMBERS = ("size", "object_size", "inuse", "offset", "flags", "name")
 # Not every configuration has them: hardening, debugging, and the opposite of CONFIG_SLUB_TINY.
 _OPTIONAL = ("random", "red_left_pad", "cpu_slab")
@@ -126,7 +125,7 @@ class SlabCaches:
         unpacker = self._layout.unpacker("kmem_cache_cpu", names)
         freelist_at = self._layout.offset("kmem_cache_cpu.freelist")
         percpu = self._session.once(PerCpu)
-        for cpu in self._session.once(PerCpu).possible_cpus():
+        for cpu in percpu.possible_cpus():
             at = percpu.pointer(cache.cpu_slab, cpu)
             freelist, slab, *partial = unpacker.unpack_from(*self._memory.block(at, unpacker.span))
             yield CpuSlab(cpu, at + freelist_at, freelist, slab, partial[0] if partial else 0)
@@ -153,9 +152,65 @@ class SlabCaches:
                     yield barn
 
     def _of_nodes(self, cache: SlabCache, offset: int, distance: int) -> Iterator[tuple[int, int]]:
-        counted = self._session.debuginfo.find_address("nr_node_ids")
-        count = self._memory.u32(counted) if counted is not None else 1
-        for node in range(min(count, _MAX_NODES)):
+        for node in range(nr_node_ids(self._session)):
             addr = self._memory.ptr(cache.addr + offset + distance * node)
             if addr:
                 yield node, addr
+
+
+_MAX_LINKS = 1 << 16
+
+
+class SlabAliases:
+    """Reads the links of /sys/kernel/slab of one session; there are none where the kernel has no CONFIG_SYSFS."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._memory = session.memory
+        self._layout = session.layout
+        self._names: dict[int, list[str]] | None = None
+
+    def of(self, cache: int) -> tuple[str, ...]:
+        """The other names of a `struct kmem_cache *`, sorted; a unique cache has none.  Raises nothing: no names."""
+        try:
+            if self._names is None:
+                self._names = {}
+                for name, target in self._links():
+                    self._names.setdefault(target, []).append(name)
+            if not self._names:
+                return ()
+            offset = self._layout.offset("kmem_cache.kobj") + self._layout.offset("kobject.sd")
+            return tuple(sorted(self._names.get(self._memory.ptr(cache + offset), ())))
+        except (Unreadable, MissingDebugInfo):
+            return ()  # a convenience for people: without it, a cache has the one name that it has
+
+    def _links(self) -> Iterator[tuple[str, int]]:
+        """The links in the directory: name, and the struct kernfs_node that each leads to."""
+        layout, memory = self._layout, self._memory
+        kset = memory.ptr(self._session.debuginfo.address("slab_kset"))
+        if not kset:
+            return
+        folder = memory.ptr(kset + layout.offset("kset.kobj") + layout.offset("kobject.sd"))
+        is_link = layout.enumerators("kernfs_node_type").get("KERNFS_LINK", 4)
+        name_at, flags_at = layout.offset("kernfs_node.name"), layout.offset("kernfs_node.flags")
+        target_at = layout.offset("kernfs_node.symlink") + layout.offset("kernfs_elem_symlink.target_kn")
+        for node in self._children(folder):
+            if memory.u16(node + flags_at) & is_link:
+                name = memory.cstring(memory.ptr(node + name_at), _MAX_NAME).decode("utf-8", "backslashreplace")
+                yield name, memory.ptr(node + target_at)
+
+    def _children(self, folder: int) -> Iterator[int]:
+        """The nodes in a directory, in no order; fs/kernfs/dir.c: kernfs_link_sibling."""
+        layout, memory = self._layout, self._memory
+        root = folder + layout.offset("kernfs_node.dir") + layout.offset("kernfs_elem_dir.children")
+        in_node = layout.offset("kernfs_node.rb")
+        left_at, right_at = layout.offset("rb_node.rb_left"), layout.offset("rb_node.rb_right")
+        pending = [self._session.pointer(root, "rb_root.rb_node")]
+        seen: set[int] = set()
+        while pending and len(seen) < _MAX_LINKS:
+            node = pending.pop()
+            if not node or node in seen:
+                continue
+            seen.add(node)
+            pending += [memory.ptr(node + left_at), memory.ptr(node + right_at)]
+            yield node - in_node

@@ -22,17 +22,19 @@ _NOTED = 8  # bytes for the requested size of a kmalloc object: 6edf2576a6cc (v6
 
 
 class SlubDebug:
-    """Reads the debugging marks of one session's slab objects."""
+    """Reads the debugging marks of one session's slab objects.
 
-    def __init__(self, session: Session) -> None:
+    `kmalloc_samples` gives allocated objects of kmalloc's caches, to find out whether the kernel guards their rest.
+    """
+
+    def __init__(self, session: Session, kmalloc_samples: Callable[[], Iterable[tuple[SlabCache, int]]]) -> None:
         self._session = session
         self._memory = session.memory
         self._layout = layout = session.layout
         # With CONFIG_KASAN there is more in an object's room than is told here, so its padding is not judged.
         self._has_kasan = layout.find_member("kmem_cache.kasan_info") is not None
         self._fills: bool | None = None
-        self.kmalloc_samples: Callable[[], Iterable[tuple[SlabCache, int]]] = tuple
-        """Gives allocated objects of kmalloc's caches, to find out whether the kernel guards their rest."""
+        self._kmalloc_samples = kmalloc_samples
         self._track_size = layout.size("track") if layout.find_struct("track") is not None else 0
 
     def guards(self, cache: SlabCache, start: int, state: str) -> tuple[Guard, ...]:
@@ -50,7 +52,7 @@ class SlubDebug:
             guards.append(self._guard("left redzone", start - cache.red_left_pad, cache.red_left_pad, red))
             guards.append(self._guard("right redzone", end, cache.inuse - cache.object_size, red))
             requested = self._requested(cache, start) if state == ALLOCATED else None
-            if requested is not None and self._fills_behind_requested():
+            if requested is not None and self._fills_after_requested():
                 addr, size = start + requested, cache.object_size - requested
                 guards.append(self._guard("kmalloc redzone", addr, size, RED_ACTIVE))
         elif "RED_ZONE" not in cache.flags and cache.object_size < cache.inuse:
@@ -59,9 +61,9 @@ class SlubDebug:
             guards.append(self._guard("poison", start, cache.object_size - 1, POISON_FREE))
             guards.append(self._guard("end poison", end - 1, 1, POISON_END))
         if "POISON" in cache.flags and not self._has_kasan:
-            behind = self._tracks_offset(cache) + self._noted_bytes(cache)
-            size = cache.size - cache.red_left_pad - behind
-            guards.append(self._guard("padding", start + behind, size, POISON_INUSE))
+            after = self._tracks_offset(cache) + self._noted_bytes(cache)
+            size = cache.size - cache.red_left_pad - after
+            guards.append(self._guard("padding", start + after, size, POISON_INUSE))
         return tuple(sorted((guard for guard in guards if guard.size > 0), key=lambda guard: guard.addr))
 
     def _requested(self, cache: SlabCache, start: int) -> int | None:
@@ -75,7 +77,7 @@ class SlubDebug:
         # A kernel that notes nothing has padding there.
         return noted if 0 < noted <= cache.object_size else None
 
-    def _fills_behind_requested(self) -> bool:
+    def _fills_after_requested(self) -> bool:
         """Whether this kernel makes a red zone of what kmalloc() gave beyond what it was asked for.
 
         946fa0dbf2d8 (v6.2) mm/slub: extend redzone check to extra allocated kmalloc space than requested left no trace
@@ -83,7 +85,7 @@ class SlubDebug:
         """
         if self._fills is None:
             right, seen = 0, 0
-            for cache, start in islice(self.kmalloc_samples(), _MOST_TRIED):
+            for cache, start in islice(self._kmalloc_samples(), _MOST_TRIED):
                 requested = self._requested(cache, start)
                 if requested is None or requested == cache.object_size or seen == _ENOUGH:
                     continue
@@ -111,7 +113,7 @@ class SlubDebug:
         return Guard(name, addr, size, expected, addr + size - len(damaged), damaged.rstrip(right))
 
     def _tracks_offset(self, cache: SlabCache) -> int:
-        """Where the tracks begin, behind the free pointer if that has a place of its own; mm/slub.c: get_info_end."""
+        """Where the tracks begin, after the free pointer if that has a place of its own; mm/slub.c: get_info_end."""
         return cache.inuse + _POINTER if cache.offset >= cache.inuse else cache.inuse
 
     def _noted_bytes(self, cache: SlabCache) -> int:

@@ -16,12 +16,12 @@ Decoder = Callable[[int, int, int], int]
 
 
 @dataclass(frozen=True)
-class Room:
-    """Where the objects of one slab can be: `objects` of them from `start` on."""
+class SlabExtent:
+    """Where the objects of one slab can be: `nr_objects` of them from `start` on."""
 
     cache: SlabCache
     start: int
-    objects: int
+    nr_objects: int
 
     def fault(self, pointer: int) -> str:
         """What keeps a pointer from being an object of this slab: OUTSIDE, MISALIGNED, or "" where nothing does.
@@ -29,13 +29,13 @@ class Room:
         mm/slub.c: check_valid_pointer.
         """
         offset = pointer - self.start - self.cache.red_left_pad
-        if not 0 <= offset < self.objects * self.cache.size:
+        if not 0 <= offset < self.nr_objects * self.cache.size:
             return OUTSIDE
         return MISALIGNED if offset % self.cache.size else ""
 
 
 @dataclass(frozen=True)
-class Walk:
+class FreelistWalk:
     """The free objects on a freelist, in order, and what ended the walk before its NULL: a problem, or a hole."""
 
     objects: tuple[int, ...]
@@ -46,12 +46,14 @@ class Walk:
 class Freelists:
     """Walks the freelists of one kernel; `samples` gives slabs and objects on freelists, to find the encoding by."""
 
-    def __init__(self, memory: Memory, samples: Callable[[], Iterable[tuple[Room, int]]]) -> None:
+    def __init__(self, memory: Memory, samples: Callable[[], Iterable[tuple[SlabExtent, int]]]) -> None:
         self._memory = memory
         self._samples = samples
         self._decoder: Decoder | None = None
 
-    def walk(self, room: Room, where: str, head_at: int, first: int, others: frozenset[int] = frozenset()) -> Walk:
+    def walk(
+        self, extent: SlabExtent, where: str, head_at: int, first: int, others: frozenset[int] = frozenset()
+    ) -> FreelistWalk:
         """Follow the freelist `where` of a slab, whose head at `head_at` holds `first`.
 
         `others` are the objects on the slab's other freelist.  mm/slub.c: get_freepointer, on_freelist.
@@ -59,32 +61,32 @@ class Freelists:
         seen: dict[int, None] = {}
         holder, pointer_at, stored, pointer = 0, head_at, first, first
         while pointer:
-            kind = room.fault(pointer) or (CYCLE if pointer in seen else TWICE if pointer in others else "")
+            kind = extent.fault(pointer) or (CYCLE if pointer in seen else TWICE if pointer in others else "")
             if kind:
                 problem = FreelistProblem(where, kind, pointer_at, holder, stored, pointer)
-                return Walk(tuple(seen), problem)
+                return FreelistWalk(tuple(seen), problem)
             seen[pointer] = None
-            holder, pointer_at = pointer, pointer + room.cache.offset
+            holder, pointer_at = pointer, pointer + extent.cache.offset
             try:
                 stored = self._memory.u64(pointer_at)
             except Unreadable as error:
-                return Walk(tuple(seen), hole=error.as_value())
-            pointer = self.decode(room.cache, pointer_at, stored)
-        return Walk(tuple(seen))
+                return FreelistWalk(tuple(seen), hole=error.as_value())
+            pointer = self.decode(extent.cache, pointer_at, stored)
+        return FreelistWalk(tuple(seen))
 
-    def has_link(self, room: Room, start: int) -> bool:
+    def has_link(self, extent: SlabExtent, start: int) -> bool:
         """Whether an object holds an encoded link of a freelist, as only a free one does.
 
         Without the encoding there is no telling: any NULL or pointer to a neighbour would do.
         """
-        if room.cache.random is None:
+        if extent.cache.random is None:
             return False
-        pointer_at = start + room.cache.offset
+        pointer_at = start + extent.cache.offset
         try:
-            pointer = self.decode(room.cache, pointer_at, self._memory.u64(pointer_at))
+            pointer = self.decode(extent.cache, pointer_at, self._memory.u64(pointer_at))
         except Unreadable:
             return False
-        return not pointer or not room.fault(pointer)
+        return not pointer or not extent.fault(pointer)
 
     def decode(self, cache: SlabCache, pointer_at: int, stored: int) -> int:
         """The pointer that the link `stored` at `pointer_at` means; mm/slub.c: freelist_ptr_decode."""
@@ -102,17 +104,17 @@ class Freelists:
         they are NULL or lead to an object of their own slab, which wrongly decoded ones do once in 2**50.
         """
         votes = {_swapped: 0, _plain: 0}
-        for room, first in self._samples():
-            if room.cache.random is None or room.fault(first):
+        for extent, first in self._samples():
+            if extent.cache.random is None or extent.fault(first):
                 continue
-            pointer_at = first + room.cache.offset
+            pointer_at = first + extent.cache.offset
             try:
                 stored = self._memory.u64(pointer_at)
             except Unreadable:
                 continue  # the next sample will do
             for decoder in votes:
-                found = decoder(stored, room.cache.random, pointer_at)
-                votes[decoder] += not found or not room.fault(found)
+                found = decoder(stored, extent.cache.random, pointer_at)
+                votes[decoder] += not found or not extent.fault(found)
             if max(votes.values()) >= _ENOUGH:
                 break
         return _plain if votes[_plain] > votes[_swapped] else _swapped

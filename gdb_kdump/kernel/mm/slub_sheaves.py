@@ -56,7 +56,7 @@ class Sheaves:
         if not pointer:
             return
         percpu = self._session.once(PerCpu)
-        for cpu in self._session.once(PerCpu).possible_cpus():
+        for cpu in percpu.possible_cpus():
             at = percpu.pointer(pointer, cpu)
             for name in ("main", "spare", "rcu_free"):
                 member = self._layout.find_member(f"slub_percpu_sheaves.{name}")

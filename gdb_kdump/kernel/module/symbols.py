@@ -6,15 +6,12 @@ Nothing is searched for or loaded before a frame, or the user, asks for a module
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import gdb
-
 from gdb_kdump.debuginfo.elf import ElfFile, zero_section_addresses
-from gdb_kdump.debuginfo.loading import in_memory, quoted
+from gdb_kdump.debuginfo.loading import add_symbol_file, in_memory
 from gdb_kdump.debuginfo.symbol_file import elf_image
 from gdb_kdump.debuginfo.vmlinux import in_paths, search_path
 from gdb_kdump.errors import Corrupt, DumpError, MissingDebugInfo, Unreadable, UsageError
@@ -48,7 +45,7 @@ class ModuleSymbols:
         self._files: dict[str, list[Path]] | None = None
 
     def known(self, module: Module) -> Symbols | None:
-        """What load() said of a module, or None when nobody has asked for it."""
+        """What load() said of a module, or None when it was not asked for."""
         return self._known.get(module.addr)
 
     def load(self, module: Module, file: Path | None = None) -> Symbols:
@@ -80,10 +77,9 @@ class ModuleSymbols:
             low, size = module.ranges[0]
             # GDB prints a symbol's name as it stands, and demangles it: none but plain ones come from a dump.
             inside = [(name, addr, 0) for name, addr in symbols if low <= addr < low + size and is_plain_name(name)]
-            path = in_memory(module.name, elf_image(self._session.arch.elf_machine, (low, size), inside))
-            with gdb.with_parameter("confirm", False):
-                gdb.execute(f"add-symbol-file {path}", to_string=True)
-        except (gdb.error, Unreadable, Corrupt, MissingDebugInfo, IndexError):
+            image = elf_image(self._session.arch.elf_machine, (low, size), inside)
+            add_symbol_file(in_memory(module.name, image))
+        except (DumpError, Unreadable, Corrupt, MissingDebugInfo, IndexError):
             return  # kbt and bt take the names from the dump anyway
 
     def _accept(self, module: Module, file: Path) -> Path:
@@ -100,11 +96,8 @@ class ModuleSymbols:
         try:
             sections = self.sections(module)
             text = sections.pop(".text", module.base)
-            plain = {name: addr for name, addr in sections.items() if re.fullmatch(r"[\w.]+", name)}
-            others = " ".join(f"-s {name} {addr:#x}" for name, addr in plain.items())
-            with gdb.with_parameter("confirm", False):
-                gdb.execute(f"add-symbol-file {quoted(self._loadable(file))} {text:#x} {others}", to_string=True)
-        except (gdb.error, Unreadable, MissingDebugInfo) as error:
+            add_symbol_file(self._loadable(file), text, sections)
+        except (DumpError, Unreadable, MissingDebugInfo) as error:
             return Symbols(None, str(error))
         return Symbols(file)
 

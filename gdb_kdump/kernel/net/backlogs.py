@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from gdb_kdump.errors import Corrupt, Unreadable
 from gdb_kdump.kernel.lib.percpu import PerCpu
+from gdb_kdump.kernel.mm.nodes import nr_node_ids
 from gdb_kdump.kernel.net.devices import NetDevices
 from gdb_kdump.kernel.net.skb_chains import SkbChains
 from gdb_kdump.kernel.net.skb_queues import SkbQueues
@@ -18,7 +19,6 @@ from gdb_kdump.walks import Gaps
 # Queues of struct softnet_data that are a struct sk_buff_head, and those that end in NULL, of what is to be freed.
 _LISTS = ("input_pkt_queue", "process_queue", "xfrm_backlog")
 _FREED = ("completion_queue", "defer_list")
-_MAX_NODES = 1024  # include/linux/numa.h: NODES_SHIFT is at most 10
 
 
 class Backlogs:
@@ -37,7 +37,7 @@ class Backlogs:
         Raises Unreadable, MissingDebugInfo.
         """
         percpu = self._session.once(PerCpu)
-        for cpu in self._session.once(PerCpu).possible_cpus():
+        for cpu in percpu.possible_cpus():
             data = percpu.symbol("softnet_data", cpu)
             for name in _LISTS:
                 member = self._layout.find_member(f"softnet_data.{name}")
@@ -60,9 +60,8 @@ class Backlogs:
         if hot is None or self._layout.find_struct("skb_defer_node") is None:
             return
         nodes = self._memory.ptr(hot + self._layout.offset("net_hotdata.skb_defer_nodes"))
-        counted = self._session.debuginfo.find_address("nr_node_ids")
         first = self._session.once(PerCpu).pointer(nodes, cpu) if nodes else 0
-        for node in range(min(self._memory.u32(counted) if counted else 1, _MAX_NODES) if first else 0):
+        for node in range(nr_node_ids(self._session) if first else 0):
             at = first + node * self._layout.size("skb_defer_node") + self._layout.offset("skb_defer_node.defer_list")
             yield _freed(self._chains.chain(f"defer_list of CPU {cpu} for node {node}", at, self._memory.ptr(at)))
 

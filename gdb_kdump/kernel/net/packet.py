@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from gdb_kdump.errors import Unreadable
 from gdb_kdump.kernel.mm.pages import Pages
 from gdb_kdump.kernel.net.skbuff import Skbs
-from gdb_kdump.kernel.system import wall_clock_offset
+from gdb_kdump.kernel.timekeeping import wall_clock_offset
 from gdb_kdump.records.skb import FragList, Skb
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.lib.percpu import PerCpu
 from gdb_kdump.kernel.mm.allocations import Allocations
-from gdb_kdump.kernel.mm.slab import allocator
+from gdb_kdump.kernel.mm.allocator import allocator
 from gdb_kdump.layout.net import skb_fclones
 from gdb_kdump.records.slab import UNKNOWN
 from gdb_kdump.session import Session

@@ -45,7 +45,7 @@ class SockFiles:
         for task in self._session.once(Tasks).all(gaps):
             with gaps.about("") as broken:
                 try:
-                    files = self._memory.ptr(task.task + self._files)
+                    files = self._memory.ptr(task.addr + self._files)
                     if not files or files in met:  # a zombie, or a thread of a process that was seen
                         continue
                     met.add(files)

@@ -32,7 +32,7 @@ class Registers:
     def of(self, task: Task) -> dict[str, int]:
         """The registers of a task; empty where its CPU left none.  Raises Unreadable, MissingDebugInfo."""
         for cpu, running in self._session.once(Running).tasks().items():
-            if running == task.task:
+            if running == task.addr:
                 return self.of_cpu(cpu)
         return self.of_sleeping(task)
 
@@ -83,7 +83,7 @@ class Registers:
 
     def for_thread(self, task: Task) -> dict[str, int] | int:
         """The registers of a sleeping task, or the address of its saved_frame(), which the dump server reads itself."""
-        return self._switch_frame.find(task.task, task.stack, task.sp)
+        return self._switch_frame.find(task.addr, task.stack, task.sp)
 
     def saved_frame(self) -> SavedFrame:
         """Where of_sleeping() finds its registers, for the dump server; raises MissingDebugInfo, Unreadable."""

@@ -26,7 +26,7 @@ class Task:
     NO_PID for a running task that is not.
     """
 
-    task: int
+    addr: int
     pid: int
     tgid: int
     comm: bytes
@@ -123,7 +123,7 @@ class Tasks:
     def _add(self, tasks: dict[int, Task], group: Iterator[int]) -> None:
         with walk("a thread group", self._gaps) as steps:
             for addr in steps(group):
-                if addr not in tasks:  # a circle in a damaged list comes by again before it is noticed
+                if addr not in tasks:  # a damaged list may lead into another group
                     tasks[addr] = self.read(addr)
 
     def _leaders(self, gaps: Gaps) -> list[int]:
@@ -175,7 +175,7 @@ class Tasks:
 
     def find_by_address(self, addr: int) -> Task | None:
         """The task whose `struct task_struct *` that is, or None where no list has it."""
-        return next((task for task in self._listed() if task.task == addr), None)
+        return next((task for task in self._listed() if task.addr == addr), None)
 
 
 class _StateLetters:

@@ -27,7 +27,7 @@ def backtrace(session: Session, task: Task) -> Trace:
     """The trace of a task; for the one that panicked, with the crash path above the fault."""
     trace = session.once(Stacks).trace(task)
     panic = session.once(Panic)
-    if not trace.frames or not panic.happened() or task.task != panic.task().task:
+    if not trace.frames or not panic.happened() or task.addr != panic.task().addr:
         return trace
     if any(frame.source.function == _LAST for frame in trace.frames):
         return trace  # the registers are those of the end

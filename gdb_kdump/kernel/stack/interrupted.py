@@ -40,7 +40,7 @@ class Midway:
     def _traces_of_cpus(self) -> Iterator[tuple[Trace, int | None]]:
         """What each CPU did, and the number of the frame that was stopped there, None where it stopped by itself."""
         session, panic = self._session, self._session.once(Panic)
-        crashed = panic.task().task if panic.happened() else None
+        crashed = panic.task().addr if panic.happened() else None
         for cpu, task in session.once(Running).tasks().items():
             trace = session.once(Stacks).trace(task_on(session, cpu))
             yield trace, None if task == crashed else 0

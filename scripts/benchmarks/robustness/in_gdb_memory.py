@@ -13,7 +13,7 @@ import gdb
 from gdb_kdump.errors import KdumpError
 from gdb_kdump.kernel.lib.percpu import PerCpu
 from gdb_kdump.kernel.mm.pages import Pages
-from gdb_kdump.kernel.mm.slub import Slabs
+from gdb_kdump.kernel.mm.slub import SlubAllocator
 from gdb_kdump.kernel.module.modules import Modules
 from gdb_kdump.kernel.net.all_socks import AllSocks
 from gdb_kdump.kernel.net.skb_caches import SkbObjects
@@ -103,12 +103,12 @@ def places(session: Session) -> dict[str, list[tuple[int, int]]]:
     tasks = session.once(Tasks).all(Gaps())
     skbs = list(session.once(SkbObjects).all(Gaps()))
     socks = [info.sock.sock for info in session.once(AllSocks).all(Gaps())]
-    slabs, pages = session.once(Slabs), session.once(Pages)
+    slabs, pages = session.once(SlubAllocator), session.once(Pages)
     caches = slabs.caches(Gaps())
     structs = [page for cache in caches for page in slabs.slabs_of(cache, Gaps())]
     shinfos = [session.once(Skbs).end_pointer(skb) for skb in skbs]
     kinds = {
-        "task": [(task.task, size("task_struct")) for task in tasks],
+        "task": [(task.addr, size("task_struct")) for task in tasks],
         "stack": [(task.sp & -64, 512) for task in tasks if task.stack and not task.running],
         "panic stack": _panic_stack(),
         "skb": [(skb, size("sk_buff")) for skb in skbs],
