@@ -33,11 +33,11 @@ class Function(gdb.Function):
 
 
 def skb_shinfo(session: Session, skb: gdb.Value) -> gdb.Value:
-    return _pointer(session.layout.struct("skb_shared_info"), session.once(Skbs).end_pointer(int(skb)))
+    return _pointer(session.layout.struct("skb_shared_info"), session.once(Skbs).skb_end_pointer(int(skb)))
 
 
 def skb_end_pointer(session: Session, skb: gdb.Value) -> gdb.Value:
-    return _pointer(session.debuginfo.type("unsigned char"), session.once(Skbs).end_pointer(int(skb)))
+    return _pointer(session.debuginfo.type("unsigned char"), session.once(Skbs).skb_end_pointer(int(skb)))
 
 
 def task(session: Session, pid: gdb.Value) -> gdb.Value:

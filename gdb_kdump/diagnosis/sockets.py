@@ -9,7 +9,7 @@ from gdb_kdump import walks
 from gdb_kdump.diagnosis.checks import Checked
 from gdb_kdump.errors import MissingDebugInfo, Unreadable, UsageError, Why
 from gdb_kdump.kernel.net.skb_columns import Figures
-from gdb_kdump.kernel.net.skb_queues import SkbQueues
+from gdb_kdump.kernel.net.skb_lists import SkbLists
 from gdb_kdump.kernel.net.sock import Sock, Socks
 from gdb_kdump.kernel.net.sock_accounts import AccountsReader
 from gdb_kdump.records.queue import Queue, Role
@@ -65,7 +65,7 @@ def walk_sock(session: Session, addr: int, wanted: Role | None = None, children:
 
     Raises Unreadable for the socket itself, UsageError where it has no such queue.
     """
-    socks, gaps = session.once(Socks), Gaps()
+    socks, figures, gaps = session.once(Socks), session.once(SkbLists).figures, Gaps()
     sock = socks.read(addr)
     roles = socks.roles(sock)
     if wanted is not None and wanted not in roles:
@@ -76,7 +76,7 @@ def walk_sock(session: Session, addr: int, wanted: Role | None = None, children:
     with walks.walk("the queues", gaps) as steps:
         for role in steps([role for role in roles if wanted in (None, role)]):
             walked = socks.walked(addr, role, nr_frags=True)
-            numbers, findings = session.once(SkbQueues).nr_frags(walked), tuple(judge_queue(walked.queue))
+            numbers, findings = figures.nr_frags(walked), tuple(judge_queue(walked.queue))
             queues.append(JudgedQueue(walked.queue, walked.figures, numbers, findings))
             if children and role is Role.ACCEPT:
                 below = tuple(_walk_children(session, walked.queue, gaps))

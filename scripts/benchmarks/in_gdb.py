@@ -8,7 +8,7 @@ from typing import Any
 
 import gdb
 
-from gdb_kdump.kernel.net.skb_queues import SkbQueues
+from gdb_kdump.kernel.net.queue_walk import SkbFigures
 from gdb_kdump.kernel.net.sock import Socks
 from gdb_kdump.records.queue import Role
 from gdb_kdump.session import current
@@ -59,7 +59,7 @@ def measure_reading(sock: int) -> None:
         current().once(Socks).read(sock)
         _write("types", time.monotonic() - started)  # what GDB takes to find them in the debug information
         walked = current().once(Socks).walked(sock, Role.RECEIVE, nr_frags=True)
-        numbers = current().once(SkbQueues).nr_frags(walked)
+        numbers = current().once(SkbFigures).nr_frags(walked)
         # A number that could not be read is a Why: its sum fails, and with it the measurement.
         found.extend((walked, numbers, sum(numbers.values())))  # type: ignore[arg-type]
 

@@ -21,7 +21,7 @@ MISSING = {
     "sk_buff users": ("sk_buff.users", {"shinfo", "skbcheck", "ktriage"}),
     "skb_shared_info frags": ("skb_shared_info.frags", {"shinfo", "skbcheck", "ktriage"}),
     "sk_buff_head qlen": ("sk_buff_head.qlen", {"skbwalk", "skbcheck"}),
-    "sock_common skc_family": ("sock.family", {"ksock", "skbwalk", "skbcheck", "ktriage"}),
+    "sock_common skc_family": ("sock.family", {"ksock", "skbwalk", "skbcheck"}),
     "proto name": ("proto.name", set()),
     "net list": ("net.list", set()),
     "udp_table mask": ("udp_table.mask", set()),

@@ -10,7 +10,7 @@ from gdb_kdump.kernel.lib.percpu import PerCpu
 from gdb_kdump.kernel.mm.nodes import nr_node_ids
 from gdb_kdump.kernel.net.devices import NetDevices
 from gdb_kdump.kernel.net.skb_chains import SkbChains
-from gdb_kdump.kernel.net.skb_queues import SkbQueues
+from gdb_kdump.kernel.net.skb_lists import SkbLists
 from gdb_kdump.layout.members import array_length
 from gdb_kdump.records.queue import Queue, Role
 from gdb_kdump.session import Session
@@ -28,7 +28,7 @@ class Backlogs:
         self._session = session
         self._memory = session.memory
         self._layout = session.layout
-        self._queues = session.once(SkbQueues)
+        self._queues = session.once(SkbLists)
         self._chains = session.once(SkbChains)
 
     def of_cpus(self) -> Iterator[Queue]:

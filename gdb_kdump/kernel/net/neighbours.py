@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from gdb_kdump.errors import Corrupt, Unreadable
 from gdb_kdump.kernel.lib.hash_tables import chained
-from gdb_kdump.kernel.net.skb_queues import SkbQueues
+from gdb_kdump.kernel.net.skb_lists import SkbLists
 from gdb_kdump.records.queue import Queue
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
@@ -23,7 +23,7 @@ class Neighbours:
         self._session = session
         self._memory = session.memory
         self._layout = session.layout
-        self._queues = session.once(SkbQueues)
+        self._queues = session.once(SkbLists)
 
     def queues(self, gaps: Gaps) -> Iterator[Queue]:
         """The queue of each neighbour and those of the proxies; what is broken goes to `gaps`.

@@ -15,7 +15,7 @@ from gdb_kdump.kernel.module.modules import Modules
 from gdb_kdump.kernel.module.symbols import ModuleSymbols
 from gdb_kdump.kernel.net.devices import NetDevice, NetDevices
 from gdb_kdump.kernel.net.skb_chains import SkbChains
-from gdb_kdump.kernel.net.skb_queues import SkbQueues
+from gdb_kdump.kernel.net.skb_lists import SkbLists
 from gdb_kdump.kernel.stack.interrupted import Midway
 from gdb_kdump.layout.members import array_length
 from gdb_kdump.layout.net import qdisc_private
@@ -59,7 +59,7 @@ class Qdiscs:
         self._memory = session.memory
         self._layout = session.layout
         self._devices = session.once(NetDevices)
-        self._queues = session.once(SkbQueues)
+        self._queues = session.once(SkbLists)
         self._chains = session.once(SkbChains)
 
     def queues(self, gaps: Gaps) -> Iterator[Queue]:

@@ -1,6 +1,6 @@
 """sk_buffs that are linked in other ways than a socket's: chains that end in NULL, arrays of pointers, GRO's lists.
 
-As in gdb_kdump.kernel.net.skb_queues, a walk says what it met and judges nothing.
+As in skb_lists.py, a walk says what it met and judges nothing.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from gdb_kdump.errors import Unreadable, Why
-from gdb_kdump.kernel.net.skb_queues import SkbQueues, is_plausible
-from gdb_kdump.records.queue import Queue
+from gdb_kdump.kernel.net.queue_walk import QueueWalk, SkbFigures, follow_chain, is_plausible, queue_walk
+from gdb_kdump.kernel.net.skb_lists import SkbLists
+from gdb_kdump.kernel.net.skb_trees import SkbTrees
+from gdb_kdump.records.queue import Queue, Role
 from gdb_kdump.session import Session
 
 
@@ -18,9 +20,10 @@ class SkbChains:
     """Walks the chains of one session."""
 
     def __init__(self, session: Session) -> None:
+        self._session = session
         self._memory = session.memory
-        self._queues = session.once(SkbQueues)
-        layout = session.layout
+        self._layout = layout = session.layout
+        self._reader = session.once(SkbFigures)
         self._next = layout.offset("sk_buff.next")
         self._figures = layout.unpacker("sk_buff", ("len", "truesize"))
 
@@ -40,16 +43,45 @@ class SkbChains:
         that is not sk_buff.next.
         """
         at = self._next if next_at is None else next_at
-        found = self._queues.chain(
+        chain = follow_chain(
             first,
             lambda skb: self._memory.ptr(skb + at),
-            lambda skb, among: self._queues.leads_astray(skb, among, is_linked=at == self._next),
+            lambda skb, among: self._reader.leads_astray(skb, among, is_linked=at == self._next),
         )
-        queue = self._queue(name, head, found.nodes, found.cycle, found.hole)
-        queue = replace(queue, stopped=found.stopped, astray=found.astray)
-        qlen, elsewhere = (len(found.nodes), 0) if count is None else count
+        queue = self._queue(name, head, chain.nodes, chain.cycle, chain.hole)
+        queue = replace(queue, stopped=chain.stopped, astray=chain.astray)
+        qlen, elsewhere = (len(chain.nodes), 0) if count is None else count
         # An empty chain's last one is whatever it was before.
-        return replace(queue, qlen=qlen, elsewhere=elsewhere, tail=last if found.nodes else None)
+        return replace(queue, qlen=qlen, elsewhere=elsewhere, tail=last if chain.nodes else None)
+
+    def backlog(self, sock: int) -> QueueWalk:
+        """The sk_backlog of a `struct sock *`; include/net/sock.h: __sk_add_backlog.  Raises Unreadable."""
+        first, last = (self._session.number(sock, f"sock.backlog_{part}") for part in ("head", "tail"))
+        figures = self._reader.empty()
+
+        def following(skb: int) -> int:
+            self._reader.add(figures, skb)
+            return self._memory.ptr(skb + self._next)
+
+        chain = follow_chain(first, following, self._reader.leads_astray)
+        # 8eae939f1400 (v2.6.34) net: add limit for socket backlog counts the bytes; before, nobody does.
+        is_counted = self._layout.find_member("sock.backlog_len") is not None
+        counted = self._session.number(sock, "sock.backlog_len") if is_counted else sum(figures.truesize)
+        head = sock + self._layout.offset("sock.sk_backlog")
+        return queue_walk(
+            figures,
+            Role.BACKLOG.value,
+            head,
+            counted,
+            cycle=chain.cycle,
+            hole=chain.hole,
+            astray=chain.astray,
+            kind="backlog",
+            tail=("tail", last),
+            sock=sock,
+            role=Role.BACKLOG,
+            stopped=chain.stopped,
+        )
 
     def pointers(self, name: str, head: int, skbs: Iterable[int]) -> Queue:
         """The sk_buffs that an array points to."""
@@ -69,12 +101,12 @@ class SkbChains:
 
         `count` is the kernel's own, None where it keeps none; `is_busy` says that a CPU was at work on it.
         """
-        queue = self._queues.linked(name, head).queue
+        queue = self._session.once(SkbLists).linked(name, head).queue
         return replace(queue, qlen=len(queue.nodes) if count is None else count, is_busy=is_busy)
 
     def tree(self, name: str, root: int) -> Queue:
         """A `struct rb_root *` of sk_buffs that are not TCP's, which have no sequence numbers; raises Unreadable."""
-        queue = self._queues.tree(name, root).queue
+        queue = self._session.once(SkbTrees).walk(name, root).queue
         return replace(queue, tree=tuple(replace(node, seq=None) for node in queue.tree))
 
     def recounted(self, queue: Queue, count: tuple[int, int] | None) -> Queue:

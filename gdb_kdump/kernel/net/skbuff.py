@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import fields, replace
 from functools import partial
 
-from gdb_kdump import walks
 from gdb_kdump.errors import MissingDebugInfo, Unreadable, Why
 from gdb_kdump.kernel.mm.allocations import Allocations
 from gdb_kdump.kernel.mm.pages import Pages
 from gdb_kdump.kernel.module.source import Source
+from gdb_kdump.kernel.net.queue_walk import follow_chain
 from gdb_kdump.kernel.net.sock import Socks
 from gdb_kdump.layout.net import max_skb_frags, skb_counts_from_head, skb_inner_headers, skb_zerocopy
 from gdb_kdump.records.allocation import UNKNOWN, Allocation
@@ -108,8 +108,8 @@ class Skbs:
             sk_may_be_offset=layout.find_member("sk_buff.ip_defrag_offset") is not None,
         )
 
-    def end_pointer(self, skb: int) -> int:
-        """The end of the linear buffer (address) of the `struct sk_buff *` skb; skb_end_pointer.
+    def skb_end_pointer(self, skb: int) -> int:
+        """The end of the linear buffer (address) of the `struct sk_buff *` skb.
 
         Raises Unreadable.
         """
@@ -355,24 +355,18 @@ class Skbs:
         return tuple(Frag(page=page, offset=offset, size=length) for page, offset, length in frags)
 
     def _chain(self, first: int) -> FragList:
-        skbs: dict[int, None] = {}  # a dict for its order
-        total, skb = 0, first
-        while skb:
-            if skb in skbs:
-                return FragList(tuple(skbs), total, cycle=skb)
-            if len(skbs) >= walks.max_elements():
-                return FragList(tuple(skbs), total, hole=Unreadable(skb, Why.UNKNOWN))
-            if not is_kernel_address(skb):
-                # A pointer that no kernel has: nothing worth a request, and the rule sees the pointer itself.
-                return FragList(tuple(skbs), total, hole=Unreadable(skb, Why.UNMAPPED))
-            try:
-                following, length = self._links.unpack_from(*self._memory.block(skb, self._links.span))
-            except Unreadable as error:
-                return FragList(tuple(skbs), total, hole=error.as_value())
-            skbs[skb] = None
+        """The frag_list from its first sk_buff on; include/linux/skbuff.h: skb_walk_frags."""
+        total = 0
+
+        def following(skb: int) -> int:
+            nonlocal total
+            after, length = self._links.unpack_from(*self._memory.block(skb, self._links.span))
             total += length
-            skb = following
-        return FragList(tuple(skbs), total)
+            return int(after)
+
+        chain = follow_chain(first, following)
+        hole = Unreadable(chain.nodes[-1], Why.UNKNOWN) if chain.stopped and chain.nodes else chain.hole
+        return FragList(chain.nodes, total, hole=hole, cycle=chain.cycle)
 
 
 _NO_CHAIN = FragList((), 0)

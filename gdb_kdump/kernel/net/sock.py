@@ -6,7 +6,11 @@ from dataclasses import dataclass, replace
 
 from gdb_kdump.errors import MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.lib.spinlocks import Spinlocks
-from gdb_kdump.kernel.net.skb_queues import SkbQueues, Walked
+from gdb_kdump.kernel.net.accept_queue import AcceptQueues
+from gdb_kdump.kernel.net.queue_walk import QueueWalk
+from gdb_kdump.kernel.net.skb_chains import SkbChains
+from gdb_kdump.kernel.net.skb_lists import SkbLists
+from gdb_kdump.kernel.net.skb_trees import SkbTrees
 from gdb_kdump.kernel.stack.interrupted import Midway
 from gdb_kdump.layout.net import skb_queue_is_tree
 from gdb_kdump.records.queue import Queue, Role
@@ -93,11 +97,6 @@ class Socks:
         self._spinlock = layout.find_member("sock.spinlock")
         self._session = session
 
-    @property
-    def _queues(self) -> SkbQueues:
-        """The walker of queues, which needs more types than a list of sockets does."""
-        return self._session.once(SkbQueues)
-
     def read(self, sock: int) -> Sock:
         """The socket at a `struct sock *`; raises Unreadable."""
         family, state, refcnt = self._common.unpack_from(*self._memory.block(sock, self._common.span))
@@ -154,48 +153,49 @@ class Socks:
                     continue  # the pages of a child are not in the dump
         return found
 
-    def all_walked(self, sock: Sock) -> list[Walked]:
+    def all_walked(self, sock: Sock) -> list[QueueWalk]:
         """Every queue of a socket with the figures of its sk_buffs; raises Unreadable."""
         return [self.walked(sock.addr, role) for role in self.roles(sock)]
 
-    def walked(self, sock: int, role: Role, nr_frags: bool = False) -> Walked:
+    def walked(self, sock: int, role: Role, nr_frags: bool = False) -> QueueWalk:
         """One queue (a key of QUEUES) of a `struct sock *` that has it, with its figures; raises Unreadable.
 
-        With `nr_frags` SkbQueues.nr_frags has them sooner.  Where the types lack what this queue alone needs, its
+        With `nr_frags` SkbFigures.nr_frags has them sooner.  Where the types lack what this queue alone needs, its
         `stopped` says so, and its head is 0.
         """
-        queues = self._queues
+        lists = self._session.once(SkbLists)  # without what these need it is no use to walk any queue
         try:
-            found = self._walked(queues, sock, role, nr_frags)
+            walk = self._walked(lists, sock, role, nr_frags)
         except MissingDebugInfo as error:
-            return queues.unknown(role, sock, error)
-        queue = found.queue
+            unknown = Queue(role.value, 0, 0, (), sock=sock, stopped=str(error), role=role)
+            return QueueWalk(unknown, lists.figures.empty())
+        queue = walk.queue
         if queue.kind not in ("list", "rbtree") or queue.is_busy or not (queue.nodes or queue.qlen or queue.bad_links):
-            return found
+            return walk
         # TCP's own queues have no lock but the socket's; net/ipv4/tcp.c.
         is_busy = self.is_locked(sock) and self._session.once(Midway).could_be()
-        return replace(found, queue=replace(queue, is_busy=True)) if is_busy else found
+        return replace(walk, queue=replace(queue, is_busy=True)) if is_busy else walk
 
-    def _walked(self, queues: SkbQueues, sock: int, role: Role, nr_frags: bool) -> Walked:
+    def _walked(self, lists: SkbLists, sock: int, role: Role, nr_frags: bool) -> QueueWalk:
         if role is Role.BACKLOG:
-            backlog = queues.backlog(sock)
+            backlog = self._session.once(SkbChains).backlog(sock)
             return replace(backlog, queue=replace(backlog.queue, is_busy=self.is_locked(sock)))
         if role is Role.ACCEPT:
-            return queues.accept(sock)
+            return self._session.once(AcceptQueues).walk(sock)
         member = self._layout.member(QUEUES[role])
         if not skb_queue_is_tree(member):
-            return queues.linked(role.value, sock + member.offset, sock, role, nr_frags)
+            return lists.linked(role.value, sock + member.offset, sock, role, nr_frags)
         last = None
         if role is Role.OFO:
             last = "ooo_last_skb", self._session.pointer(sock, "tcp_sock.ooo_last_skb")
-        return queues.tree(role.value, sock + member.offset, sock, role, last)
+        return self._session.once(SkbTrees).walk(role.value, sock + member.offset, sock, role, last)
 
     def children(self, queue: Queue) -> list[int]:
         """The sockets (`struct sock *`) that wait in an accept queue; none for other queues."""
         found = []
         for request in queue.nodes if queue.kind == "accept" else ():
             try:
-                found.append(self._queues.child(request))
+                found.append(self._session.once(AcceptQueues).child(request))
             except Unreadable:
                 continue  # the request ends on a page that is not in the dump
         return [child for child in found if child]
