@@ -1,7 +1,7 @@
 """The dump's memory as our own commands read it: a cache of pages over the bulk channel.
 
 Four pages are fetched when one is touched out of the blue: to decompress the others costs less than another round
-trip, and most objects have a neighbour. After a page that we already have come up to 16: somebody is walking then.
+trip, and most objects have a neighbour. After a page that is here already come up to 16: that is a walk.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import struct
 from array import array
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 from gdb_kdump.channel.client import Answer, Server
@@ -46,7 +46,7 @@ class Gather(Generic[T]):
         self._decode = decode
         self._new: list[int] = []
         self._asked: deque[tuple[list[int], Answer]] = deque()
-        self._found: dict[int, T | Why] = {}
+        self._members: dict[int, T | Why] = {}
 
     def add(self, objects: Iterable[int]) -> None:
         """Ask for that of some more objects (addresses); raises DumpError when the server is gone."""
@@ -63,17 +63,17 @@ class Gather(Generic[T]):
             self._ask()
         while wait and self._asked:
             self._take()
-        return self._found
+        return self._members
 
     def _ask(self) -> None:
         objects = sorted(self._new[:MAX_NODES])  # the dump's pages then come in large pieces
         del self._new[:MAX_NODES]
         below, beyond = bisect_left(objects, 0), bisect_left(objects, _TOP - self._offset - self._size + 1)
-        self._found.update(dict.fromkeys(objects[:below] + objects[beyond:], Why.UNMAPPED))
+        self._members.update(dict.fromkeys(objects[:below] + objects[beyond:], Why.UNMAPPED))
         objects = objects[below:beyond]
         if objects:
             self._asked.append((objects, self._server.begin_gather(objects, self._offset, self._size)))
-        if len(self._asked) > _AHEAD:  # a server that nobody listens to stops listening itself
+        if len(self._asked) > _AHEAD:  # a server whose answers nobody takes accepts no requests
             self._take()
 
     def _take(self) -> None:
@@ -82,7 +82,7 @@ class Gather(Generic[T]):
         members: list[T | Why] = [*self._decode(data)]
         for index, why in holes.items():
             members[index] = why
-        self._found.update(zip(objects, members))
+        self._members.update(zip(objects, members))
 
 
 class Memory:
@@ -188,11 +188,32 @@ class Memory:
                 yield following, rest
 
     def gather(self, offset: int, size: int, decode: Callable[[bytes], Iterable[T]]) -> Gather[T]:
-        """Somebody to ask for the `size` bytes at `offset` of many objects.
+        """A collector of the `size` bytes at `offset` of many objects.
 
-        `decode` makes the members of the bytes of several, which stand one behind the other.
+        `decode` makes the members of the bytes of several, which stand one after the other.
         """
         return Gather(self._server, offset, size, decode)
+
+    def stream(self, start: int, size: int, count: int) -> Iterator[tuple[int, bytes | Why]]:
+        """An array of `count` elements of `size` bytes, past the cache, which a large one would fill.
+
+        Yields the address and the bytes of several whole elements, and where some are missing the address and why.
+        Raises DumpError when the server is gone.
+        """
+        per_read = MAX_READ // size
+        for first in range(0, count, per_read):
+            at = begin = start + first * size
+            for run in self._server.read(begin, min(per_read, count - first) * size):
+                if isinstance(run, Hole):
+                    yield at, run.why
+                    at += run.size
+                    continue
+                # Elements whose size is no power of two may begin in one page and end in the next.
+                skipped = -(at - begin) % size
+                whole = (len(run) - skipped) // size * size
+                if whole > 0:
+                    yield at + skipped, run[skipped : skipped + whole]
+                at += len(run)
 
     def why(self, addr: int) -> Why | None:
         """Why the byte at `addr` cannot be read, or None when it can."""

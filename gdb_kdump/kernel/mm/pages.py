@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gdb_kdump.channel.wire import MAX_READ
 from gdb_kdump.errors import MissingDebugInfo, Unreadable, Why
 from gdb_kdump.layout.mm import compound_order, head_page, page_flags, page_types, tail_page_flag
-from gdb_kdump.records.runs import Hole
 from gdb_kdump.session import Session
 
 _MAX_ORDER = 10
@@ -197,26 +195,13 @@ class Pages:
 
     def _memmap(self) -> Iterator[tuple[int, bytes | Unreadable]]:
         """The array of struct pages in pieces of whole elements, each with its address."""
-        per_read = MAX_READ // self._size
         for section in range(0, self._max_pfn, self._section_pages):
+            start, count = self._vmemmap + section * self._size, min(self._section_pages, self._max_pfn - section)
             # A section that the machine does not have is unmapped as a whole.
-            if self._memory.why(self._vmemmap + section * self._size) is Why.UNMAPPED:
+            if self._memory.why(start) is Why.UNMAPPED:
                 continue
-            for pfn in range(section, min(section + self._section_pages, self._max_pfn), per_read):
-                count = min(per_read, self._max_pfn - pfn)
-                yield from self._pieces(self._vmemmap + pfn * self._size, count * self._size)
-
-    def _pieces(self, start: int, size: int) -> Iterator[tuple[int, bytes | Unreadable]]:
-        at = start
-        for run in self._session.server.read(start, size):
-            if isinstance(run, Hole):
-                if run.why is not Why.UNMAPPED:
-                    yield at, Unreadable(at, run.why)
-                at += run.size
-                continue
-            # Elements whose size is no power of two may begin in one page and end in the next.
-            skipped = -(at - start) % self._size
-            whole = (len(run) - skipped) // self._size * self._size
-            if whole > 0:
-                yield at + skipped, run[skipped : skipped + whole]
-            at += len(run)
+            for addr, piece in self._memory.stream(start, self._size, count):
+                if isinstance(piece, bytes):
+                    yield addr, piece
+                elif piece is not Why.UNMAPPED:
+                    yield addr, Unreadable(addr, piece)
