@@ -9,7 +9,7 @@ from gdb_kdump.arch.architecture import NAMES, Architecture, Translation, by_elf
 from gdb_kdump.dump.library import KVADDR, File, KdumpfileError, NotImplementedHere, open_files
 from gdb_kdump.dump.preflight import Examined
 from gdb_kdump.errors import DumpError, Why
-from gdb_kdump.formats.kdump import other_machine
+from gdb_kdump.formats.kdump_header import other_machine
 from gdb_kdump.formats.notes import cpu_registers
 from gdb_kdump.formats.vmcoreinfo import parse_vmcoreinfo
 from gdb_kdump.records.dump_info import DumpInfo, NamedFile
@@ -38,7 +38,7 @@ class Dump:
         except (KdumpfileError, OSError) as error:
             raise self._cannot("opened", error) from None
         # QEMU's kdump files name a machine, but no kernel, and libkdumpfile takes neither then.
-        name = self._text("arch.name") or next((kdump.machine for kdump in examined.kdumps), "")
+        name = self._text("arch.name") or next((kdump.header.machine for kdump in examined.kdumps), "")
         arch = by_elf_machine(examined.elf.machine) if examined.elf else by_name(name)
         if arch is None:
             raise other_machine(examined.files[0], name or "an unknown machine", NAMES)

@@ -57,7 +57,7 @@ class File:
     def __init__(self, source: DumpFile, kdump: Kdump | None, heads: Sequence[tuple[int, int]]) -> None:
         """`heads` are what libkdumpfile reads on opening it: offsets and sizes."""
         self._kdump = kdump
-        hidden = kdump.hidden_blobs if kdump else []
+        hidden = kdump.header.hidden_blobs if kdump else []
         self._window = Window(source, heads, hidden) if source.form or hidden else None
         self._descriptor = self._window.descriptor if self._window else os.open(source.path, os.O_RDONLY)
         self._path = source.path
@@ -85,10 +85,10 @@ class File:
         """Append what is at a physical address that the file should have."""
         if self._window and self._kdump:
             pages = [
-                self._kdump.places(page)
+                self._kdump.extents(page)
                 for page in range(physical & -self._page_size, physical + size, self._page_size)
             ]
-            self._window.show(place for places in pages if isinstance(places, tuple) for place in places)
+            self._window.show(extent for extents in pages if isinstance(extents, tuple) for extent in extents)
         try:
             data = bytes(self.library.read(_MACHPHYSADDR, physical, size))
             self._source.check()

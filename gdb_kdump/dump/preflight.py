@@ -42,12 +42,12 @@ class Examined:
     @property
     def bitmap_bytes(self) -> int:
         """The size of the page bitmaps: what the library's memory grows with."""
-        return sum(kdump.bitmap_bytes for kdump in self.kdumps)
+        return sum(kdump.header.bitmap_bytes for kdump in self.kdumps)
 
     @property
     def window_bytes(self) -> int:
         """The size of the largest window (window.py): that of its dump, though with next to nothing in it."""
-        shown = [kdump.file for kdump in self.kdumps if kdump.hidden_blobs or kdump.file.form]
+        shown = [kdump.file for kdump in self.kdumps if kdump.header.hidden_blobs or kdump.file.form]
         return max((file.size for file in shown), default=0)
 
 
@@ -116,7 +116,7 @@ def _refuse_xen(file: DumpFile, notes: bytes) -> None:
 def _examine_kdump(kdumps: list[Kdump]) -> Examined:
     kdumps.sort(key=lambda kdump: kdump.first)
     first = kdumps[0]
-    _refuse_xen(first.file, first.notes)
+    _refuse_xen(first.file, first.header.notes)
     if len(kdumps) > 1:
         _refuse_strangers(kdumps)
     gaps = _gaps(kdumps)
@@ -125,7 +125,7 @@ def _examine_kdump(kdumps: list[Kdump]) -> Examined:
     pages = sum(kdump.pages for kdump in kdumps) + absent
     pages_lost = sum(lost.pages for lost in losses)
     bytes_lost = sum(lost.bytes for lost in losses)
-    incomplete = any(kdump.incomplete for kdump in kdumps)
+    incomplete = any(kdump.header.incomplete for kdump in kdumps)
     exact = all(lost.exact for lost in losses)
     size = _in_bytes(bytes_lost, any(lost.at_least for lost in losses))
     sentences = [
@@ -142,20 +142,20 @@ def _examine_kdump(kdumps: list[Kdump]) -> Examined:
         report,
         kdumps,
         None,
-        first.max_pfn,
+        first.header.max_pfn,
         gaps,
-        first.notes,
-        first.vmcoreinfo,
+        first.header.notes,
+        first.header.vmcoreinfo,
     )
 
 
 def _refuse_strangers(kdumps: list[Kdump]) -> None:
     first = kdumps[0]
     for before, kdump in zip(kdumps, kdumps[1:]):
-        if not kdump.split or not first.split:
-            alone = kdump if not kdump.split else first
+        if not kdump.header.split or not first.header.split:
+            alone = kdump if not kdump.header.split else first
             raise DumpError(f"{alone.file.path} is a whole dump, not one of a split set: name it alone")
-        if not kdump.is_of_one_dump(first):
+        if not kdump.header.is_of_one_dump(first.header):
             raise DumpError(f"{kdump.file.path} and {first.file.path} are of different dumps: name the files of one")
         if kdump.first < before.end:
             raise DumpError(f"{kdump.file.path} and {before.file.path} hold the same memory: name each file once")
@@ -168,8 +168,8 @@ def _gaps(kdumps: list[Kdump]) -> list[tuple[int, int]]:
         if kdump.first > at:
             gaps.append((at, kdump.first))
         at = kdump.end
-    if at < kdumps[0].max_pfn:
-        gaps.append((at, kdumps[0].max_pfn))
+    if at < kdumps[0].header.max_pfn:
+        gaps.append((at, kdumps[0].header.max_pfn))
     return gaps
 
 
@@ -177,16 +177,16 @@ def _parts_sentence(kdumps: list[Kdump], gaps: list[tuple[int, int]], absent: in
     if not gaps:
         return ""
     block = kdumps[0].block
-    places = []
+    missing = []
     for start, end in gaps:
         before = next((kdump.file.path for kdump in kdumps if kdump.end == start), None)
         after = next((kdump.file.path for kdump in kdumps if kdump.first == end), None)
         memory = f"physical memory {start * block:#x} to {end * block:#x}"
         neighbours = [f"after {before}"] * bool(before) + [f"before {after}"] * bool(after)
-        places.append(f"the one {' and '.join(neighbours)} ({memory})")
+        missing.append(f"the one {' and '.join(neighbours)} ({memory})")
     share = f", {_share(absent, pages)}" if absent else ""
     return (
-        f"the dump is split and not all of its files were named: missing is {' and '.join(places)}, "
+        f"the dump is split and not all of its files were named: missing is {' and '.join(missing)}, "
         f"{absent:,} of {pages:,} pages{share}"
     )
 

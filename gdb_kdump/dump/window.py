@@ -39,14 +39,14 @@ class Window:
             raise DumpError(f"{file.path} is damaged: a dump of {file.size} bytes: {error.strerror}") from None
         self._fill(self._heads)
 
-    def show(self, places: Iterable[tuple[int, int]]) -> None:
-        """Have what is at these offsets, of these sizes, there, all at once."""
-        blocks = _blocks(places) - self._present
+    def show(self, extents: Iterable[tuple[int, int]]) -> None:
+        """Have these offsets and sizes of the file there, all at once."""
+        blocks = _blocks(extents) - self._present
         if len(self._present) + len(blocks) > self._most:
             os.truncate(self.descriptor, 0)
             os.truncate(self.descriptor, self._file.size)
             self._present.clear()
-            blocks = _blocks(places) | self._heads
+            blocks = _blocks(extents) | self._heads
         self._fill(blocks)
 
     def _fill(self, blocks: Iterable[int]) -> None:
@@ -57,5 +57,5 @@ class Window:
             os.pwrite(self.descriptor, bytes(8), offset)
 
 
-def _blocks(places: Iterable[tuple[int, int]]) -> set[int]:
-    return {block for offset, size in places for block in range(offset // _BLOCK, -(-(offset + size) // _BLOCK))}
+def _blocks(extents: Iterable[tuple[int, int]]) -> set[int]:
+    return {block for offset, size in extents for block in range(offset // _BLOCK, -(-(offset + size) // _BLOCK))}

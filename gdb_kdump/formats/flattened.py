@@ -1,4 +1,4 @@
-"""The bytes of one file of a dump, at the places where a dump's headers say they are.
+"""The bytes of one file of a dump, where a dump's headers say they are.
 
 A plain file has them there. makedumpfile's flattened form is a stream of records, each "these bytes belong there", for
 a pipe to carry (`makedumpfile -F`, and what QEMU writes as kdump-zlib, -lzo and -snappy): it is read in place, through
@@ -74,18 +74,18 @@ class Flattened(DumpFile):
         """Read the stream's record headers, calling `alive` now and then; raises DumpError for damaged ones."""
         super().__init__(path, file)
         self.whole = False
-        offsets, places, sizes = array("Q"), array("Q"), array("Q")
+        offsets, positions, sizes = array("Q"), array("Q"), array("Q")
         for record in self._records():
             if record is None:
                 self.whole = True
                 break
-            for column, value in zip((offsets, places, sizes), record):
+            for column, value in zip((offsets, positions, sizes), record):
                 column.append(value)
             if not len(offsets) % _RECORDS_PER_SIGN:
                 alive()
         order = sorted(range(len(offsets)), key=offsets.__getitem__)
         self._offsets = array("Q", map(offsets.__getitem__, order))
-        self._places = array("Q", map(places.__getitem__, order))
+        self._positions = array("Q", map(positions.__getitem__, order))
         self._sizes = array("Q", map(sizes.__getitem__, order))
         # Records may overlap, a header that was written again: how far does any of those before reach?
         self._reach = array("Q")
@@ -103,7 +103,7 @@ class Flattened(DumpFile):
         self.form = f"flattened, read in place through an index of {len(order):,} records"
 
     def _records(self) -> Iterator[tuple[int, int, int] | None]:
-        """Offset in the dump, place in the file and size of each record, and None for the mark at the end."""
+        """Offset in the dump, position in the file and size of each record, and None for the mark at the end."""
         end, at = self.file_size, _FLAT_HEADER
         while at + _RECORD.size <= end:
             offset, size = _RECORD.unpack(_read(self._file, at, _RECORD.size).ljust(_RECORD.size, b"\0"))
@@ -127,13 +127,13 @@ class Flattened(DumpFile):
         parts = []
         index = bisect_right(self._offsets, offset + size - 1) - 1
         while index >= 0 and self._reach[index] > offset:
-            parts.append((self._places[index], self._offsets[index], self._sizes[index]))
+            parts.append((self._positions[index], self._offsets[index], self._sizes[index]))
             index -= 1
         data = bytearray(size)
-        for place, start, length in sorted(parts):  # in the order in which they were written: the last one counts
+        for position, start, length in sorted(parts):  # in the order in which they were written: the last one counts
             first, end = max(start, offset), min(start + length, offset + size)
             if first < end:
-                found = _read(self._file, place + first - start, end - first)
+                found = _read(self._file, position + first - start, end - first)
                 data[first - offset : first - offset + len(found)] = found
         return bytes(data)
 

@@ -405,6 +405,6 @@ def test_a_page_of_an_impossible_size_is_corrupt(tmp_path: Path, kernel: writer.
     struct.pack_into("<I", data, examine([str(path)]).kdumps[0].descriptors_at + 24 * 3 + 8, PAGE + 1)
     path.write_bytes(data)
     (kdump,) = examine([str(path)]).kdumps
-    assert kdump.places(0x103000) is Why.CORRUPT and kdump.places(0x105000) is Why.FILTERED
-    places = kdump.places(0x102000)
-    assert not isinstance(places, Why) and 0 < places[1][1] < PAGE
+    assert kdump.extents(0x103000) is Why.CORRUPT and kdump.extents(0x105000) is Why.FILTERED
+    extents = kdump.extents(0x102000)
+    assert not isinstance(extents, Why) and 0 < extents[1][1] < PAGE

@@ -244,7 +244,7 @@ def test_a_dump_without_page_tables_tells_its_direct_map(tmp_path: Path, kernel:
         kernel.pages[pfn] = empty_lists(base, pfn, 8 * (pfn % 32), 0xFF0)
     writer.write_kdump(tmp_path / "vmcore", kernel, compress=True)
     (kdump,) = examine([str(tmp_path / "vmcore")]).kdumps
-    tables = kdump.places(writer.TOP_TABLE_PFN * PAGE)
+    tables = kdump.extents(writer.TOP_TABLE_PFN * PAGE)
     assert not isinstance(tables, Why)
     with Server.start(str(cut(tmp_path / "vmcore", tables[1][0]))) as server:
         memory = Memory(server)
