@@ -32,9 +32,7 @@ Where no sk_buff is involved, or nothing crashed, it says so, and judges all of 
     def read(self, session: Session, arguments: Arguments, gaps: Gaps) -> Triage:
         if arguments.operands:
             raise UsageError("ktriage takes no operands: it starts from the panic")
-        story = triage(session)
-        gaps.note(*story.problems)
-        return story
+        return triage(session, gaps)
 
     def note(self, result: Triage) -> None:
         note_findings(result.findings)

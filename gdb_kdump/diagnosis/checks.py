@@ -14,7 +14,8 @@ from gdb_kdump.kernel.net.skbuff import Skbs
 from gdb_kdump.records.skb import Held
 from gdb_kdump.records.slab import SlabObject
 from gdb_kdump.rules import judge_members, judge_shinfo
-from gdb_kdump.rules.findings import CORRUPT, Finding, verdict
+from gdb_kdump.rules.findings import Finding, verdict
+from gdb_kdump.rules.skb import unmapped
 from gdb_kdump.rules.slab import judge_slab
 from gdb_kdump.session import Session
 
@@ -100,8 +101,7 @@ class Checks:
         except Unreadable as error:
             if error.why is not Why.UNMAPPED:
                 return Verdict(hole=error.as_value())
-            message = "there is no memory of this kernel"
-            return Verdict((Finding("skb.address", addr, "", CORRUPT, "a struct sk_buff *", "unmapped", message),))
+            return Verdict((unmapped(addr),))
         members, shinfo = judge_members(record), judge_shinfo(record)
         slabs = _merged(self._slab(addr), self._slab(record.members.head))
         if not (members or shinfo or slabs or record.hole):

@@ -17,87 +17,80 @@ from gdb_kdump.kernel.net.skb_caches import SkbObjects
 from gdb_kdump.kernel.net.skbuff import Skbs
 from gdb_kdump.records.queue import Queue
 from gdb_kdump.records.skb import Held
-from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
-from gdb_kdump.rules.skb import sharing
+from gdb_kdump.rules.findings import Finding
+from gdb_kdump.rules.queue import on_two_queues
+from gdb_kdump.rules.skb import doubted, sharing
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
 from gdb_kdump.walks import Gaps, walk
 
 
 def check_everything(session: Session, checks: Checks, progress: Callable[[int], None], gaps: Gaps) -> Checked:
-    """Judge every sk_buff once.
-
-    `progress` is called with the number judged so far.
-    """
-    skbs = session.once(Skbs)
+    """Judge every sk_buff of the system once; `progress` is called with the number judged so far."""
     try:
         checked, held = _of_socks(session, gaps)
     except MissingDebugInfo as error:
         checked, held = Checked(), {}
         gaps.note(f"the sockets: {error}")
-    reached = list(held)
-    places: dict[int, Queue] = {}
     queues: list[Queue] = []
     with walk("the other queues", gaps) as steps:
         for queue in steps(net_queues(session, gaps)):
             queues.append(queue)
-    checked = checked + judge_queues(session, queues)
-    held.update(held_on(queues))
-    findings: list[Finding] = []
-    of_slabs: set[Finding] = set()
-    for queue in queues:
-        findings += [_twice(skb, places[skb].name, queue) for skb in queue.skbs if skb in places]
-        places.update(dict.fromkeys(queue.skbs, queue))
-    holes: list[Unreadable] = []
-    seen: set[int] = set()
-
-    def judge(one: tuple[int, bool]) -> None:
-        addr, is_reached = one
-        if addr in seen:
-            if is_reached and addr in places:
-                findings.append(_twice(addr, "a socket's queue", places[addr]))
-            return
-        seen.add(addr)
-        if not is_reached and not skbs.looks_alive(addr):
-            return
-        verdict = checks.skb(addr, held[addr] if is_reached else Held.NOWHERE)
-        progress(len(seen))
-        if verdict is SOUND:
-            return
-        found = verdict.members + verdict.shinfo
-        if addr in places:
-            found = _placed(found, places[addr])
-        findings.extend(found if is_reached else map(_doubted, found))
-        findings.extend(finding for finding in verdict.slabs if finding not in of_slabs)
-        of_slabs.update(verdict.slabs)
-        if verdict.hole is not None and not verdict.findings:
-            holes.append(verdict.hole)
-
+    checked += judge_queues(session, queues)
+    skbs = session.once(Skbs)
+    sweep = _Sweep(checks, skbs, held, queues)
     try:
-        # What stands on no queue is in somebody's hands, or was left half made: the kernel promises little of it.
         allocated = ((addr, False) for addr in session.once(SkbObjects).all(gaps))
-        everybody = chain(((addr, True) for addr in chain(reached, places)), allocated)
         with walk("the sk_buffs", where=lambda one: one[0]) as walked:
-            for one in walked(everybody):
-                judge(one)
+            for addr, is_reached in walked(chain(((addr, True) for addr in sweep.reached), allocated)):
+                sweep.judge(addr, is_reached)
+                progress(len(sweep.seen))
         if walked.ended:
             gaps.note(f"the skb caches: {walked.ended}")
     except MissingDebugInfo as error:
         gaps.note(f"the skb caches: {error}")
-    reached += places
-    findings += [finding for group in skbs.sharing(reached) for finding in sharing(group)]
+    sweep.findings += [finding for group in skbs.sharing(sweep.reached) for finding in sharing(group)]
     gaps.note(*skbs.missing, *session.once(Allocations).gaps)
-    return checked + Checked(len(seen), 0, tuple(findings), tuple(holes))
+    return checked + Checked(skbs=len(sweep.seen), findings=tuple(sweep.findings), holes=tuple(sweep.holes))
 
 
-def _doubted(finding: Finding) -> Finding:
-    return replace(finding, severity=SUSPECT, message=f"{finding.message} (it is on no queue)")
+class _Sweep:
+    """What is found while sk_buffs are judged one after the other: those on queues first, then all others."""
 
+    def __init__(self, checks: Checks, skbs: Skbs, on_socks: dict[int, Held], queues: list[Queue]) -> None:
+        self._checks, self._skbs = checks, skbs
+        self.findings: list[Finding] = []
+        self.holes: list[Unreadable] = []
+        self.seen: set[int] = set()
+        self._of_slabs: set[Finding] = set()
+        self._held = {**on_socks, **held_on(queues)}
+        self._queues: dict[int, Queue] = {}  # that no socket has, by the sk_buffs on them
+        for queue in queues:
+            twice = [skb for skb in queue.skbs if skb in self._queues]
+            self.findings += [on_two_queues(skb, self._queues[skb].name, queue) for skb in twice]
+            self._queues.update(dict.fromkeys(queue.skbs, queue))
+        self.reached = [*on_socks, *self._queues]
 
-def _twice(skb: int, other: str, queue: Queue) -> Finding:
-    """An sk_buff has one pointer to the next, so it cannot be on two queues; include/linux/skbuff.h: __skb_insert."""
-    message = f"it is on {other} and on {queue.name}: whoever frees it first leaves the other a dangling pointer"
-    return Finding("queue.link", skb, "next", CORRUPT, "one queue", "two queues", message)
+    def judge(self, addr: int, is_reached: bool) -> None:
+        """One sk_buff, which stands on a queue (`is_reached`) or which its cache has allocated."""
+        if addr in self.seen:
+            if is_reached and addr in self._queues:
+                self.findings.append(on_two_queues(addr, "a socket's queue", self._queues[addr]))
+            return
+        self.seen.add(addr)
+        if not is_reached and not self._skbs.looks_alive(addr):
+            return
+        verdict = self._checks.skb(addr, self._held[addr] if is_reached else Held.NOWHERE)
+        if verdict is SOUND:
+            return
+        findings = verdict.members + verdict.shinfo
+        if addr in self._queues:
+            findings = _placed(findings, self._queues[addr])
+        self.findings.extend(findings if is_reached else map(doubted, findings))
+        self.findings.extend(finding for finding in verdict.slabs if finding not in self._of_slabs)
+        self._of_slabs.update(verdict.slabs)
+        if verdict.hole is not None and not verdict.findings:
+            self.holes.append(verdict.hole)
 
 
 def _placed(findings: Sequence[Finding], queue: Queue) -> tuple[Finding, ...]:

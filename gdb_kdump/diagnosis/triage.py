@@ -46,86 +46,84 @@ class Suspect:
 
 @dataclass(frozen=True)
 class Triage:
-    """The case: whether anything `crashed`, what the kernel said of it, the trace and the frame of the fault, the
-    sk_buffs found in it with the worst first, the first one's damage, its socket and that one's queues with what is
-    wrong with them; None where there is no such thing.
-
-    `everything` is what became of all sk_buffs of the system, when none in the frames explains the panic; `problems`
-    say what could not be looked at, as the types lack something, or the user stopped it.
-    """
+    """The case; what there is no such thing of is None or empty."""
 
     crashed: bool
-    message: str | None
+    message: str | None  # what the kernel said of it
     trace: Trace
-    fault: Frame | None
-    suspects: tuple[Suspect, ...]
-    attribution: Attribution | None
-    sock: Sock | None
-    sock_from: str
-    queues: tuple[Queue, ...]
-    findings: tuple[Finding, ...]
-    holes: tuple[Unreadable, ...]
-    everything: Checked | None
-    problems: tuple[str, ...] = ()
+    fault: Frame | None = None
+    suspects: tuple[Suspect, ...] = ()  # the sk_buffs found in the trace, the worst first
+    attribution: Attribution | None = None  # of the first one's damage
+    sock: Sock | None = None  # the first one's, or else the innermost
+    sock_from: str = ""  # where it was found
+    queues: tuple[Queue, ...] = ()  # of the socket
+    findings: tuple[Finding, ...] = ()  # about the first one, the socket and its queues
+    everything: Checked | None = None  # what became of all sk_buffs, when none in the frames explains the panic
 
 
-def triage(session: Session) -> Triage:
+def triage(session: Session, gaps: Gaps) -> Triage:
     """Work the case of the panic task; raises Unreadable, MissingDebugInfo only when there is no panic task."""
-    panic = session.once(Panic)
+    panic, checks = session.once(Panic), Checks(session)
     trace = backtrace(session, panic.task())
     if not panic.happened():
-        return _of_a_running_kernel(session, panic.message(), trace)
-    fault = fault_frame(trace)
+        # Without a panic there is no fault to follow: all sk_buffs of the system are judged.
+        everything = _everything(session, checks, gaps)
+        findings = everything.findings if everything is not None else ()
+        return Triage(crashed=False, message=panic.message(), trace=trace, findings=findings, everything=everything)
     pointers = variables_in(panic.task()) + registers_in(trace.frames, session.arch)
-    checks = Checks(session)
     suspects = _suspects(session, checks, pointers)
     first = suspects[0] if suspects else None
-    attribution = attribute(first.skb) if first is not None and first.is_corrupt else None
     sock, sock_from = _sock(session, first, pointers)
-    queues: tuple[Queue, ...] = ()
-    findings = first.findings if first else ()
-    holes: tuple[Unreadable, ...] = ()
-    problems = list(session.once(Skbs).missing)
-    if sock is not None:
-        try:
-            checked, walked = judge_sock_and_queues(session, sock.addr)
-            queues = tuple(walked)
-            checked += checks.all_skbs([skb for queue in queues for skb in queue.skbs])
-            holes, problems = checked.holes, [*problems, *checked.gaps]
-            findings = tuple(dict.fromkeys((*findings, *checked.findings)))
-        except Unreadable as error:
-            holes = (error.as_value(),)
-        except MissingDebugInfo as error:
-            problems.append(f"the queues of the socket: {error}")
+    gaps.note(*session.once(Skbs).missing)
+    queues, findings = _of_sock(session, checks, sock, gaps) if sock is not None else ((), ())
+    findings = _merged(first.findings if first else (), findings)
     everything = None
     if not any(finding.severity == CORRUPT for finding in findings):
-        everything = _everything(session, checks, problems)
-        findings = tuple(dict.fromkeys((*findings, *(everything.findings if everything is not None else ()))))
+        everything = _everything(session, checks, gaps)
+        findings = _merged(findings, everything.findings if everything is not None else ())
     return Triage(
-        True, panic.message(), trace, fault, suspects, attribution, sock, sock_from, queues, findings, holes,
-        everything, tuple(problems),
-    )  # fmt: skip
+        crashed=True,
+        message=panic.message(),
+        trace=trace,
+        fault=fault_frame(trace),
+        suspects=suspects,
+        attribution=attribute(first.skb) if first is not None and first.is_corrupt else None,
+        sock=sock,
+        sock_from=sock_from,
+        queues=queues,
+        findings=findings,
+        everything=everything,
+    )
 
 
-def _of_a_running_kernel(session: Session, message: str | None, trace: Trace) -> Triage:
-    """Without a panic there is no fault to follow: all sk_buffs of the system are judged."""
-    problems: list[str] = []
-    everything = _everything(session, Checks(session), problems)
-    findings = everything.findings if everything is not None else ()
-    return Triage(
-        False, message, trace, None, (), None, None, "", (), findings, (), everything, tuple(problems)
-    )  # fmt: skip
+def _merged(first: tuple[Finding, ...], second: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    return tuple(dict.fromkeys((*first, *second)))
 
 
-def _everything(session: Session, checks: Checks, problems: list[str]) -> Checked | None:
-    """What skbcheck --all finds; None where the types lack something, which goes to `problems`."""
+def _of_sock(session: Session, checks: Checks, sock: Sock, gaps: Gaps) -> tuple[tuple[Queue, ...], tuple[Finding, ...]]:
+    """The queues of a socket, and what is wrong with it, with them and with the sk_buffs on them."""
     try:
-        gaps = Gaps()
-        checked = check_everything(session, checks, lambda judged: None, gaps)
+        checked, queues = judge_sock_and_queues(session, sock.addr)
+        checked += checks.all_skbs([skb for queue in queues for skb in queue.skbs])
+    except Unreadable:
+        return (), ()
     except MissingDebugInfo as error:
-        problems.append(f"the sk_buffs of the system: {error}")
+        gaps.note(f"the queues of the socket: {error}")
+        return (), ()
+    gaps.note(*checked.gaps)
+    return tuple(queues), checked.findings
+
+
+def _everything(session: Session, checks: Checks, gaps: Gaps) -> Checked | None:
+    """What skbcheck --all finds; None where the types lack something."""
+    of_all = Gaps()
+    try:
+        checked = check_everything(session, checks, lambda judged: None, of_all)
+    except MissingDebugInfo as error:
+        gaps.note(f"the sk_buffs of the system: {error}")
         return None
-    problems += gaps if walks.is_interrupted() else ()
+    if walks.is_interrupted():
+        gaps.note(*of_all)
     return checked
 
 

@@ -108,6 +108,12 @@ def qlen(queue: Queue) -> Iterator[Finding]:
         yield Finding("queue.qlen", at, member, severity, str(held), str(queue.qlen), message)
 
 
+def on_two_queues(skb: int, other: str, queue: Queue) -> Finding:
+    """An sk_buff has one pointer to the next, so it cannot be on two queues; include/linux/skbuff.h: __skb_insert."""
+    message = f"it is on {other} and on {queue.name}: whoever frees it first leaves the other a dangling pointer"
+    return Finding("queue.link", skb, "next", CORRUPT, "one queue", "two queues", message)
+
+
 def _next(queue: Queue) -> str:
     return _NEXT.get(queue.kind, "next")
 

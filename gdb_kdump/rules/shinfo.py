@@ -126,6 +126,16 @@ def gso(skb: Skb) -> Iterator[Finding]:
     if isinstance(shinfo, Unreadable) or not (shinfo.gso_size or shinfo.gso_segs or shinfo.gso_type):
         return
     found = f"gso_size {shinfo.gso_size}, gso_segs {shinfo.gso_segs}, gso_type {shinfo.gso_type:#x}"
+    yield from _gso_type(skb, shinfo, found)
+    has_kind = bool(shinfo.gso_type) or (skb.is_tcp and shinfo.gso_size <= skb.members.len)
+    if shinfo.gso_size and not has_kind:
+        yield from _gso_size(skb, shinfo, found)
+    elif shinfo.gso_segs > 1 and shinfo.gso_size != GSO_BY_FRAGS:
+        yield from _gso_segs_of_tcp(skb, shinfo, found) if skb.is_tcp else _gso_segs(skb, shinfo, found)
+
+
+def _gso_type(skb: Skb, shinfo: SharedInfo, found: str) -> Iterator[Finding]:
+    """It has known bits only, and those of one protocol."""
     unknown = shinfo.gso_type & 0xFFFFFFFF & ~skb.facts.known_gso_types if skb.facts.known_gso_types else 0
     if unknown:
         message = f"bits {unknown:#x} of gso_type mean nothing to this kernel"
@@ -134,30 +144,33 @@ def gso(skb: Skb) -> Iterator[Finding]:
     if protocols & (protocols - 1):
         message = "segments of several protocols at once"
         yield Finding("shinfo.gso", skb.addr, "gso_type", CORRUPT, "one protocol's SKB_GSO_*", found, message)
-    if shinfo.gso_size and not shinfo.gso_type:
-        severity = CORRUPT if shinfo.gso_size > skb.members.len else SUSPECT
-        if severity == SUSPECT and not skb.is_tcp and skb.held() is Held.GRO:
-            return
-        if severity == CORRUPT or not skb.is_tcp:
-            message = "a size of segments, but no kind of segmentation"
-            yield Finding("shinfo.gso", skb.addr, "gso_size", severity, "0, or an SKB_GSO_* bit", found, message)
-            return
-    if shinfo.gso_segs <= 1 or shinfo.gso_size == GSO_BY_FRAGS:
-        return
-    if skb.is_tcp:
-        if shinfo.gso_segs * shinfo.gso_size > _LARGEST_TCP:
-            message = "more bytes than TCP sends or coalesces at once"
-            yield Finding("shinfo.gso", skb.addr, "gso_segs", SUSPECT, f"at most {_LARGEST_TCP} bytes", found, message)
-        elif shinfo.gso_segs > skb.members.len + _MANY_ACKS:
-            message = "more segments than there are bytes"
-            yield Finding(
-                "shinfo.gso", skb.addr, "gso_segs", SUSPECT, f"at most {skb.members.len} or so", found, message
-            )
-    elif (shinfo.gso_segs - 1) * shinfo.gso_size > skb.members.len:
+
+
+def _gso_size(skb: Skb, shinfo: SharedInfo, found: str) -> Iterator[Finding]:
+    """A size goes with a kind of segmentation, but for what GRO is still putting together."""
+    severity = CORRUPT if shinfo.gso_size > skb.members.len else SUSPECT
+    if severity == CORRUPT or skb.held() is not Held.GRO:
+        message = "a size of segments, but no kind of segmentation"
+        yield Finding("shinfo.gso", skb.addr, "gso_size", severity, "0, or an SKB_GSO_* bit", found, message)
+
+
+def _gso_segs(skb: Skb, shinfo: SharedInfo, found: str) -> Iterator[Finding]:
+    """That many segments of that size come from the bytes that there are."""
+    if (shinfo.gso_segs - 1) * shinfo.gso_size > skb.members.len:
         message = f"{shinfo.gso_segs} segments of {shinfo.gso_size} bytes do not come from {skb.members.len} bytes"
         yield Finding("shinfo.gso", skb.addr, "gso_segs", CORRUPT, "segments of len bytes", found, message)
     elif not shinfo.gso_size:
         yield Finding("shinfo.gso", skb.addr, "gso_size", CORRUPT, "more than 0", found, "segments of no size")
+
+
+def _gso_segs_of_tcp(skb: Skb, shinfo: SharedInfo, found: str) -> Iterator[Finding]:
+    """There are no more of them than TCP ever has."""
+    if shinfo.gso_segs * shinfo.gso_size > _LARGEST_TCP:
+        message, expected = "more bytes than TCP sends or coalesces at once", f"at most {_LARGEST_TCP} bytes"
+        yield Finding("shinfo.gso", skb.addr, "gso_segs", SUSPECT, expected, found, message)
+    elif shinfo.gso_segs > skb.members.len + _MANY_ACKS:
+        message, expected = "more segments than there are bytes", f"at most {skb.members.len} or so"
+        yield Finding("shinfo.gso", skb.addr, "gso_segs", SUSPECT, expected, found, message)
 
 
 def tx_flags(skb: Skb) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from gdb_kdump.errors import Unreadable, Why
 from gdb_kdump.records.skb import DATAREF_SHIFT, GSO_BY_FRAGS, Held, SharedInfo, Skb
@@ -89,23 +90,29 @@ def address(skb: Skb) -> Iterator[Finding]:
     Mirrors net/core/skbuff.c: __alloc_skb, kfree_skbmem, which goes by `fclone`.  Trap: what holds it is known only
     where the slab pages are in the dump.
     """
-    place, expected = skb.memory.skb, "an object of an skb cache"
+    place = skb.memory.skb
+    found = message = ""
     if skb.addr % 8 or not is_kernel_address(skb.addr):
-        yield Finding("skb.address", skb.addr, "", CORRUPT, expected, hex16(skb.addr), "this is no kernel pointer")
+        found, message = hex16(skb.addr), "this is no kernel pointer"
     elif place.kind == "free":
-        message = "the page that it stands in belongs to nobody"
-        yield Finding("skb.address", skb.addr, "", CORRUPT, expected, "a free page", message)
+        found, message = "a free page", "the page that it stands in belongs to nobody"
     elif place.kind == "slab" and not place.is_skb:
         found, message = f"an object of {place.cache}", "this memory belongs to something else"
-        yield Finding("skb.address", skb.addr, "", CORRUPT, expected, found, message)
     elif place.kind == "slab" and skb.addr - place.start not in (0, skb.facts.size):
-        message = f"it points {skb.addr - place.start} bytes into an object"
-        yield Finding("skb.address", skb.addr, "", CORRUPT, expected, hex16(place.start), message)
-    elif place.kind == "slab" and place.state != "free" and skb.references.fclone is not None:
-        right = _FCLONE_UNAVAILABLE if place.size < 2 * skb.facts.size else _FCLONE_ORIG + (skb.addr != place.start)
-        if skb.references.fclone != right:
-            message = f"who frees it would not give it back to {place.cache}"
-            yield Finding("skb.address", skb.addr, "fclone", CORRUPT, str(right), str(skb.references.fclone), message)
+        found, message = hex16(place.start), f"it points {skb.addr - place.start} bytes into an object"
+    if message:
+        yield Finding("skb.address", skb.addr, "", CORRUPT, "an object of an skb cache", found, message)
+    elif place.kind == "slab" and place.state != "free":
+        yield from _fclone(skb)
+
+
+def _fclone(skb: Skb) -> Iterator[Finding]:
+    """Whether fclone leads kfree_skbmem to the cache that the sk_buff came from."""
+    place, fclone = skb.memory.skb, skb.references.fclone
+    right = _FCLONE_UNAVAILABLE if place.size < 2 * skb.facts.size else _FCLONE_ORIG + (skb.addr != place.start)
+    if fclone is not None and fclone != right:
+        message = f"who frees it would not give it back to {place.cache}"
+        yield Finding("skb.address", skb.addr, "fclone", CORRUPT, str(right), str(fclone), message)
 
 
 def freed(skb: Skb) -> Iterator[Finding]:
@@ -250,6 +257,20 @@ def owner(skb: Skb) -> Iterator[Finding]:
     elif not skb.references.is_destroyed_by_function:
         message, found = "what is to give its memory back to the socket is no function", hex16(skb.members.destructor)
         yield Finding("skb.sk", skb.addr, "destructor", CORRUPT, "NULL or a function", found, message)
+
+
+def unmapped(addr: int) -> Finding:
+    """What was asked for as an sk_buff is no memory of this kernel."""
+    message = "there is no memory of this kernel"
+    return Finding("skb.address", addr, "", CORRUPT, "a struct sk_buff *", "unmapped", message)
+
+
+def doubted(finding: Finding) -> Finding:
+    """The same of an sk_buff that stands on no queue, and that nobody has named.
+
+    It is in somebody's hands, or was left half made: the kernel promises little of it.
+    """
+    return replace(finding, severity=SUSPECT, message=f"{finding.message} (it is on no queue)")
 
 
 def sharing(skbs: Sequence[Skb]) -> Iterator[Finding]:
