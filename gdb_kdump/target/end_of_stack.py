@@ -12,7 +12,7 @@ from gdb_kdump.debuginfo.loading import add_symbol_file, in_memory
 from gdb_kdump.debuginfo.symbol_file import elf_image, no_caller
 
 _KERNEL_HALF = (0xFF00000000000000, 0x00FFFFFFFFFFF000)  # start, size: of 4- and 5-level paging alike
-_TEXT = 1 << 62  # a place that no kernel and no process has
+_TEXT = 0x4000000000000000  # a place that no kernel and no process has
 
 
 def load(arch: Architecture) -> None:
