@@ -1,4 +1,4 @@
-"""What a user types behind a command: options in crash's letters or GNU's words, and raw GDB expressions."""
+"""What a user types after a command: options in crash's letters or GNU's words, and raw GDB expressions."""
 
 from __future__ import annotations
 

@@ -41,10 +41,10 @@ def skb_end_pointer(session: Session, skb: gdb.Value) -> gdb.Value:
 
 
 def task(session: Session, pid: gdb.Value) -> gdb.Value:
-    found = session.once(Tasks).find_by_pid(int(pid))
-    if found is None:
+    named = session.once(Tasks).find_by_pid(int(pid))
+    if named is None:
         raise UsageError(f"no task has PID {int(pid)}; kps lists them")
-    return _pointer(session.layout.struct("task_struct"), found.addr)
+    return _pointer(session.layout.struct("task_struct"), named.addr)
 
 
 def per_cpu(session: Session, variable: gdb.Value, cpu: gdb.Value) -> gdb.Value:
@@ -65,17 +65,17 @@ def per_cpu(session: Session, variable: gdb.Value, cpu: gdb.Value) -> gdb.Value:
 def percpu_symbol(session: Session, name: str, cpu: int) -> gdb.Value:
     symbol = gdb.lookup_global_symbol(name) or gdb.lookup_static_symbol(name)
     addr = session.once(PerCpu).symbol(name, cpu)
-    kind = (symbol.type if symbol is not None else None) or session.debuginfo.type("unsigned long")
-    return _pointer(kind, addr).dereference()
+    target = (symbol.type if symbol is not None else None) or session.debuginfo.type("unsigned long")
+    return _pointer(target, addr).dereference()
 
 
 def container_of(session: Session, pointer: gdb.Value, struct: gdb.Value, member: gdb.Value) -> gdb.Value:
     tag = struct.string().removeprefix("struct ").strip()
-    kind = session.layout.struct(tag)
-    found = find_path(kind, member.string())
-    if found is None:
+    struct_type = session.layout.struct(tag)
+    inner = find_path(struct_type, member.string())
+    if inner is None:
         raise UsageError(f"struct {tag} has no member {member.string()}")
-    return _pointer(kind, int(pointer) - found.offset)
+    return _pointer(struct_type, int(pointer) - inner.offset)
 
 
 def _pointer(target: gdb.Type, addr: int) -> gdb.Value:

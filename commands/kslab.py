@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 from gdb_kdump import walks
@@ -17,6 +18,7 @@ from gdb_kdump.errors import UsageError
 from gdb_kdump.kernel.mm.pages import Page, Pages
 from gdb_kdump.kernel.mm.slub import SlubAllocator
 from gdb_kdump.kernel.module.source import Source
+from gdb_kdump.records.record import record
 from gdb_kdump.records.slab import ALLOCATED, FREE, UNKNOWN, Slab, SlabCache, SlabObject, Track
 from gdb_kdump.rules.findings import Finding
 from gdb_kdump.rules.slab import judge_slab
@@ -25,20 +27,23 @@ from gdb_kdump.text import hex16
 from gdb_kdump.walks import Gaps, walk
 
 
-@dataclass(frozen=True)
+@record
 class Located:
-    """An address, its page (None where it has none), its slab and the list that is on, and its object with all else."""
+    """An address and what is there: its page, its slab and the list which that is on, its object and those around it.
+
+    `tracks` are the last allocation and free of the object, each with the functions that led there.
+    """
 
     addr: int
     page: Page | None
-    slab: Slab | None
-    place: str
-    aliases: tuple[str, ...]
-    found: SlabObject | None
-    before: SlabObject | None
-    after: SlabObject | None
-    tracks: tuple[tuple[Track, tuple[str, ...]], ...]
-    findings: tuple[Finding, ...]
+    slab: Slab | None = None
+    list_name: str = ""
+    aliases: tuple[str, ...] = ()
+    slab_object: SlabObject | None = None
+    before: SlabObject | None = None
+    after: SlabObject | None = None
+    tracks: tuple[tuple[Track, tuple[str, ...]], ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,17 +93,28 @@ $_kfindings is set to the number of corrupt findings."""
 def _locate(session: Session, addr: int, gaps: Gaps) -> Located:
     page = session.once(Pages).find(addr)
     if page is None or not page.is_slab:
-        return Located(addr, page, None, "", (), None, None, None, (), ())
+        return Located(addr=addr, page=page)
     slabs = session.once(SlubAllocator)
-    slab, found = slabs.find_slab(addr), slabs.find_object(addr)
-    place = slabs.list_name(slab, gaps) if slab is not None else ""
-    aliases = slabs.aliases(slab.cache) if slab is not None else ()
-    if found is None:
-        return Located(addr, page, slab, place, aliases, None, None, None, (), ())
-    before, after = slabs.neighbours(found)
-    tracks = tuple((track, _functions(session, track)) for track in slabs.tracks(found))
-    judged = dict.fromkeys(finding for one in (found, before, after) if one for finding in judge_slab(one))
-    return Located(addr, page, slab, place, aliases, found, before, after, tracks, tuple(judged))
+    slab, slab_object = slabs.find_slab(addr), slabs.find_object(addr)
+    located = Located(
+        addr=addr,
+        page=page,
+        slab=slab,
+        list_name=slabs.list_name(slab, gaps) if slab is not None else "",
+        aliases=slabs.aliases(slab.cache) if slab is not None else (),
+    )
+    if slab_object is None:
+        return located
+    before, after = slabs.neighbours(slab_object)
+    judged = (judge_slab(one) for one in (slab_object, before, after) if one is not None)
+    return replace(
+        located,
+        slab_object=slab_object,
+        before=before,
+        after=after,
+        tracks=tuple((track, _functions(session, track)) for track in slabs.tracks(slab_object)),
+        findings=tuple(dict.fromkeys(chain.from_iterable(judged))),
+    )
 
 
 def _functions(session: Session, track: Track) -> tuple[str, ...]:
@@ -113,7 +129,7 @@ def _functions(session: Session, track: Track) -> tuple[str, ...]:
 
 def _located_text(result: Located) -> Iterator[str]:
     rows: list[tuple[str, Any]] = [("ADDRESS", hex16(result.addr))]
-    page, slab, found = result.page, result.slab, result.found
+    page, slab, slab_object = result.page, result.slab, result.slab_object
     if page is None:
         rows.append(("PAGE", "none: the address is not in the direct map of memory, nor in the kernel's image"))
     else:
@@ -123,7 +139,7 @@ def _located_text(result: Located) -> Iterator[str]:
         rows.append(("FLAGS", ", ".join(page.flags) or "none"))
     if slab is not None:
         counts = f"{slab.nr_objects} objects, {slab.inuse} in use by the slab's count, {len(slab.free)} free"
-        rows.append(("SLAB", f"{hex16(slab.addr)} ({result.place}), memory {hex16(slab.start)}: {counts}"))
+        rows.append(("SLAB", f"{hex16(slab.addr)} ({result.list_name}), memory {hex16(slab.start)}: {counts}"))
         cache = slab.cache
         sizes = f"object_size {cache.object_size}, size {cache.size}, free pointer at {cache.offset}"
         pad = f", red_left_pad {cache.red_left_pad}" if cache.red_left_pad else ""
@@ -131,16 +147,16 @@ def _located_text(result: Located) -> Iterator[str]:
         if result.aliases:
             rows.append(("ALSO", f"{', '.join(result.aliases)} (merged into it)"))
         rows.append(("CACHE FLAGS", ", ".join(sorted(cache.flags)) or "none"))
-        if found is None:
+        if slab_object is None:
             rows.append(("OBJECT", "none: the address lies behind the last object of the slab"))
-    if found is not None:
-        rows.append(("OBJECT", f"{hex16(found.start)}{found.offset:+#x}, number {found.index}"))
-        rows.append(("STATE", found.state + (f": {found.reason}" if found.reason else "")))
+    if slab_object is not None:
+        rows.append(("OBJECT", f"{hex16(slab_object.start)}{slab_object.offset:+#x}, number {slab_object.index}"))
+        rows.append(("STATE", slab_object.state + (f": {slab_object.reason}" if slab_object.reason else "")))
     yield from pairs(rows)
-    if found is None:
+    if slab_object is None:
         return
     yield ""
-    around = (("before", result.before), ("this", found), ("after", result.after))
+    around = (("before", result.before), ("this", slab_object), ("after", result.after))
     cells = [(name, hex16(o.start), o.state, _guards_text(o), o.reason) for name, o in around if o is not None]
     yield from table(("NEIGHBOUR", "OBJECT", "STATE", "GUARDS", "REASON"), cells)
     for track, functions in result.tracks:
@@ -151,30 +167,30 @@ def _located_text(result: Located) -> Iterator[str]:
     yield from findings_text(result.findings)
 
 
-def _guards_text(found: SlabObject) -> str:
-    if not found.guards:
+def _guards_text(slab_object: SlabObject) -> str:
+    if not slab_object.guards:
         return "none"
-    damaged = [guard.name for guard in found.guards if guard.damaged_at is not None]
-    unread = [guard.name for guard in found.guards if guard.hole is not None]
+    damaged = [guard.name for guard in slab_object.guards if guard.damaged_at is not None]
+    unread = [guard.name for guard in slab_object.guards if guard.hole is not None]
     words = [f"{name} DAMAGED" for name in damaged] + [f"{name} unreadable" for name in unread]
     return ", ".join(words) or "intact"
 
 
 def _located_json(result: Located) -> Any:
-    page, slab, found = result.page, result.slab, result.found
+    page, slab, slab_object = result.page, result.slab, result.slab_object
     around = (("before", result.before), ("after", result.after))
     return {
         "address": hex16(result.addr),
         "page": None if page is None else page_json(page),
-        "slab": None if slab is None else slab_json(slab, result.place),
+        "slab": None if slab is None else slab_json(slab, result.list_name),
         "cache": None if slab is None else cache_json(slab.cache, result.aliases),
-        "object": None if found is None else hex16(found.start),
-        "offset": None if found is None else found.offset,
-        "index": None if found is None else found.index,
-        "state": None if found is None else found.state,
-        "reason": None if found is None else found.reason,
+        "object": None if slab_object is None else hex16(slab_object.start),
+        "offset": None if slab_object is None else slab_object.offset,
+        "index": None if slab_object is None else slab_object.index,
+        "state": None if slab_object is None else slab_object.state,
+        "reason": None if slab_object is None else slab_object.reason,
         "neighbours": [{"side": side} | object_json(one) for side, one in around if one is not None],
-        "guards": [] if found is None else [guard_json(guard) for guard in found.guards],
+        "guards": [] if slab_object is None else [guard_json(guard) for guard in slab_object.guards],
         "tracks": [track_json(track, functions) for track, functions in result.tracks],
         "findings": [finding_json(finding) for finding in result.findings],
     }

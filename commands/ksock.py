@@ -47,9 +47,9 @@ acknowledged, OTHER what else there is.  An owner is the first process that has 
         if len(arguments.operands) > 1:
             raise UsageError("one PATTERN at the most; quote one with spaces")
         pattern = arguments.operands[0].strip("\"'") if arguments.operands else "*"
-        found = session.once(AllSocks).all(gaps)
+        infos = session.once(AllSocks).all(gaps)
         socks = session.once(Socks)
-        chosen = (info for info in found if _matches(info, pattern))
+        chosen = (info for info in infos if _matches(info, pattern))
         rows: list[Row] = []
         with walk("the sockets", gaps, lambda info: info.sock.addr) as steps:
             for info in steps(chosen):

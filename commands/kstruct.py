@@ -122,11 +122,11 @@ def _operands(words: list[str]) -> tuple[str, str | None]:
 
 
 def _type(session: Session, text: str) -> tuple[gdb.Type, list[str]]:
-    found = _TAG.match(text)
-    if found is None:
+    words = _TAG.match(text)
+    if words is None:
         raise UsageError(f"{text!r} is no TYPE or TYPE.MEMBER")
-    kind, tag, members = found.groups()
-    candidates = [f"{kind} {tag}"] if kind else [f"struct {tag}", f"union {tag}", tag]
+    keyword, tag, members = words.groups()
+    candidates = [f"{keyword} {tag}"] if keyword else [f"struct {tag}", f"union {tag}", tag]
     for candidate in candidates:
         wanted = session.debuginfo.find_type(candidate)
         if wanted is not None:
@@ -163,10 +163,10 @@ def _objects_text(shown: Shown) -> Iterator[str]:
 
 
 def _member(struct: gdb.Type, name: str) -> Member:
-    found = find_path(struct, name)
-    if found is None:
+    member = find_path(struct, name)
+    if member is None:
         raise MissingDebugInfo(f"member {name} in {struct}")
-    return found
+    return member
 
 
 def _json(shown: Shown, thing: Object | None) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def is_interrupted() -> bool:
 def interrupt() -> str:
     """Note that a walk was stopped by Ctrl-C; returns the words for it.
 
-    Outside of a command there is nobody to show a part to: raises KeyboardInterrupt there.
+    Raises KeyboardInterrupt outside of a command, which could show a part.
     """
     if _running is None:
         raise KeyboardInterrupt

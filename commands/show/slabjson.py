@@ -66,14 +66,14 @@ def cache_json(cache: SlabCache, aliases: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def object_json(found: SlabObject) -> dict[str, Any]:
+def object_json(slab_object: SlabObject) -> dict[str, Any]:
     """An object as a neighbour is shown."""
     return {
-        "object": hex16(found.start),
-        "index": found.index,
-        "state": found.state,
-        "reason": found.reason,
-        "guards": [guard_json(guard) for guard in found.guards],
+        "object": hex16(slab_object.start),
+        "index": slab_object.index,
+        "state": slab_object.state,
+        "reason": slab_object.reason,
+        "guards": [guard_json(guard) for guard in slab_object.guards],
     }
 
 

@@ -52,14 +52,14 @@ def _portions(rows: Iterable[Sequence[Any]]) -> Iterator[Columns]:
 
 def _all_of(portions: Iterator[Columns], widths: list[int]) -> list[Columns]:
     """All portions, or those that were made when Ctrl-C came; `widths` become what they need."""
-    found: list[Columns] = []
+    taken: list[Columns] = []
     try:
         for columns in portions:
             _widen(widths, columns)
-            found.append(columns)
+            taken.append(columns)
     except KeyboardInterrupt:
         walks.interrupt()
-    return found
+    return taken
 
 
 def _widen(widths: list[int], columns: Columns) -> None:

@@ -11,6 +11,7 @@ from gdb_kdump.debuginfo.elf import ElfFile
 from gdb_kdump.errors import MissingDebugInfo
 from gdb_kdump.formats.cfi import CallFrames
 from gdb_kdump.layout.layout import Layout
+from gdb_kdump.layout.members import find_path
 from gdb_kdump.records.rows import Row
 
 _U64 = (1 << 64) - 1
@@ -64,6 +65,18 @@ class DebugInfo:
         if found is None:
             raise MissingDebugInfo(f"symbol {symbol}")
         return found
+
+    def find_variable(self, symbol: str, path: str = "", tag: str = "") -> int | None:
+        """The address of a variable, or of the member at `path` of one that is a `struct tag` (or of its own name).
+
+        None where this kernel lacks either.
+        """
+        addr = self.find_address(symbol)
+        if addr is None or not path:
+            return addr
+        struct = self.layout.find_struct(tag or symbol)
+        member = find_path(struct, path) if struct is not None else None
+        return None if member is None else addr + member.offset
 
     def size(self, symbol: str) -> int:
         """The size of a symbol's object in bytes, as the symbol table has it; raises MissingDebugInfo."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from gdb_kdump.errors import MissingDebugInfo, Unreadable
-from gdb_kdump.layout.members import find_path
 from gdb_kdump.layout.table import TIMEKEEPER
 from gdb_kdump.session import Session
 
@@ -48,10 +47,5 @@ def _timekeeper(session: Session, member: str) -> int | None:
 
 def _find_timekeeper(session: Session) -> int | None:
     """The address of the kernel's struct timekeeper, or None."""
-    for symbol, path in TIMEKEEPER:
-        address = session.debuginfo.find_address(symbol)
-        holder = session.layout.find_struct("tk_data") if path else None
-        member = find_path(holder, path) if holder is not None else None
-        if address is not None and (member is not None or not path):
-            return address + (member.offset if member is not None else 0)
-    return None
+    find = session.debuginfo.find_variable
+    return next((addr for place in TIMEKEEPER if (addr := find(*place, tag="tk_data")) is not None), None)

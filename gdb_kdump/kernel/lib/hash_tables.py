@@ -67,11 +67,11 @@ def chained(session: Session, table: int, count: int, size: int, offset: int, ga
 
 
 def _chains(
-    session: Session, found: Iterator[tuple[int, int] | Unreadable], gaps: Gaps, is_locked: bool = False
+    session: Session, buckets: Iterator[tuple[int, int] | Unreadable], gaps: Gaps, is_locked: bool = False
 ) -> Iterator[int]:
     """The nodes of the chains; with `is_locked` the lowest bit of a bucket is a lock and not a nulls marker."""
     try:
-        for head in found:
+        for head in buckets:
             if isinstance(head, Unreadable):
                 gaps.note(str(head))
                 continue

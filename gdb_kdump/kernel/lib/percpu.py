@@ -39,15 +39,15 @@ class PerCpu:
 
     def find_symbol(self, name: str) -> int | None:
         """The per-CPU address (`void __percpu *`) of a per-CPU variable, or None."""
-        found = (self._session.debuginfo.find_address(prefix + name) for prefix in PERCPU_PREFIXES)
-        return next((addr for addr in found if addr is not None), None)
+        addresses = (self._session.debuginfo.find_address(prefix + name) for prefix in PERCPU_PREFIXES)
+        return next((addr for addr in addresses if addr is not None), None)
 
     def symbol(self, name: str, cpu: int) -> int:
         """The address of CPU `cpu`'s copy of a per-CPU variable; raises MissingDebugInfo."""
-        found = self.find_symbol(name)
-        if found is None:
+        percpu_address = self.find_symbol(name)
+        if percpu_address is None:
             raise MissingDebugInfo(f"symbol {name}", [prefix + name for prefix in PERCPU_PREFIXES])
-        return self.pointer(found, cpu)
+        return self.pointer(percpu_address, cpu)
 
     def online_cpus(self) -> list[int]:
         """The numbers of the CPUs that were online; include/linux/cpumask.h: cpu_online_mask.

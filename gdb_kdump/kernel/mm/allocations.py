@@ -7,7 +7,6 @@ from gdb_kdump.kernel.mm.allocator import allocator
 from gdb_kdump.kernel.mm.pages import Pages
 from gdb_kdump.kernel.mm.slab import SlabAllocator
 from gdb_kdump.kernel.mm.slub import SlubAllocator
-from gdb_kdump.layout.members import find_path
 from gdb_kdump.layout.table import SKB_CACHES
 from gdb_kdump.records.allocation import Allocation
 from gdb_kdump.session import Session
@@ -37,9 +36,9 @@ class Allocations:
         if self._pages is None or self._slabs is None:
             return _UNKNOWN
         try:
-            found = self._slabs.find_state(addr)
-            if found is not None:
-                cache, start, state = found
+            slab_object = self._slabs.find_state(addr)
+            if slab_object is not None:
+                cache, start, state = slab_object
                 # Where not all skb caches are known, anything may be one.
                 is_skb = cache.addr in self._skb_caches or len(self._skb_caches_gaps) > 0
                 return Allocation("slab", start, cache.object_size, state, cache.name, is_skb)
@@ -54,8 +53,8 @@ class Allocations:
         # On a CPU's list of free pages one has no reference and nothing else to tell; memory of large kmalloc()s has
         # no reference either (since v6.16), but a page type.
         is_free = page.is_free or (not page.refcount and page.kind in ("", "compound"))
-        kind = "free" if is_free else "page"
-        return Allocation(kind, page.start, offset_in_page=addr % self._pages.page_size)
+        allocation = "free" if is_free else "page"
+        return Allocation(allocation, page.start, offset_in_page=addr % self._pages.page_size)
 
     def skb_caches(self, gaps: Gaps) -> frozenset[int]:
         """The `struct kmem_cache *` of the caches that have sk_buffs; net/core/skbuff.c: skb_init."""
@@ -65,7 +64,7 @@ class Allocations:
     def _find_skb_caches(self, gaps: Gaps) -> frozenset[int]:
         caches = set()
         for places in SKB_CACHES:
-            variable = next(filter(None, (self._variable(*place) for place in places)), None)
+            variable = next(filter(None, (self._session.debuginfo.find_variable(*place) for place in places)), None)
             try:
                 if variable is None:
                     raise MissingDebugInfo(" or ".join(path or symbol for symbol, path in places))
@@ -73,11 +72,3 @@ class Allocations:
             except (MissingDebugInfo, Unreadable) as error:
                 gaps.note(str(error))
         return frozenset(caches)
-
-    def _variable(self, symbol: str, path: str) -> int | None:
-        """The address of a variable, or of a member of one that is a struct of the same name."""
-        addr, layout = self._session.debuginfo.find_address(symbol), self._session.layout
-        if addr is None or not path:
-            return addr
-        member = find_path(layout.struct(symbol), path) if layout.find_struct(symbol) is not None else None
-        return None if member is None else addr + member.offset

@@ -70,35 +70,35 @@ class Kfence:
         if not self.has(addr):
             return None
         number = (addr - self._pool) // (2 * self._page_size) - 1
-        found = self._read(number) if 0 <= number < self._count else None
-        return None if found is None or found.state == _NEVER_USED else found
+        fenced = self._read(number) if 0 <= number < self._count else None
+        return None if fenced is None or fenced.state == _NEVER_USED else fenced
 
     def objects_of(self, cache: int) -> Iterator[KfenceObject]:
         """The objects that stand in for those of a `struct kmem_cache *`; raises Unreadable."""
         for number in range(self._count):
-            found = self._read(number)
-            if found.cache == cache and found.state != _NEVER_USED:
-                yield found
+            fenced = self._read(number)
+            if fenced.cache == cache and fenced.state != _NEVER_USED:
+                yield fenced
 
-    def tracks(self, found: KfenceObject) -> tuple[Track, ...]:
-        """Who allocated an object, and who freed it; struct kfence_track.  Raises Unreadable, MissingDebugInfo."""
+    def tracks(self, fenced: KfenceObject) -> tuple[Track, ...]:
+        """The allocation of an object, and its free; struct kfence_track.  Raises Unreadable, MissingDebugInfo."""
         members = ("pid", "cpu", "ts_nsec", "num_stack_entries")
         unpacker = self._layout.unpacker("kfence_track", members)
         entries = self._layout.member("kfence_track.stack_entries")
         tracks = []
-        for kind in ("alloc", "free"):
-            at = found.metadata + self._layout.offset(f"kfence_metadata.{kind}_track")
-            pid, cpu, when, count = unpacker.unpack_from(*self._memory.block(at, unpacker.span))
-            data = self._memory.read(at + entries.offset, min(max(count, 0) * 8, entries.size))
+        for done in ("alloc", "free"):
+            track = fenced.metadata + self._layout.offset(f"kfence_metadata.{done}_track")
+            pid, cpu, when, count = unpacker.unpack_from(*self._memory.block(track, unpacker.span))
+            data = self._memory.read(track + entries.offset, min(max(count, 0) * 8, entries.size))
             stack = tuple(memoryview(data).cast("Q").tolist())
-            if stack and not (kind == "free" and found.state == ALLOCATED):
-                tracks.append(Track(kind, stack[0], cpu, pid, when, stack))
+            if stack and not (done == "free" and fenced.state == ALLOCATED):
+                tracks.append(Track(done, stack[0], cpu, pid, when, stack))
         return tuple(tracks)
 
     def _page(self, number: int) -> int:
         return self._pool + (number + 1) * 2 * self._page_size
 
     def _read(self, number: int) -> KfenceObject:
-        at = self._metadata + number * self._size
-        state, addr, size, cache = self._unpacker.unpack_from(*self._memory.block(at, self._unpacker.span))
-        return KfenceObject(addr, size, self._states.get(state, _NEVER_USED), cache, at)
+        metadata = self._metadata + number * self._size
+        state, addr, size, cache = self._unpacker.unpack_from(*self._memory.block(metadata, self._unpacker.span))
+        return KfenceObject(addr, size, self._states.get(state, _NEVER_USED), cache, metadata)

@@ -124,12 +124,12 @@ class Pages:
             flags, page_type, _, refcount = self._read(head)
         else:
             head = page
-        order, kind = self._order_of(head, flags), self._kind(flags, page_type)
-        if kind in ("", "buddy") and not refcount and head == page:
+        order, used_for = self._order_of(head, flags), self._kind(flags, page_type)
+        if used_for in ("", "buddy") and not refcount and head == page:
             head, order, in_block = self._free_block(page)
-            kind = kind or in_block
+            used_for = used_for or in_block
         names = tuple(name for name, mask in self._flags.items() if flags & mask)
-        return Page(page, head, self.pfn_of(page), self.address_of(head), order, names, refcount, kind, is_stray)
+        return Page(page, head, self.pfn_of(page), self.address_of(head), order, names, refcount, used_for, is_stray)
 
     def _read(self, page: int) -> tuple[int, int, int, int]:
         """The flags, the page type, the head where it is a tail page (else 0), and the reference count."""
@@ -185,12 +185,12 @@ class Pages:
                 continue
             words = memoryview(data).cast("Q")
             if bit:
-                found = [n for n, flags in enumerate(words[flags_at::step].tolist()) if flags & bit]
+                slab_pages = [n for n, flags in enumerate(words[flags_at::step].tolist()) if flags & bit]
             else:
                 types = memoryview(data).cast("I")[type_at :: step * 2].tolist()
-                found = [n for n, page_type in enumerate(types) if page_type & mask == value]
+                slab_pages = [n for n, page_type in enumerate(types) if page_type & mask == value]
             caches = cache_at.offset // 8
-            for number in found:
+            for number in slab_pages:
                 yield first + number * self._size, words[number * step + caches]
 
     def _memmap(self) -> Iterator[tuple[int, bytes | Unreadable]]:

@@ -43,21 +43,21 @@ class SlabAllocator:
 
     def caches(self, gaps: Gaps) -> tuple[SlabCache, ...]:
         """Every cache, in the order of slab_caches; raises MissingDebugInfo."""
-        offset, found = self._layout.offset("kmem_cache.list"), []
+        offset, caches = self._layout.offset("kmem_cache.list"), []
         heads = [addr for name in SLAB_CACHES if (addr := self._session.debuginfo.find_address(name)) is not None]
         if not heads:
             raise MissingDebugInfo(f"symbol {SLAB_CACHES[0]}", SLAB_CACHES)
         try:
             for node in list_for_each(self._session, heads[0]):
-                found.append(self._read_cache(node - offset)[0])
+                caches.append(self._read_cache(node - offset)[0])
         except (Unreadable, Corrupt) as error:
             gaps.note(f"the caches: {error}")
-        return tuple(found)
+        return tuple(caches)
 
     def find_state(self, addr: int) -> tuple[SlabCache, int, str] | None:
         """The cache, the start and the state of the object that an address lies in; None where that is no slab."""
-        found = self.find_object(addr)
-        return None if found is None else (found.cache, found.start, found.state)
+        slab_object = self.find_object(addr)
+        return None if slab_object is None else (slab_object.cache, slab_object.start, slab_object.state)
 
     def find_object(self, addr: int) -> SlabObject | None:
         """The object that an address lies in; None where that is no slab memory, or the slab's own."""
@@ -113,14 +113,14 @@ class SlabAllocator:
     def _in_arrays(self, cache: int) -> frozenset[int]:
         """The free objects that wait in the arrays of the CPUs, in those that they share, in those for other nodes."""
         if cache not in self._waiting:
-            layout, found = self._layout, set[int]()
+            layout, waiting = self._layout, set[int]()
             entries_at = layout.offset("array_cache.entry")
             for array in filter(None, (*self._of_cpus(cache), *self._of_nodes(cache))):
                 count = min(self._session.number(array, "array_cache.avail"), _MAX_OBJECTS)
                 entries = self._memory.read(array + entries_at, 8 * count)
                 # v3.6 to v4.6 mark in bit 0 what stands for emergencies: SLAB_OBJ_PFMEMALLOC.
-                found.update(entry & ~1 for (entry,) in struct.iter_unpack("<Q", entries))
-            self._waiting[cache] = frozenset(found)
+                waiting.update(entry & ~1 for (entry,) in struct.iter_unpack("<Q", entries))
+            self._waiting[cache] = frozenset(waiting)
         return self._waiting[cache]
 
     def _of_cpus(self, cache: int) -> Iterator[int]:
@@ -187,13 +187,13 @@ class OwnStruct:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._memory = session.memory
-        kind = session.debuginfo.type("struct slab")
-        self._size, members = kind.sizeof, {}
+        struct_slab = session.debuginfo.type("struct slab")
+        self._size, members = struct_slab.sizeof, {}
         for name in ("list", "s_mem", "inuse", "free"):
-            found = find_path(kind, name)
-            if found is None:
+            member = find_path(struct_slab, name)
+            if member is None:
                 raise MissingDebugInfo(f"member slab.{name}")
-            members[name] = found.offset
+            members[name] = member.offset
         self.list_node, self._s_mem, self._inuse, self._free = members.values()
 
     def of_page(self, page: int) -> tuple[int, int]:

@@ -38,7 +38,7 @@ class SlubAllocator:
     """Reads the slabs of one session; raises MissingDebugInfo where the kernel has another allocator than SLUB.
 
     Every method that takes an address raises Unreadable where the struct page or the cache cannot be read, and Corrupt
-    where a page says that it is a slab, but its cache or counters are nonsense.  A hole or a damaged freelist is
+    where a page says that it is a slab, but its cache or counters are nonsense.  A hole or a damaged freelist raises
     neither: the objects that it hides are UNKNOWN.
     """
 
@@ -79,11 +79,11 @@ class SlubAllocator:
             return self._by_page[number]
         if len(self._by_page) >= _MAX_PAGES:
             self._by_page.clear()
-        found = self._find_slab(addr)
+        slab = self._find_slab(addr)
         # KFENCE's pages have one object each, which is not where the slab would have it.
         if not self._kfence.has(addr):
-            self._by_page[number] = found
-        return found
+            self._by_page[number] = slab
+        return slab
 
     def _find_slab(self, addr: int) -> Slab | None:
         page = self._pages.find_slab(addr)
@@ -116,8 +116,8 @@ class SlubAllocator:
         """The cache, start and state of the object that an address lies in; what find_object has, but for the rest."""
         slab = self.find_slab(addr)
         if slab is None or self._kfence.has(addr) or not slab.start <= addr < slab.end:
-            found = self.find_object(addr) if slab is not None else None
-            return None if found is None else (found.cache, found.start, found.state)
+            slab_object = self.find_object(addr) if slab is not None else None
+            return None if slab_object is None else (slab_object.cache, slab_object.start, slab_object.state)
         start = slab.object_start((addr - slab.start) // slab.cache.size)
         return slab.cache, start, self._state(slab, start)[0]
 
@@ -135,17 +135,20 @@ class SlubAllocator:
             return FREE, "no freelist leads to it, but it holds the link of one"
         return state, reason
 
-    def neighbours(self, found: SlabObject) -> tuple[SlabObject | None, SlabObject | None]:
+    def neighbours(self, slab_object: SlabObject) -> tuple[SlabObject | None, SlabObject | None]:
         """The objects before and after one in the same slab; None where there is none."""
-        slab, index = found.slab, found.index
+        slab, index = slab_object.slab, slab_object.index
         before = self._object(slab, index - 1) if index else None
         after = self._object(slab, index + 1) if index + 1 < slab.nr_objects else None
         return before, after
 
-    def tracks(self, found: SlabObject) -> tuple[Track, ...]:
-        """Who allocated and who freed an object last, as far as its cache notes it; raises MissingDebugInfo, too."""
-        fenced = self._kfence.find(found.addr)
-        return self._kfence.tracks(fenced) if fenced else self._debug.tracks(found.cache, found.start)
+    def tracks(self, slab_object: SlabObject) -> tuple[Track, ...]:
+        """The last allocation and the last free of an object, as far as its cache notes them.
+
+        Raises MissingDebugInfo, too.
+        """
+        fenced = self._kfence.find(slab_object.addr)
+        return self._kfence.tracks(fenced) if fenced else self._debug.tracks(slab_object.cache, slab_object.start)
 
     def for_each_object(self, cache: SlabCache, gaps: Gaps, states: Iterable[str] = (ALLOCATED,)) -> Iterator[int]:
         """Yield the addresses of a cache's objects in those states, slab by slab.
@@ -165,9 +168,9 @@ class SlubAllocator:
                 yield from (start for start in starts if start in slab.free or start in sheaved)
             if other in wanted:
                 yield from (start for start in starts if start not in slab.free and start not in sheaved)
-        for found in self._kfence.objects_of(cache.addr):
-            if found.state in wanted:
-                yield found.addr
+        for fenced in self._kfence.objects_of(cache.addr):
+            if fenced.state in wanted:
+                yield fenced.addr
 
     def slabs_of(self, cache: SlabCache, gaps: Gaps) -> list[int]:
         """The `struct slab *` of every slab of a cache, by address, without KFENCE's.
@@ -213,14 +216,14 @@ class SlubAllocator:
         # What is on the freelist of a CPU counts as in use, so this holds for every slab.
         if not problems and walks[0].hole is None and len(walks[0].objects) != objects - inuse:
             counter = page + self._layout.offset("slab.inuse")
-            found, expected = len(walks[0].objects), objects - inuse
-            problems.append(FreelistProblem("the slab", COUNT, counter, 0, inuse, found, expected))
+            on_list, expected = len(walks[0].objects), objects - inuse
+            problems.append(FreelistProblem("the slab", COUNT, counter, 0, inuse, on_list, expected))
         active = next((row for row in self._caches.cpu_slabs(cache) if row.slab == page), None)
         if active is not None:
             others = frozenset(walks[0].objects)
             walks.append(self._freelists.walk(extent, f"CPU {active.cpu}", active.freelist_at, active.freelist, others))
             problems += [walks[1].problem] if walks[1].problem else []
-        free = frozenset(found for walk in walks for found in walk.objects)
+        free = frozenset(addr for walk in walks for addr in walk.objects)
         problems += self._sheaved(extent, free)
         hole = next((walk.hole for walk in walks if walk.hole is not None), None)
         cpu = None if active is None else active.cpu
@@ -231,7 +234,7 @@ class SlubAllocator:
         try:
             sheaved, twice = self._sheaves.free(extent.cache), self._sheaves.twice(extent.cache)
         except (Unreadable, Corrupt):
-            return  # who asks whether an object is free is told
+            return  # callers that ask for an object's state get this error themselves
         for start in sorted(start for start in free if start in sheaved):
             yield FreelistProblem("a freelist", SHEAVED, sheaved[start], 0, start, start)
         for start, at in sorted(twice.items()):

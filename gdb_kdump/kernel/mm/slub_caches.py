@@ -77,20 +77,14 @@ class SlabCaches:
         for cache in self._list():
             if cache.name == name or name in self.aliases(cache):
                 return cache
-        variable = self._session.debuginfo.find_address(name) or self._find_hot(name)
+        find = self._session.debuginfo.find_variable
+        # aa70d2d16f28 (v6.9) net: move skbuff_cache(s) to net_hotdata
+        variable = find(name) or find("net_hotdata", name)
         return None if variable is None else self.read(self._memory.ptr(variable))
 
     def aliases(self, cache: SlabCache) -> tuple[str, ...]:
         """The names of the caches that were merged into this one, where the kernel still knows them."""
         return tuple(name for name in self._session.once(SlabAliases).of(cache.addr) if name != cache.name)
-
-    def _find_hot(self, name: str) -> int | None:
-        # aa70d2d16f28 (v6.9) net: move skbuff_cache(s) to net_hotdata
-        hot = self._session.debuginfo.find_address("net_hotdata")
-        if hot is None or self._layout.find_struct("net_hotdata") is None:
-            return None
-        member = self._layout.find_member(f"net_hotdata.{name}")
-        return None if member is None else hot + member.offset
 
     def read(self, addr: int) -> SlabCache:
         """The cache at a `struct kmem_cache *`; raises Unreadable, and Corrupt when it can be none."""
@@ -126,9 +120,9 @@ class SlabCaches:
         freelist_at = self._layout.offset("kmem_cache_cpu.freelist")
         percpu = self._session.once(PerCpu)
         for cpu in percpu.possible_cpus():
-            at = percpu.pointer(cache.cpu_slab, cpu)
-            freelist, slab, *partial = unpacker.unpack_from(*self._memory.block(at, unpacker.span))
-            yield CpuSlab(cpu, at + freelist_at, freelist, slab, partial[0] if partial else 0)
+            cpu_slab = percpu.pointer(cache.cpu_slab, cpu)
+            freelist, slab, *partial = unpacker.unpack_from(*self._memory.block(cpu_slab, unpacker.span))
+            yield CpuSlab(cpu, cpu_slab + freelist_at, freelist, slab, partial[0] if partial else 0)
 
     def nodes(self, cache: SlabCache) -> Iterator[tuple[int, int]]:
         """The struct kmem_cache_node of each node that has one: (node, address); for_each_kmem_cache_node.

@@ -1,4 +1,4 @@
-"""What slub_debug leaves in each object's room: red zones, poison, and who allocated and freed it; mm/slub.c."""
+"""What slub_debug leaves in each object's room: red zones, poison, tracks of its allocation and free; mm/slub.c."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class SlubDebug:
         return 2 * self._track_size + (_NOTED if self._is_kmalloc(cache) else 0)
 
     def tracks(self, cache: SlabCache, start: int) -> tuple[Track, ...]:
-        """Who allocated the object at `start`, and who freed it before or since; mm/slub.c: get_track.
+        """The allocation of the object at `start`, and its free before or since; mm/slub.c: get_track.
 
         Raises Unreadable, MissingDebugInfo.
         """
@@ -132,11 +132,11 @@ class SlubDebug:
         unpacker = self._layout.unpacker("track", ("addr", "cpu", "pid", "when"))
         items = self._layout.enumerators("track_item")
         tracks = []
-        for kind, name, number in (("alloc", "TRACK_ALLOC", 0), ("free", "TRACK_FREE", 1)):
-            at = start + self._tracks_offset(cache) + items.get(name, number) * self._track_size
-            caller, cpu, pid, when = unpacker.unpack_from(*self._memory.block(at, unpacker.span))
+        for done, name, number in (("alloc", "TRACK_ALLOC", 0), ("free", "TRACK_FREE", 1)):
+            track = start + self._tracks_offset(cache) + items.get(name, number) * self._track_size
+            caller, cpu, pid, when = unpacker.unpack_from(*self._memory.block(track, unpacker.span))
             if caller:
-                tracks.append(Track(kind, caller, cpu, pid, when, self._stack(at)))
+                tracks.append(Track(done, caller, cpu, pid, when, self._stack(track)))
         return tuple(tracks)
 
     def _stack(self, track: int) -> tuple[int, ...]:
@@ -147,5 +147,5 @@ class SlubDebug:
         entries = self._layout.find_member("track.addrs")
         if entries is None:
             return ()
-        found = memoryview(self._memory.read(track + entries.offset, entries.size)).cast("Q").tolist()
-        return tuple(found[: found.index(0)] if 0 in found else found)
+        stack = memoryview(self._memory.read(track + entries.offset, entries.size)).cast("Q").tolist()
+        return tuple(stack[: stack.index(0)] if 0 in stack else stack)

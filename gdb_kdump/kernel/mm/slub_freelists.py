@@ -61,9 +61,9 @@ class Freelists:
         seen: dict[int, None] = {}
         holder, pointer_at, stored, pointer = 0, head_at, first, first
         while pointer:
-            kind = extent.fault(pointer) or (CYCLE if pointer in seen else TWICE if pointer in others else "")
-            if kind:
-                problem = FreelistProblem(where, kind, pointer_at, holder, stored, pointer)
+            fault = extent.fault(pointer) or (CYCLE if pointer in seen else TWICE if pointer in others else "")
+            if fault:
+                problem = FreelistProblem(where, fault, pointer_at, holder, stored, pointer)
                 return FreelistWalk(tuple(seen), problem)
             seen[pointer] = None
             holder, pointer_at = pointer, pointer + extent.cache.offset
@@ -113,8 +113,8 @@ class Freelists:
             except Unreadable:
                 continue  # the next sample will do
             for decoder in votes:
-                found = decoder(stored, extent.cache.random, pointer_at)
-                votes[decoder] += not found or not extent.fault(found)
+                pointer = decoder(stored, extent.cache.random, pointer_at)
+                votes[decoder] += not pointer or not extent.fault(pointer)
             if max(votes.values()) >= _ENOUGH:
                 break
         return _plain if votes[_plain] > votes[_swapped] else _swapped

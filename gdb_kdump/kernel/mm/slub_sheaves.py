@@ -39,9 +39,9 @@ class Sheaves:
         if cache.addr not in self._free:
             free, twice = dict[int, int](), dict[int, int]()
             for sheaf in sorted({*self._of_cpus(cache), *self._of_nodes(cache)} - {0}):
-                at = sheaf + self._layout.offset("slab_sheaf.objects")
-                for number, found in enumerate(self._objects(sheaf)):
-                    (twice if found in free else free)[found] = at + 8 * number
+                objects_at = sheaf + self._layout.offset("slab_sheaf.objects")
+                for number, start in enumerate(self._objects(sheaf)):
+                    (twice if start in free else free)[start] = objects_at + 8 * number
             self._free[cache.addr], self._twice[cache.addr] = free, twice
         return self._free[cache.addr]
 

@@ -20,13 +20,13 @@ class StackDepot:
         self._layout = session.layout
 
     def find(self, handle: int) -> tuple[int, ...] | None:
-        """The return addresses, innermost first, behind a depot_stack_handle_t; None where there are none.
+        """The return addresses, innermost first, of a depot_stack_handle_t; None where there are none.
 
         lib/stackdepot.c: stack_depot_fetch.  Raises MissingDebugInfo.
         """
         parts = self._session.debuginfo.find_type("union handle_parts")
         find = self._session.debuginfo.find_address
-        pools = next((found for found in map(find, STACK_POOLS) if found is not None), None)
+        pools = next((addr for addr in map(find, STACK_POOLS) if addr is not None), None)
         if not handle or parts is None or pools is None:
             return None
         index, offset = self._part(parts, handle, "pool_index", "slabindex"), self._part(parts, handle, "offset")
@@ -46,7 +46,7 @@ class StackDepot:
         return tuple(memoryview(entries).cast("Q").tolist())
 
     def _part(self, parts: object, handle: int, *names: str) -> int | None:
-        member = next((found for found in (find_path(parts, name) for name in names) if found is not None), None)
+        member = next((part for part in (find_path(parts, name) for name in names) if part is not None), None)
         if member is None:
             return None
         return handle >> 8 * member.offset + member.bit_offset & (1 << member.bit_size) - 1

@@ -1,1 +1,1 @@
-"""Modules, and the source behind an address."""
+"""Modules, and the source lines of an address."""

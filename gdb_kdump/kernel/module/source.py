@@ -41,7 +41,7 @@ class Source:
     def frames(self, pc: int, is_return_address: bool = False) -> tuple[SourceFrame, ...]:
         """The functions at text address `pc`, innermost inlined one first, the real one last.
 
-        A return address stands behind the call that it belongs to: lines are those of the call then.
+        A return address stands after the call that it belongs to: the lines are those of the call then.
         """
         looked_up = pc - 1 if is_return_address else pc
         if looked_up not in self._frames:
@@ -93,7 +93,7 @@ class Source:
         return not _functions(addr) or (where is not None and where.filename.endswith((".S", ".s")))
 
     def function_bounds(self, addr: int) -> tuple[int, int] | None:
-        """The first address of the function that an address lies in, and the one behind it; None where none is known.
+        """The first address of the function that an address lies in, and the one after it; None where none is known.
 
         For a module without debug information the end is the address itself.
         """
@@ -120,22 +120,22 @@ class Source:
         return f"{name}+{offset:#x} [{module.name}]"
 
     def _label(self, addr: int) -> tuple[str | None, int | None]:
-        """The label that an address of entry code lies behind, which GDB passes over for the function around it."""
-        found = self._debuginfo.symbol_before(addr)
-        return (None, None) if found is None else (found[0], addr - found[1])
+        """The last label before an address of entry code; GDB has only the function around it."""
+        symbol = self._debuginfo.symbol_before(addr)
+        return (None, None) if symbol is None else (symbol[0], addr - symbol[1])
 
     def _symbol_in(self, module: Module, addr: int) -> tuple[str, int]:
         try:
-            found = self._modules.find_symbol(module, addr)
+            symbol = self._modules.find_symbol(module, addr)
         except (Unreadable, Corrupt, MissingDebugInfo):
-            found = None
-        return found or (f"[{module.name}]", addr - module.base)
+            symbol = None
+        return symbol or (f"[{module.name}]", addr - module.base)
 
     def symbol(self, addr: int) -> tuple[str | None, int | None]:
         """The ELF symbol that an address lies in and the offset from it (bytes), or None and None."""
         text = gdb.Value(addr).cast(self._void_pointer).format_string(format="a")
-        found = _NAME.search(text)
-        return (found[1], int(found[2] or 0)) if found else (None, None)
+        label = _NAME.search(text)
+        return (label[1], int(label[2] or 0)) if label else (None, None)
 
 
 def _functions(pc: int) -> list[tuple[gdb.Symbol, bool]]:

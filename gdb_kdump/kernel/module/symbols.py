@@ -119,9 +119,9 @@ class ModuleSymbols:
         for attribute in self._elements(notes, "module_notes_attrs", "notes", self._layout.size("bin_attribute")):
             start = self._session.pointer(attribute, "bin_attribute.private")
             length = self._session.number(attribute, "bin_attribute.size")
-            found = _build_id(self._memory.read(start, min(length, _LONGEST_NOTE)))
-            if found:
-                return found
+            build_id = _build_id(self._memory.read(start, min(length, _LONGEST_NOTE)))
+            if build_id:
+                return build_id
         return None
 
     def sections(self, module: Module) -> dict[str, int]:
@@ -193,9 +193,9 @@ def _build_id(note: bytes) -> str | None:
     """The build-id in a series of ELF notes, or None."""
     at = 0
     while at + 12 <= len(note):
-        name_size, size, kind = (int.from_bytes(note[at + 4 * i : at + 4 * i + 4], "little") for i in range(3))
+        name_size, size, note_type = (int.from_bytes(note[at + 4 * i : at + 4 * i + 4], "little") for i in range(3))
         name_at, data_at = at + 12, at + 12 + (name_size + 3 & ~3)
-        if kind == _NT_GNU_BUILD_ID and note[name_at : name_at + name_size] == b"GNU\0":
+        if note_type == _NT_GNU_BUILD_ID and note[name_at : name_at + name_size] == b"GNU\0":
             return note[data_at : data_at + size].hex()
         at = data_at + (size + 3 & ~3)
     return None

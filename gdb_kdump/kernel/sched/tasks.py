@@ -42,7 +42,7 @@ NO_CPU = NO_PID = -1
 UNKNOWN = "?"
 _MEMBERS = ("pid", "tgid", "flags", "sp", "stack")
 _STATE_MEMBERS = ("state", "exit_state")
-# Without these a task is shown as one of user space that leads its own group and has not slept.
+# Defaults where the type lacks the member: a user task, its own leader, no saved stack pointer.
 _INSTEAD = {"tgid": 0, "flags": 0, "sp": 0}
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h, the same bit since v2.6.27
 # include/linux/sched.h; none of these bits ever had another meaning
