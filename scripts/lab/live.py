@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -59,7 +60,9 @@ def make_dumps(kernel: Kernel, cache: Path, report: Callable[[str], None]) -> No
                 _follow(qemu, work / "qmp", made, report)
             finally:
                 qemu.kill()
-        made.rename(folder(cache, kernel.line))
+        final = folder(cache, kernel.line)
+        shutil.rmtree(final, ignore_errors=True)
+        made.rename(final)
 
 
 def _follow(qemu: subprocess.Popen[bytes], qmp: Path, made: Path, report: Callable[[str], None]) -> None:

@@ -28,27 +28,35 @@ KERNELS = {
 SECURITY = Path("/etc/apt/sources.list.d/debian-security.list")
 
 
-def install_missing(lines: list[str], cache: Path) -> None:
-    """Installs the tools and the kernels of these lines that are not there; says first what it will do."""
-    missing = [line for line in lines if not _complete(kernels.find_kernel(line, cache))]
-    foreign = [line for line in missing if kernels.LINES[line].suite]
-    tools = TOOLS + (FOREIGN_TOOLS if foreign else ())
-    wanted = [name for name in tools if not _installed(name)]
-    wanted += [package for line in missing if line not in foreign for package in KERNELS[line]]
+def complete(line: str, cache: Path) -> bool:
+    """Whether the tools and the line's kernel are there."""
+    return not _missing_tools(line) and _with_vmlinux(kernels.find_kernel(line, cache))
+
+
+def install_missing(line: str, cache: Path) -> None:
+    """Installs the tools and the line's kernel where they are not there; says first what it will do."""
+    wanted = _missing_tools(line)
+    missing = not _with_vmlinux(kernels.find_kernel(line, cache))
+    foreign = bool(kernels.LINES[line].suite)
+    if missing and not foreign:
+        wanted += KERNELS[line]
     if wanted:
         _install(wanted, cache)
-    for line in missing:
-        if line in foreign:
-            unpacked.fetch(line, cache)
-            continue
-        kernel = kernels.find_kernel(line, cache)
-        if kernel is None:
-            raise LabError("packages", f"no {line} kernel with image and headers together")
-        if not kernel.vmlinux.exists():
-            debugfiles.take(kernel)
+    if missing and foreign:
+        unpacked.fetch(line, cache)
+    kernel = kernels.find_kernel(line, cache)
+    if kernel is None:
+        raise LabError("packages", f"no {line} kernel with image and headers together")
+    if not kernel.vmlinux.exists():
+        debugfiles.take(kernel)
 
 
-def _complete(kernel: kernels.Kernel | None) -> bool:
+def _missing_tools(line: str) -> list[str]:
+    tools = TOOLS + (FOREIGN_TOOLS if kernels.LINES[line].suite else ())
+    return [name for name in tools if not _installed(name)]
+
+
+def _with_vmlinux(kernel: kernels.Kernel | None) -> bool:
     return kernel is not None and kernel.vmlinux.exists()
 
 
@@ -82,7 +90,11 @@ def _add_security_updates() -> None:
 
 def _apt(*arguments: str) -> None:
     # kexec-tools and others would ask.
-    _as_root("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", *arguments)
+    settings = ["DEBIAN_FRONTEND=noninteractive"]
+    if not any(Path("/boot").glob("initrd.img-*")):
+        # This machine does not boot kernels of Debian: an initramfs for each takes a minute and is for nobody.
+        settings.append("INITRD=No")
+    _as_root("env", *settings, "apt-get", *arguments)
 
 
 def _as_root(*command: str) -> None:

@@ -237,8 +237,8 @@ def test_a_refused_second_dump_leaves_no_half_session(gdb_run: Gdb, tmp_path: Pa
 def test_ending_the_target_ends_the_server(gdb_run: Gdb, dump: LabDump, ending: str) -> None:
     run = gdb_run(
         ending,
-        "python import os, time; time.sleep(0.5)",
-        "python print('@', open(f'/proc/self/task/{os.getpid()}/children').read().split())",
+        "python import os, time; children = lambda: open(f'/proc/self/task/{os.getpid()}/children').read().split()",
+        "python waited = [time.sleep(0.1) for _ in range(50) if children()]; print('@', children())",
         "kinfo",
         f"target kdump {dump.vmcore}",
         "kinfo --json",
@@ -251,9 +251,10 @@ def test_ending_the_target_ends_the_server(gdb_run: Gdb, dump: LabDump, ending: 
 
 
 KILL_SERVER = (
-    "python import os, signal, time",
-    "python children = open(f'/proc/self/task/{os.getpid()}/children').read().split()",
-    "python print('@', len(children)); os.kill(int(children[0]), signal.SIGKILL); time.sleep(0.2)",
+    "python import os, signal",
+    "python children = open(f'/proc/self/task/{os.getpid()}/children').read().split(); print('@', len(children))",
+    "python os.kill(int(children[0]), signal.SIGKILL)",
+    "python dead = os.waitid(os.P_PID, int(children[0]), os.WEXITED | os.WNOWAIT)",
 )
 
 

@@ -103,14 +103,14 @@ def sweep() -> dict[str, Any]:
     from gdb_kdump.rules.slab import judge_slab
     from gdb_kdump.walks import Gaps
 
-    started = time.monotonic()
+    started = time.process_time()
     slabs = session.current().once(SlubAllocator)
     counts = {"allocated": 0, "free": 0, "unknown": 0}
     objects = {
         cache.addr: {state: list(slabs.for_each_object(cache, Gaps(), (state,))) for state in counts}
         for cache in slabs.caches(Gaps())
     }
-    seconds = time.monotonic() - started
+    seconds = time.process_time() - started
     wrong = []
     for cache in slabs.caches(Gaps()):
         for state, starts in objects[cache.addr].items():

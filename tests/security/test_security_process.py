@@ -93,18 +93,30 @@ def test_the_socket_has_no_name_and_takes_one_connection(server: Server) -> None
         with socket.socket(socket.AF_UNIX) as second, pytest.raises(ConnectionRefusedError):
             second.connect(path)
         assert listening(server) == []
-    sockets = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
-    named = [line[7] for line in sockets if len(line) > 7 and "gdb-kdump" in line[7]]
-    assert not any(Path(name).exists() for name in named), named
+        ours = sockets(server) | sockets_of(Path("/proc/self/fd"))
+        named = [row[7] for row in unix_sockets() if row[6] in ours and len(row) > 7 and "gdb-kdump" in row[7]]
+    assert named and not any(Path(name).exists() for name in named), named
+
+
+def sockets(server: Server) -> set[str]:
+    """The inodes of the server's sockets."""
+    return sockets_of(proc(server, "fd"))
+
+
+def sockets_of(fds: Path) -> set[str]:
+    links = [os.readlink(link) for link in fds.iterdir() if link.is_symlink()]
+    return {link[8:-1] for link in links if link.startswith("socket:[")}
+
+
+def unix_sockets() -> list[list[str]]:
+    """The machine's Unix sockets, in columns: the fourth is the state, the seventh the inode, the eighth the name."""
+    return [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
 
 
 def listening(server: Server) -> list[str]:
     """The inodes of the server's sockets that listen, of any family, and of those that are not Unix sockets."""
-    links = [os.readlink(link) for link in proc(server, "fd").iterdir()]
-    inodes = {link[8:-1] for link in links if link.startswith("socket:[")}
-    rows = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
-    unix = {row[6]: row[3] for row in rows}
-    return [inode for inode in inodes if inode not in unix or unix[inode] == "00010000"]
+    unix = {row[6]: row[3] for row in unix_sockets()}
+    return [inode for inode in sockets(server) if inode not in unix or unix[inode] == "00010000"]
 
 
 def test_limits(server: Server) -> None:
