@@ -67,7 +67,7 @@ def _open(words: list[str]) -> None:
             opening = _with_tasks(opened)
         except (Unreadable, MissingDebugInfo) as error:
             opening = _without_tasks(opened, error)
-    except BaseException:  # Ctrl-C too: no one else holds it to close it
+    except BaseException:  # Ctrl-C too: no caller has it yet to close it
         opened.close()
         raise
     # Connecting prints the selected frame, as a core file's opening does: the summary belongs above it.

@@ -73,7 +73,7 @@ class Gather(Generic[T]):
         objects = objects[below:beyond]
         if objects:
             self._asked.append((objects, self._server.begin_gather(objects, self._offset, self._size)))
-        if len(self._asked) > _AHEAD:  # a server whose answers nobody takes accepts no requests
+        if len(self._asked) > _AHEAD:  # a server whose answers are not taken accepts no requests
             self._take()
 
     def _take(self) -> None:

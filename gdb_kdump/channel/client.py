@@ -49,7 +49,7 @@ _DAMAGE = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.
 
 
 class Answer:
-    """What a request will be answered with: who drops this does not want it any more."""
+    """The answer to a request, as it comes in; an Answer that is dropped is not waited for."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -72,7 +72,7 @@ class Server:
         self._poll.register(self._channel, select.POLLIN)
         try:
             self._info = DumpInfo.from_json(json.loads(self._receive(self._await(HELLO), open_timeout)))
-        except BaseException:  # Ctrl-C too: nobody else could close what nobody holds
+        except BaseException:  # Ctrl-C too: no caller has it yet to close it
             self.close()
             raise
 
@@ -164,7 +164,7 @@ class Server:
         return self._begin(Op.GATHER, GATHER.pack(offset, size) + struct.pack(f"<{len(objects)}Q", *objects))
 
     def pieces(self, answer: Answer) -> tuple[bytes, dict[int, Why]]:
-        """The answer to `begin_gather`: the bytes one behind the other, and by index why some are zeros instead.
+        """The answer to `begin_gather`: the bytes one after the other, and by index why some are zeros instead.
 
         Raises DumpError as `read` does.
         """

@@ -96,7 +96,7 @@ def _listen() -> tuple[socket.socket, int]:
 
 
 def _private_folder() -> str:
-    """A new folder of mode 0700, so that nobody else gets at the socket before its file is gone; raises DumpError."""
+    """A new folder of mode 0700, so that no other user gets at the socket before its file is gone; raises DumpError."""
     for parent in (None, "/dev/shm"):  # where the disk is full there is still memory
         with suppress(OSError):
             return tempfile.mkdtemp(prefix="gdb-kdump-", dir=parent)

@@ -37,7 +37,7 @@ Piece = tuple[int, int]
 """Some bytes of an object: offset and size."""
 
 HELLO = 0
-"""The number of the reply that nobody asked for: the server's first message, which says what the dump is."""
+"""The number of the one reply without a request: the server's first message, which says what the dump is."""
 
 
 NOTICE = 0xFFFFFFFF

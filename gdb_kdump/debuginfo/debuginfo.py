@@ -46,25 +46,25 @@ class DebugInfo:
 
     def type(self, name: str) -> gdb.Type:
         """The type of that C name; raises MissingDebugInfo."""
-        found = self.find_type(name)
-        if found is None:
+        known = self.find_type(name)
+        if known is None:
             raise MissingDebugInfo(name)
-        return found
+        return known
 
     def find_address(self, symbol: str) -> int | None:
         """The address of a symbol as the dump has it, or None; a per-CPU symbol gives its offset."""
         if symbol not in self._addresses:
-            found = self._elf.find_symbol(symbol)
-            moved = self._kaslr_offset if found is not None and found.relocated else 0
-            self._addresses[symbol] = (found.value + moved) & _U64 if found is not None else None
+            entry = self._elf.find_symbol(symbol)
+            moved = self._kaslr_offset if entry is not None and entry.relocated else 0
+            self._addresses[symbol] = (entry.value + moved) & _U64 if entry is not None else None
         return self._addresses[symbol]
 
     def address(self, symbol: str) -> int:
         """The address of a symbol as the dump has it; raises MissingDebugInfo."""
-        found = self.find_address(symbol)
-        if found is None:
+        known = self.find_address(symbol)
+        if known is None:
             raise MissingDebugInfo(f"symbol {symbol}")
-        return found
+        return known
 
     def find_variable(self, symbol: str, path: str = "", tag: str = "") -> int | None:
         """The address of a variable, or of the member at `path` of one that is a `struct tag` (or of its own name).
@@ -80,10 +80,10 @@ class DebugInfo:
 
     def size(self, symbol: str) -> int:
         """The size of a symbol's object in bytes, as the symbol table has it; raises MissingDebugInfo."""
-        found = self._elf.find_symbol(symbol)
-        if found is None:
+        entry = self._elf.find_symbol(symbol)
+        if entry is None:
             raise MissingDebugInfo(f"symbol {symbol}")
-        return found.size
+        return entry.size
 
     def image(self) -> tuple[int, int]:
         """Where the kernel's image begins, with its code, and ends; arch/x86/kernel/vmlinux.lds.S: _stext, _end.
@@ -99,8 +99,8 @@ class DebugInfo:
 
     def symbol_before(self, addr: int) -> tuple[str, int] | None:
         """The symbol of code at or below an address of the kernel's image, and where it is; None without one."""
-        found = self._elf.symbol_before((addr - self._kaslr_offset) & _U64)
-        return None if found is None else (found[0], found[1] + self._kaslr_offset)
+        below = self._elf.symbol_before((addr - self._kaslr_offset) & _U64)
+        return None if below is None else (below[0], below[1] + self._kaslr_offset)
 
     def is_pointer(self, variable: str) -> bool:
         """Whether a global variable is a pointer, as far as the types say."""

@@ -43,7 +43,7 @@ class ElfFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            if not stat.S_ISREG(path.stat().st_mode):  # opening a fifo would wait for somebody to write
+            if not stat.S_ISREG(path.stat().st_mode):  # opening a fifo would wait for a writer
                 raise DumpError(f"{path} is not a file: name the vmlinux with debug information")
             self._file = path.open("rb")
         except OSError as error:
@@ -95,12 +95,12 @@ class ElfFile:
 
     def section(self, name: str) -> bytes:
         """The contents of a section, decompressed; empty where the file has none."""
-        found = self._sections.get(name)
+        section = self._sections.get(name)
         with self._reading():
-            return b"" if found is None or found["sh_type"] == "SHT_NOBITS" else bytes(found.data())
+            return b"" if section is None or section["sh_type"] == "SHT_NOBITS" else bytes(section.data())
 
     def image(self) -> tuple[int, int]:
-        """The lowest link-time address of code, and the one behind all that is in memory; both 0 without any code."""
+        """The lowest link-time address of code, and the one after all that is in memory; both 0 without any code."""
         in_memory = [section for section in self._sections.values() if section["sh_flags"] & _SHF_ALLOC]
         starts = [section["sh_addr"] for section in in_memory if section["sh_flags"] & _SHF_EXECINSTR]
         if not starts:
@@ -133,13 +133,13 @@ class ElfFile:
         """The symbol of that name, or None."""
         table, names, entries = self._symbols
         wanted = name.encode() + b"\0"
-        at = names.find(wanted)
-        while at >= 0:
+        name_at = names.find(wanted)
+        while name_at >= 0:
             # The linker shares the tails of names: this hit may be the end of a longer one that no symbol starts in.
-            entry = entries.get(at)
+            entry = entries.get(name_at)
             if entry is not None:
                 return self._symbol(table[entry * _SYMBOL_SIZE : (entry + 1) * _SYMBOL_SIZE])
-            at = names.find(wanted, at + 1)
+            name_at = names.find(wanted, name_at + 1)
         return None
 
     @cached_property
@@ -189,10 +189,10 @@ def zero_section_addresses(image: bytes) -> bytes | None:
     """
     (table,) = struct.unpack_from("<Q", image, 0x28)
     size, count = struct.unpack_from("<HH", image, 0x3A)
-    places = [table + number * size + 0x10 for number in range(count)]
-    if not any(any(image[at : at + 8]) for at in places):
+    addresses_at = [table + number * size + 0x10 for number in range(count)]
+    if not any(any(image[address_at : address_at + 8]) for address_at in addresses_at):
         return None
     patched = bytearray(image)
-    for at in places:
-        patched[at : at + 8] = bytes(8)
+    for address_at in addresses_at:
+        patched[address_at : address_at + 8] = bytes(8)
     return bytes(patched)

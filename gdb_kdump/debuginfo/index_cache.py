@@ -31,7 +31,7 @@ def folder() -> Path:
 def prepare(vmlinux: Path, build_id: str | None, progress: Callable[[float], None]) -> Path | None:
     """Make sure that a sound index of `vmlinux` is in the cache; None where there can be none.
 
-    A folder that others can write to is not used: who plants an index there takes over the GDB that reads it.
+    A folder that others can write to is not used: an index that was planted there takes over the GDB that reads it.
 
     `progress` is called about four times a second with the seconds passed, while the index is being made.
     """
@@ -78,10 +78,10 @@ def _make(vmlinux: Path, cache: Path, progress: Callable[[float], None]) -> None
 
 def _made_private(place: Path) -> bool:
     """Whether a folder, and not a link to one, is the user's own; what others could put there is thrown away."""
-    found = place.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+    status = place.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
         return False
-    if found.st_mode & 0o022:
+    if status.st_mode & 0o022:
         place.chmod(0o700)
         for path in place.iterdir():
             if not path.is_dir():
@@ -90,7 +90,7 @@ def _made_private(place: Path) -> bool:
 
 
 def _indexes(cache: Path, build_id: str) -> list[Path]:
-    # Under another name at the end, GDB is still writing it: this one's, or that of somebody who starts just now.
+    # Under another name at the end, GDB is still writing it: this one, or another that starts just now.
     return [path for path in cache.glob(f"{build_id}*") if path.suffix in _SUFFIXES]
 
 
@@ -105,8 +105,8 @@ def _checksum(index: Path, vmlinux: Path) -> str:
 
 def _maker(cache: Path, build_id: str) -> tuple[Path, str]:
     """The file that tells which GDB made an index, and what it says of this one."""
-    found = os.stat("/proc/self/exe")
-    return cache / f"gdb-of-{build_id}", f"{found.st_size} {found.st_mtime_ns}\n"
+    executable = os.stat("/proc/self/exe")
+    return cache / f"gdb-of-{build_id}", f"{executable.st_size} {executable.st_mtime_ns}\n"
 
 
 def _seal(cache: Path, build_id: str, vmlinux: Path) -> None:

@@ -19,7 +19,7 @@ from gdb_kdump.text import hex16
 class Object:
     """A C object: its type, address, and bytes, in which what cannot be read stands as zeros and is in `holes`.
 
-    A hole is (first offset, offset behind it, why), in bytes from the object's start.
+    A hole is (first offset, offset after it, why), in bytes from the object's start.
     """
 
     type: gdb.Type
@@ -40,15 +40,15 @@ class Object:
 def read_object(memory: Memory, object_type: gdb.Type, addr: int) -> Object:
     """Read an object of any C type at an address; raises Unreadable when there is nothing of it in the dump."""
     size = object_type.sizeof
-    data, holes, at = bytearray(), [], addr
-    while at < addr + size:
-        end = min(addr + size, (at | UNIT - 1) + 1)
-        good, why = memory.read_prefix(at, end - at)
+    data, holes, position = bytearray(), [], addr
+    while position < addr + size:
+        end = min(addr + size, (position | UNIT - 1) + 1)
+        good, why = memory.read_prefix(position, end - position)
         data += good
         if why is not None:
             holes.append((len(data), end - addr, why))
-            data += bytes(end - at - len(good))
-        at = end
+            data += bytes(end - position - len(good))
+        position = end
     if holes and sum(high - low for low, high, _ in holes) == size:
         raise Unreadable(addr, holes[0][2])
     return Object(object_type, addr, bytes(data), tuple(holes))
@@ -77,16 +77,16 @@ def _json(thing: Object, value: gdb.Value, offset: int) -> Any:
 
 def _members(thing: Object, value: gdb.Value, struct: gdb.Type, offset: int) -> Iterator[tuple[str, Any]]:
     for field in fields(struct):
-        at = offset + field.bitpos // 8
+        start = offset + field.bitpos // 8
         if not field.name:
             inner = field.type.strip_typedefs()
             if inner.code in (gdb.TYPE_CODE_STRUCT, gdb.TYPE_CODE_UNION):
-                yield from _members(thing, value[field], inner, at)
+                yield from _members(thing, value[field], inner, start)
         elif field.bitsize:
-            why = thing.hole_in(at, (field.bitpos % 8 + field.bitsize + 7) // 8)
+            why = thing.hole_in(start, (field.bitpos % 8 + field.bitsize + 7) // 8)
             yield field.name, {"unreadable": why.name} if why else _scalar(value[field], field.type.strip_typedefs())
         else:
-            yield field.name, _json(thing, value[field], at)
+            yield field.name, _json(thing, value[field], start)
 
 
 def _array(thing: Object, array: gdb.Type, offset: int) -> Any:
@@ -101,7 +101,10 @@ def _array(thing: Object, array: gdb.Type, offset: int) -> Any:
     count = array.sizeof // size if size else 0
     starts = range(offset, offset + count * size, size or 1)
     # Not value[index]: of pointers to a struct with a flexible array, GDB 16 reads that struct first, at 0.
-    return [_json(thing, gdb.Value(thing.data[at : at + size], array.target()), at) for at in walks.shown(starts)]
+    return [
+        _json(thing, gdb.Value(thing.data[start : start + size], array.target()), start)
+        for start in walks.shown(starts)
+    ]
 
 
 def _scalar(value: gdb.Value, stripped: gdb.Type) -> Any:

@@ -33,9 +33,9 @@ def elf_image(
         contents += bytes(-len(contents) % 8)
         flags, addr, size = (6, *text) if name == ".text" else (0, 0, len(data))
         link, info, entry = (4, 1, 24) if name == ".symtab" else (0, 0, 0)
-        at, kind = _NAMES.index(name.encode() + b"\0"), _KINDS[name]
+        name_at, section_type = _NAMES.index(name.encode() + b"\0"), _KINDS[name]
         headers += struct.pack(
-            "<IIQQQQIIQQ", at, kind, flags, addr, 64 + len(contents), size, link, info, 8, entry
+            "<IIQQQQIIQQ", name_at, section_type, flags, addr, 64 + len(contents), size, link, info, 8, entry
         )  # fmt: skip
         contents += data
     contents += bytes(-len(contents) % 8)

@@ -20,7 +20,7 @@ Reader = Callable[[int, int], list[Run]]
 
 
 def follow(read: Reader, first: int, stop: int, pieces: Sequence[Piece], limit: int) -> Iterator[bytes]:
-    """The nodes of a list one behind the other, in blocks: of many nodes the first of `pieces`, then the second, ….
+    """The nodes of a list in order, in blocks: of many nodes the first of `pieces`, then the second, ….
 
     The first piece is the pointer to the next node. The list ends before the node at `stop`, before one that cannot be
     read, and after `limit` nodes.
@@ -34,17 +34,17 @@ def follow(read: Reader, first: int, stop: int, pieces: Sequence[Piece], limit: 
     for _ in range(limit):
         if node == stop:
             break
-        at = node - base
-        if not 0 <= at < room:
+        offset = node - base
+        if not 0 <= offset < room:
             # Nodes of a slab follow one another: sequential so far, so read ahead.
-            pages = min(2 * pages, _WINDOW_PAGES) if 0 <= at - len(data) < UNIT else 1
+            pages = min(2 * pages, _WINDOW_PAGES) if 0 <= offset - len(data) < UNIT else 1
             base = node & -UNIT
             data = _start(read(base, max(pages * UNIT, (node + size - base + UNIT - 1) & -UNIT)))
-            at, room = node - base, len(data) - size + 1
-            if at >= room:
+            offset, room = node - base, len(data) - size + 1
+            if offset >= room:
                 break
-        block.append(data[at : at + size])
-        (node,) = ADDRESS.unpack_from(data, at + next_offset)
+        block.append(data[offset : offset + size])
+        (node,) = ADDRESS.unpack_from(data, offset + next_offset)
         if len(block) == count:
             yield by_piece(b"".join(block), size, pieces)
             block = []
@@ -53,7 +53,7 @@ def follow(read: Reader, first: int, stop: int, pieces: Sequence[Piece], limit: 
 
 
 def gather(read: Reader, objects: Sequence[int], offset: int, size: int) -> tuple[bytes, list[tuple[int, Why]]]:
-    """The `size` bytes at `offset` of each object (address), one behind the other; the objects must be in order.
+    """The `size` bytes at `offset` of each object (address), one after the other; the objects must be in order.
 
     Those that cannot be read are zeros, and listed: (index, why).
     """

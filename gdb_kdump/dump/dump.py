@@ -28,7 +28,7 @@ class Dump:
         self._path = examined.path
         self._examined = examined
         self._elf = examined.elf if examined.elf and examined.elf.by_address else None
-        self._found: dict[int, int | Why] = {}  # by page: what _present() said of it
+        self._pages: dict[int, int | Why] = {}  # by page: what _present() said of it
         self._is_plain = len(examined.kdumps) == 1 and not examined.gaps
         # ELF segments without physical addresses, /proc/kcore's, libkdumpfile reads by virtual ones; others it need not
         # see: it dies of damaged headers.
@@ -76,20 +76,20 @@ class Dump:
     def read(self, addr: int, size: int) -> list[Run]:
         """The bytes and holes at kernel virtual address `addr`, in order, `size` bytes in all."""
         runs: list[Run] = []
-        at, end = addr, addr + size
-        while at < end:
-            length = min(self._page_size - at % self._page_size, end - at)
-            if at >= _TOP:
+        position, end = addr, addr + size
+        while position < end:
+            length = min(self._page_size - position % self._page_size, end - position)
+            if position >= _TOP:
                 append(runs, Hole(length, Why.UNMAPPED))
             elif self._by_library:
-                append(runs, self._files[0].read(KVADDR, at, length))
+                append(runs, self._files[0].read(KVADDR, position, length))
             else:
-                physical, length = self._extent(at, end - at)
+                physical, length = self._extent(position, end - position)
                 if isinstance(physical, Why):
                     append(runs, Hole(length, physical))
                 else:
                     self._read_present(runs, physical, length)
-            at += length
+            position += length
         return runs
 
     def overwritten(self) -> str | None:
@@ -109,7 +109,7 @@ class Dump:
         """
         if self._tables is not None:
             self._tables.linear.append((base, self._max_pfn() * self._page_size, 0))
-            self._found.clear()
+            self._pages.clear()
 
     def look_for_direct_map(self) -> bool:
         """The same where the dump has lost that variable; whether the pages that are left tell it."""
@@ -130,7 +130,7 @@ class Dump:
     def use_vmcoreinfo(self, text: str) -> bool:
         """Translate by a VMCOREINFO that the dump does not have; whether it says enough for that."""
         self._tables = self._known_tables(parse_vmcoreinfo(text))
-        self._found.clear()
+        self._pages.clear()
         return self._tables is not None
 
     def find_kernel(self, banner: bytes, symbols: Mapping[str, int], kaslr_offset: int | None) -> int:
@@ -138,20 +138,20 @@ class Dump:
 
         `kaslr_offset` is what the user knows of it, or None. Raises DumpError when it is not there.
         """
-        found = self.arch.locate(banner, symbols, self._read_physical, self._max_pfn())
-        offsets = " and ".join(f"{one.kaslr_offset:#x}" for one in found)
+        kernels = self.arch.locate(banner, symbols, self._read_physical, self._max_pfn())
+        offsets = " and ".join(f"{one.kaslr_offset:#x}" for one in kernels)
         if kaslr_offset is not None:
-            right = [one for one in found if one.kaslr_offset == kaslr_offset]
-            if found and not right:
+            right = [one for one in kernels if one.kaslr_offset == kaslr_offset]
+            if kernels and not right:
                 raise DumpError(f"{self._path} has its kernel at the KASLR offset {offsets}, not at {kaslr_offset:#x}")
-            found = right
-        if len(found) > 1:
+            kernels = right
+        if len(kernels) > 1:
             raise DumpError(f"{self._path} has several kernels of this vmlinux: choose one with --kaslr, of {offsets}")
-        if not found:
+        if not kernels:
             raise DumpError(self._no_kernel())
-        self._tables = found[0].tables
-        self._found.clear()
-        return found[0].kaslr_offset
+        self._tables = kernels[0].tables
+        self._pages.clear()
+        return kernels[0].kaslr_offset
 
     def _no_kernel(self) -> str:
         missing = self._examined.report.sentence
@@ -180,14 +180,14 @@ class Dump:
     def _present(self, tables: Translation, addr: int) -> int | Why:
         """The physical address of a virtual one, or why the dump has no data for it."""
         page = addr & -self._page_size
-        found = self._found.get(page)
-        if found is None:
-            if len(self._found) >= _MOST_FOUND:
-                self._found.clear()
+        answer = self._pages.get(page)
+        if answer is None:
+            if len(self._pages) >= _MOST_FOUND:
+                self._pages.clear()
             physical = tables.physical(page)
-            found = physical if isinstance(physical, Why) else self._absent(physical) or physical
-            self._found[page] = found
-        return found if isinstance(found, Why) else found + addr - page
+            answer = physical if isinstance(physical, Why) else self._absent(physical) or physical
+            self._pages[page] = answer
+        return answer if isinstance(answer, Why) else answer + addr - page
 
     def _absent(self, physical: int) -> Why | None:
         """Why no file has data for a physical address, or None; an ELF dump's segments say it when they are read."""

@@ -97,11 +97,11 @@ class File:
         except KdumpfileError:
             self._source.check()
         # One of its pages is damaged.
-        at, end = physical, physical + size
-        while at < end:
-            length = min(self._page_size - at % self._page_size, end - at)
-            append(runs, self.read(_MACHPHYSADDR, at, length))
-            at += length
+        position, end = physical, physical + size
+        while position < end:
+            length = min(self._page_size - position % self._page_size, end - position)
+            append(runs, self.read(_MACHPHYSADDR, position, length))
+            position += length
 
     def read(self, space: int, addr: int, size: int) -> Run:
         """What libkdumpfile has at an address of a space, within one page, or why it has nothing."""

@@ -163,13 +163,13 @@ def _refuse_strangers(kdumps: list[Kdump]) -> None:
 
 def _gaps(kdumps: list[Kdump]) -> list[tuple[int, int]]:
     """The page frames that no file of the set is for."""
-    gaps, at = [], 0
+    gaps, covered = [], 0
     for kdump in kdumps:
-        if kdump.first > at:
-            gaps.append((at, kdump.first))
-        at = kdump.end
-    if at < kdumps[0].header.max_pfn:
-        gaps.append((at, kdumps[0].header.max_pfn))
+        if kdump.first > covered:
+            gaps.append((covered, kdump.first))
+        covered = kdump.end
+    if covered < kdumps[0].header.max_pfn:
+        gaps.append((covered, kdumps[0].header.max_pfn))
     return gaps
 
 

@@ -218,7 +218,7 @@ class Stub:
     def _thread_list(self, rest: bytes) -> bytes:
         window = rest.partition(b":")[2]
         if window.startswith(b"0,"):
-            # On connecting GDB asks twice, behind "?" and when it shows the stop, and looks through the whole list for
+            # On connecting GDB asks twice, after "?" and when it shows the stop, and looks through the whole list for
             # each thread that it knows: with 50,000 that takes more than a second.  So it gets few the first time.
             threads = self._target.threads
             self._listing = threads.first_xml if self._is_connecting else threads.xml
@@ -254,7 +254,7 @@ def _register_value(register: Register, known: Mapping[str, int]) -> bytes:
 
 
 def _hex(digits: bytes) -> int:
-    """A number as GDB writes it; raises ValueError for what int() would take besides: signs, spaces, underscores."""
+    """A number as GDB writes it; raises ValueError for what only int() takes: signs, spaces, underscores."""
     if digits.strip(b"0123456789abcdefABCDEF"):
         raise ValueError(f"{digits!r} is no number")
     return int(digits, 16)

@@ -129,7 +129,7 @@ class DumpServer:
         self._send_to_client()
 
     def run(self) -> None:
-        """Answer until there is nobody left to answer to."""
+        """Answer until GDB or the client has gone."""
         poll = select.poll()
         self._listener.setblocking(False)
         poll.register(self._listener, select.POLLIN)
@@ -147,7 +147,7 @@ class DumpServer:
                     self._accept(poll)
 
     def _warn(self) -> None:
-        """Tell the client, once, that the dump changes under its hands."""
+        """Tell the client, once, that the dump was written to while it was open."""
         sentence = self._overwritten()
         if sentence:
             self._overwritten = lambda: None
@@ -309,7 +309,7 @@ class _SavedRegisters(Mapping[str, int]):
         if self._frame is None:
             self._frame = self._read(self._addr, self._size)
         data = self._frame[offset : offset + 8]
-        if len(data) < 8:  # behind a hole
+        if len(data) < 8:  # it lies after a hole
             data = self._read(self._addr + offset, 8)
         if len(data) < 8:
             raise KeyError(name)

@@ -59,12 +59,12 @@ class ElfCore:
         """makedumpfile marked the file: it ran out of space, or reached the size that it was given (-L)."""
         self.notes = b""
         segments: list[Segment] = []
-        for kind, _, offset, virtual, physical, size, _, _ in struct.iter_unpack(
+        for segment_type, _, offset, virtual, physical, size, _, _ in struct.iter_unpack(
             order + "IIQQQQQQ", _program_headers(file, head, order)
         ):
-            if kind == _NOTE:
+            if segment_type == _NOTE:
                 self._add_notes(offset, size)
-            if kind == _LOAD and size:
+            if segment_type == _LOAD and size:
                 segments.append(Segment(physical, offset, size, virtual))
         self._segments = sorted(segments)
         self.by_address = all(segment.has_physical for segment in segments)
@@ -89,11 +89,11 @@ class ElfCore:
         """The bytes and holes at a physical address: TRUNCATED where the file ends, FILTERED where no segment is."""
         runs: list[Run] = []
         while size:
-            found, length = self._find(physical, size)
-            if isinstance(found, Why):
-                runs.append(Hole(length, found))
+            offset, length = self._find(physical, size)
+            if isinstance(offset, Why):
+                runs.append(Hole(length, offset))
             else:
-                data = self.file.read(found, length)
+                data = self.file.read(offset, length)
                 runs += [data] if len(data) == length else [data, Hole(length - len(data), Why.UNKNOWN)]
             physical += length
             size -= length
@@ -114,20 +114,20 @@ class ElfCore:
             start, offset, length, _ = self._segments[index]
             within = min(size, start + length - physical)
             if within > 0:
-                at = offset + physical - start
+                position = offset + physical - start
                 end = min(-(-(physical + within) // page) * page, start + length)  # of its last page here
-                if self.file.has(at, end - physical):
-                    return at, within
-                there = self._available(at, end - physical)
+                if self.file.has(position, end - physical):
+                    return position, within
+                there = self._available(position, end - physical)
                 if (physical + there) // page > physical // page:
-                    return at, min(within, (physical + there) // page * page - physical)
+                    return position, min(within, (physical + there) // page * page - physical)
                 cut = min(within, page - physical % page, cut or within)
             index -= 1
         if cut is not None:
             return Why.TRUNCATED, cut
         # makedumpfile describes memory as it writes it: what comes after the last segment was still to be written.
-        is_behind = self.incomplete and physical >= self.max_pfn * page
-        return Why.TRUNCATED if is_behind else Why.FILTERED, size
+        is_after_all = self.incomplete and physical >= self.max_pfn * page
+        return Why.TRUNCATED if is_after_all else Why.FILTERED, size
 
     def _available(self, at: int, size: int) -> int:
         """How many of `size` bytes at `at` the file has, in one piece."""
@@ -140,8 +140,8 @@ class ElfCore:
 
 def _machine(file: DumpFile, head: bytes, order: str, known: Container[int], names: Sequence[str]) -> int:
     """The e_machine of a 64-bit core; raises DumpError for other files, and machines that are not `known`."""
-    kind, machine = struct.unpack_from(order + "HH", head, 16)
-    if kind != _CORE:
+    file_type, machine = struct.unpack_from(order + "HH", head, 16)
+    if file_type != _CORE:
         raise DumpError(f"{file.path} is an ELF program or object (the vmlinux?), not a dump: name the vmcore first")
     if machine not in known:
         raise other_machine(file, _MACHINES.get(machine, f"ELF's machine {machine}"), names)

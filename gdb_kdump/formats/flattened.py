@@ -104,21 +104,21 @@ class Flattened(DumpFile):
 
     def _records(self) -> Iterator[tuple[int, int, int] | None]:
         """Offset in the dump, position in the file and size of each record, and None for the mark at the end."""
-        end, at = self.file_size, _FLAT_HEADER
-        while at + _RECORD.size <= end:
-            offset, size = _RECORD.unpack(_read(self._file, at, _RECORD.size).ljust(_RECORD.size, b"\0"))
-            at += _RECORD.size
+        end, position = self.file_size, _FLAT_HEADER
+        while position + _RECORD.size <= end:
+            offset, size = _RECORD.unpack(_read(self._file, position, _RECORD.size).ljust(_RECORD.size, b"\0"))
+            position += _RECORD.size
             if offset == size == -1:
                 yield None
                 return
             if offset < 0 or size < 0 or offset + size > _MOST:
                 raise DumpError(
-                    f"{self.path} is a flattened dump that is damaged at byte {at - _RECORD.size:,}: a record of "
+                    f"{self.path} is a flattened dump that is damaged at byte {position - _RECORD.size:,}: a record of "
                     f"{size} bytes for offset {offset} is impossible; copy it again from where it was made"
                 )
-            if end > at and size:
-                yield offset, at, min(size, end - at)
-            at += size
+            if end > position and size:
+                yield offset, position, min(size, end - position)
+            position += size
 
     def read(self, offset: int, size: int) -> bytes:
         size = min(size, self.size - offset)
@@ -133,8 +133,8 @@ class Flattened(DumpFile):
         for position, start, length in sorted(parts):  # in the order in which they were written: the last one counts
             first, end = max(start, offset), min(start + length, offset + size)
             if first < end:
-                found = _read(self._file, position + first - start, end - first)
-                data[first - offset : first - offset + len(found)] = found
+                piece = _read(self._file, position + first - start, end - first)
+                data[first - offset : first - offset + len(piece)] = piece
         return bytes(data)
 
     def has(self, offset: int, size: int) -> bool:

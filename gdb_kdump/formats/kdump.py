@@ -90,8 +90,8 @@ class Kdump:
         end = self.data_at
         for start in starts:
             count = min(_DESCRIPTORS_PER_READ, self.pages - start)
-            at = self.descriptors_at + _DESCRIPTOR_BYTES * start
-            raw = self.file.read(at, _DESCRIPTOR_BYTES * count)
+            descriptors_at = self.descriptors_at + _DESCRIPTOR_BYTES * start
+            raw = self.file.read(descriptors_at, _DESCRIPTOR_BYTES * count)
             words = array("Q", raw[: len(raw) // _DESCRIPTOR_BYTES * _DESCRIPTOR_BYTES])
             if self._swap:
                 words.byteswap()
@@ -118,7 +118,7 @@ class Kdump:
         return Lost(lost, self.file.missing(self.descriptors_at, end), sampling <= 1, at_least)
 
     def _refuse_unknown(self, sizes: array[int]) -> None:
-        """Raise DumpError when pages have a flag that the header has too and that nobody knows: a new compression."""
+        """Raise DumpError when pages have a flag that the header has too and that is unknown: a new compression."""
         for both in sizes:
             flags = both & 0xFFFFFFFF if self._swap else both >> 32
             if flags & self.header.unknown_flags:

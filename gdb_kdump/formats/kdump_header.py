@@ -46,7 +46,7 @@ class Header:
     narrow_max_pfn: int
     """The same in 32 bits, by which makedumpfile may have made the bitmaps."""
     unknown_flags: int
-    """Those of the header's flags that nobody knows here."""
+    """Flags of the header that are unknown here."""
     incomplete: bool
     """makedumpfile marked the file: it ran out of space, or reached the size that it was given (-L)."""
     split: bool

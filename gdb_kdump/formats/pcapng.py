@@ -21,7 +21,7 @@ _MAX_OPTION = 0xFFFF
 
 
 def section_header(application: str, comment: str = "") -> bytes:
-    """The block that a file begins with; `application` is who wrote it."""
+    """The block that a file begins with; `application` is the program that wrote it."""
     body = struct.pack("<IHHq", _BYTE_ORDER_MAGIC, _MAJOR, _MINOR, _UNKNOWN_LENGTH)
     return _block(_SECTION_HEADER, body, [(_COMMENT, comment.encode()), (_SHB_USERAPPL, application.encode())])
 

@@ -1,4 +1,4 @@
-"""VMCOREINFO: what the kernel notes about itself for those who read its dump; kernel/vmcore_info.c."""
+"""VMCOREINFO: what the kernel notes about itself for readers of its dump; kernel/vmcore_info.c."""
 
 from __future__ import annotations
 

@@ -43,23 +43,23 @@ class Layout:
         candidates, sign = STRUCTS.get(tag, ((tag,), ""))
         for candidate in candidates:
             tagged = self.find_type(f"struct {candidate}")
-            found = tagged if tagged is not None else self._without_tag(candidate)
-            if found is not None and (not sign or find_path(found, sign) is not None):
-                return found
+            struct = tagged if tagged is not None else self._without_tag(candidate)
+            if struct is not None and (not sign or find_path(struct, sign) is not None):
+                return struct
         return None
 
     def _without_tag(self, name: str) -> Any:
         """A struct that has no tag but a typedef of that name, or None."""
-        found = self.find_type(name)
-        stripped = None if found is None else found.strip_typedefs()
+        named = self.find_type(name)
+        stripped = None if named is None else named.strip_typedefs()
         return stripped if stripped is not None and is_struct(stripped) else None
 
     def struct(self, tag: str) -> Any:
         """The type of a logical struct tag; raises MissingDebugInfo."""
-        found = self.find_struct(tag)
-        if found is None:
+        known = self.find_struct(tag)
+        if known is None:
             raise MissingDebugInfo(f"struct {tag}", self._struct_names(tag))
-        return found
+        return known
 
     @staticmethod
     def _struct_names(tag: str) -> list[str]:
@@ -78,19 +78,19 @@ class Layout:
         if name not in self._members:
             tag, _, plain = name.partition(".")
             candidates = (find_path(self.struct(tag), path) for path in MEMBERS.get(name, (plain,)))
-            found = next((member for member in candidates if member is not None), None)
-            if found is not None and name in MEMBERS:
-                self.chosen[name] = found.path
-            self._members[name] = found
+            chosen = next((member for member in candidates if member is not None), None)
+            if chosen is not None and name in MEMBERS:
+                self.chosen[name] = chosen.path
+            self._members[name] = chosen
         return self._members[name]
 
     def member(self, name: str) -> Member:
         """The member of a logical name `STRUCT.MEMBER`; raises MissingDebugInfo."""
-        found = self.find_member(name)
-        if found is None:
+        known = self.find_member(name)
+        if known is None:
             tag, _, plain = name.partition(".")
             raise MissingDebugInfo(f"member {name}", [f"{tag}.{path}" for path in MEMBERS.get(name, (plain,))])
-        return found
+        return known
 
     def resolve_all(self) -> None:
         """Look for every row of the table, so that `chosen` has all that this kernel has."""
@@ -106,18 +106,18 @@ class Layout:
 
     def number(self, name: str) -> Member:
         """A logical member that is a number or a pointer, or a struct of one; raises MissingDebugInfo for others."""
-        found = self.member(name)
-        number = find_number(found)
+        member = self.member(name)
+        number = find_number(member)
         if number is None:
-            raise MissingDebugInfo(f"member {name} that is a number", [str(found.type)])
+            raise MissingDebugInfo(f"member {name} that is a number", [str(member.type)])
         return number
 
     def pointer(self, name: str) -> Member:
         """A logical member that is as large as a pointer; raises MissingDebugInfo."""
-        found = self.number(name)
-        if found.size != POINTER_SIZE or found.bit_size:
-            raise MissingDebugInfo(f"member {name} that is a pointer", [str(found.type)])
-        return found
+        member = self.number(name)
+        if member.size != POINTER_SIZE or member.bit_size:
+            raise MissingDebugInfo(f"member {name} that is a pointer", [str(member.type)])
+        return member
 
     def unpacker(self, tag: str, members: Iterable[str], instead: Mapping[str, int] | None = None) -> Unpacker:
         """An Unpacker for members of one struct, given without its tag; raises MissingDebugInfo.

@@ -28,10 +28,10 @@ def find_path(struct_type: Any, path: str) -> Member | None:
     bitpos, field = 0, None
     current = struct_type
     for name in path.split("."):
-        found = _find_field(current, name)
-        if found is None:
+        step = _find_field(current, name)
+        if step is None:
             return None
-        start, field = found
+        start, field = step
         bitpos += start
         current = field.type
     assert field is not None
@@ -62,16 +62,16 @@ def _find_field(struct_type: Any, name: str) -> tuple[int, Any] | None:
 
 def find_number(member: Member) -> Member | None:
     """The number or pointer that a member is, or that fills its struct or union (atomic_t); None for others."""
-    kind = member.type.strip_typedefs()
-    if kind.is_scalar:
+    member_type = member.type.strip_typedefs()
+    if member_type.is_scalar:
         return member
-    if is_array(kind):
+    if is_array(member_type):
         return None
-    inner = [field for field in kind.fields() if hasattr(field, "bitpos")]
+    inner = [field for field in member_type.fields() if hasattr(field, "bitpos")]
     # In a union beside bitfields that name its bits, as was skb_shared_info.tx_flags.
     whole = [field for field in inner if field.type.sizeof == member.size and not field.bitsize and not field.bitpos]
-    found = (find_number(replace(member, type=field.type)) for field in whole)
-    return next((number for number in found if number is not None), None)
+    numbers = (find_number(replace(member, type=field.type)) for field in whole)
+    return next((number for number in numbers if number is not None), None)
 
 
 def is_pointer(kind: Any) -> bool:

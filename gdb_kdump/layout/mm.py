@@ -80,8 +80,8 @@ def compound_order(layout: Layout) -> int | None:
         order = layout.find_member("page.lru_prev")
         return None if order is None else layout.size("page") + order.offset
     candidates = (find_path(layout.struct("folio"), path) for path in ("_folio_order", "_flags_1.f", "_flags_1"))
-    found = next((member for member in candidates if member is not None), None)
-    return None if found is None else found.offset
+    order_at = next((member for member in candidates if member is not None), None)
+    return None if order_at is None else order_at.offset
 
 
 def slab_allocator(layout: Layout) -> str:
@@ -102,8 +102,8 @@ def slab_nodes(layout: Layout, member: str) -> tuple[int, int] | None:
     both = layout.find_member("kmem_cache.per_node")
     if both is not None:
         element = both.type.strip_typedefs().target()
-        found = find_path(element, member)
-        return None if found is None else (both.offset + found.offset, int(element.sizeof))
+        pointer = find_path(element, member)
+        return None if pointer is None else (both.offset + pointer.offset, int(element.sizeof))
     alone = layout.find_member(f"kmem_cache.{member}")
     return None if alone is None else (alone.offset, POINTER_SIZE)
 
@@ -113,8 +113,8 @@ def freelist_index_size(layout: Layout) -> int:
 
     a41adfaa23df (v3.15) slab: introduce byte sized index for the freelist of a slab; before, an unsigned int.
     """
-    found = layout.find_type("freelist_idx_t")
-    return 4 if found is None else int(found.sizeof)
+    index_type = layout.find_type("freelist_idx_t")
+    return 4 if index_type is None else int(index_type.sizeof)
 
 
 def slab_flags(layout: Layout) -> dict[str, int]:

@@ -36,10 +36,10 @@ def module_section(layout: Layout) -> tuple[int, int, int]:
     34f5ec0f8252 (v6.14) module: sysfs: Drop 'struct module_sect_attr' made it an array of bin_attributes.
     """
     element = layout.member("module_sect_attrs.attrs").type.strip_typedefs().target()
-    found = []
+    offsets = []
     for name, paths in (("name", ("battr.attr.name", "attr.name", "name")), ("address", ("address", "private"))):
         member = next((m for m in (find_path(element, path) for path in paths) if m is not None), None)
         if member is None:
             raise MissingDebugInfo(f"member {name} of a module's section", paths)
-        found.append(member.offset)
-    return element.sizeof, found[0], found[1]
+        offsets.append(member.offset)
+    return element.sizeof, offsets[0], offsets[1]

@@ -15,13 +15,13 @@ def skb_counts_from_head(layout: Layout, name: str) -> bool:
 
 
 def skb_inner_headers(layout: Layout) -> list[str]:
-    """The inner headers of sk_buff where they are u16 offsets from head, of which one that was never set is 0.
+    """The inner headers of sk_buff where they are u16 offsets from head; one that was never set is 0 then.
 
     net: Use 16bits for *_headers fields of struct skbuff (v3.11); before, they were a sk_buff_data_t.
     """
     names = [f"inner_{kind}_header" for kind in ("mac", "network", "transport")]
-    found = [(name, layout.find_member(f"sk_buff.{name}")) for name in names]
-    return [name for name, member in found if member is not None and member.size == 2]
+    headers = [(name, layout.find_member(f"sk_buff.{name}")) for name in names]
+    return [name for name, member in headers if member is not None and member.size == 2]
 
 
 def skb_queue_is_tree(member: Member) -> bool:
@@ -85,7 +85,7 @@ def skb_fclones(layout: Layout) -> tuple[int, int, bool]:
 def qdisc_private(layout: Layout) -> int:
     """Where a qdisc's own data begin, as an offset from its struct Qdisc; include/net/pkt_sched.h: qdisc_priv.
 
-    Since v5.8 they have a member; before, they stood behind the struct, aligned to 64 bytes (QDISC_ALIGNTO).
+    Since v5.8 they have a member; before, they stood after the struct, aligned to 64 bytes (QDISC_ALIGNTO).
     """
     member = layout.find_member("Qdisc.privdata")
     return member.offset if member is not None else -(-layout.size("Qdisc") // 64) * 64
@@ -98,15 +98,15 @@ def fragment_tables(layout: Layout) -> list[tuple[str, int, bool, int]]:
     net: dynamically allocate fqdir structures (v5.3); before, a struct netns_frags was embedded, which had
     no rhashtable before 648700f76b03 (v4.17) inet: frags: use rhashtables for reassembly units.
     """
-    found = []
+    tables = []
     for family, member in (("IPv4", "ipv4"), ("IPv6", "ipv6")):
         pointer = find_path(layout.struct("net"), f"{member}.fqdir")
         embedded = find_path(layout.struct("net"), f"{member}.frags")
         if pointer is not None and layout.find_struct("fqdir") is not None:
-            found.append((family, pointer.offset, True, layout.offset("fqdir.rhashtable")))
+            tables.append((family, pointer.offset, True, layout.offset("fqdir.rhashtable")))
         elif embedded is not None and find_path(embedded.type, "rhashtable") is not None:
-            found.append((family, embedded.offset, False, layout.offset("netns_frags.rhashtable")))
-    return found
+            tables.append((family, embedded.offset, False, layout.offset("netns_frags.rhashtable")))
+    return tables
 
 
 def max_skb_frags(layout: Layout) -> int:

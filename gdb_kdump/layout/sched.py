@@ -22,13 +22,13 @@ def spinlock_word(layout: Layout) -> tuple[Member | None, bool]:
         return None, False
     lock = own.type
     for path in ("rlock.raw_lock.val.counter", "lock.rtmutex.owner", "lock.owner"):
-        found = find_path(lock, path)
-        if found is not None:
-            return found, False
+        word = find_path(lock, path)
+        if word is not None:
+            return word, False
     for path in ("rlock.raw_lock.head_tail", "rlock.raw_lock.slock", "raw_lock.slock"):
-        found = find_path(lock, path)
-        if found is not None:
-            return found, True
+        word = find_path(lock, path)
+        if word is not None:
+            return word, True
     return None, False
 
 
@@ -44,12 +44,12 @@ def task_cpu(layout: Layout) -> tuple[Member | None, Member | None]:
 def thread_size(layout: Layout, find_address: Callable[[str], int | None]) -> int:
     """THREAD_SIZE: the bytes of a task's stack; include/linux/sched.h: union thread_union.
 
-    Where nobody uses the type any more, what the linker left for the first task's; include/asm-generic/vmlinux.lds.h:
-    INIT_TASK_DATA.  `find_address` gives the address of a symbol.
+    Where the types have no such union any more, what the linker left for the first task's;
+    include/asm-generic/vmlinux.lds.h: INIT_TASK_DATA.  `find_address` gives the address of a symbol.
     """
-    found = layout.find_type("union thread_union")
-    if found is not None:
-        return int(found.sizeof)
+    stack_type = layout.find_type("union thread_union")
+    if stack_type is not None:
+        return int(stack_type.sizeof)
     for start, end in INIT_STACK:
         low, high = find_address(start), find_address(end)
         if low is not None and high is not None:

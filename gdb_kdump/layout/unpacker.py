@@ -21,8 +21,8 @@ class Unpacker:
 
     `unpack_from(buffer, offset)` returns the members as ints in the order asked for.  `size` is that of the whole
     struct, `span` how many of its first bytes the members need: the rest may be missing, or not even exist, as the end
-    of a task_struct (arch_task_struct_size).  `pieces` are the offsets and sizes of what is decoded, for whoever
-    collects those of many structs; `columns` takes them then.
+    of a task_struct (arch_task_struct_size).  `pieces` are the offsets and sizes of what is decoded, for a caller
+    that collects those of many structs: `columns` takes them.
     """
 
     def __init__(self, members: Sequence[Member], size: int) -> None:
@@ -46,24 +46,27 @@ class Unpacker:
         unpack = self.unpack_from
 
         def filled(buffer: bytes, offset: int = 0) -> tuple[int, ...]:
-            found = list(unpack(buffer, offset))
+            numbers = list(unpack(buffer, offset))
             for index, value in values:
-                found.insert(index, value)
-            return tuple(found)
+                numbers.insert(index, value)
+            return tuple(numbers)
 
         self.unpack_from = filled
 
     def columns(self, buffer: bytes) -> list[Column]:
-        """Each member, in the order asked for, of many structs, of which `buffer` has each piece of all in turn."""
-        count, at = len(buffer) // sum(size for _, size in self.pieces), 0
+        """Each member of many structs, in the order asked for.
+
+        `buffer` has the first piece of all structs, the second of all, ….
+        """
+        count, start = len(buffer) // sum(size for _, size in self.pieces), 0
         columns: list[Any] = []
         for (_, size), code in zip(self.pieces, self._codes):
-            end = at + count * size
+            end = start + count * size
             if size in _CODES:
-                columns.append(integers(code, buffer[at:end]))
+                columns.append(integers(code, buffer[start:end]))
             else:
-                columns.append([buffer[start : start + size] for start in range(at, end, size)])
-            at = end
+                columns.append([buffer[first : first + size] for first in range(start, end, size)])
+            start = end
         return [
             columns[run] if shape is None else [_extract(value, shape) for value in columns[run]]
             for run, shape in self._members
@@ -97,10 +100,10 @@ def _merge(members: Sequence[Member]) -> list[_Run]:
 
 
 def _format(runs: Sequence[_Run]) -> str:
-    text, at = "<", 0
+    text, end = "<", 0
     for run in runs:
-        text += f"{run.offset - at}x{_code(run)}"
-        at = run.end
+        text += f"{run.offset - end}x{_code(run)}"
+        end = run.end
     return text
 
 
@@ -136,10 +139,10 @@ def _reordered(index: Sequence[int], shapes: Sequence[_Shape | None]) -> Callabl
         return in_order
 
     def take(values: Sequence[Any]) -> tuple[int, ...]:
-        found = list(in_order(values))
+        numbers = list(in_order(values))
         for at, shape in parts:
-            found[at] = _extract(found[at], shape)
-        return tuple(found)
+            numbers[at] = _extract(numbers[at], shape)
+        return tuple(numbers)
 
     return take
 

@@ -62,7 +62,7 @@ def open_dump(vmcores: Sequence[Path], vmlinux: Path | None, progress: Progress,
                 server.set_direct_map(arch.direct_map(debuginfo.find_address, memory.u64, memory.why))
             except Unreadable:  # that is missing as well
                 server.look_for_direct_map()
-    except BaseException:  # Ctrl-C too: no half-open dump stays behind
+    except BaseException:  # Ctrl-C too: no half-open dump is left
         server.close()
         raise
     return Session(vmcore, elf.path, elf.build_id, kaslr_offset, dump, vmcoreinfo, server, memory, debuginfo, arch)

@@ -10,7 +10,7 @@ _withdrawn: list[str] = []
 
 
 def withdraw() -> None:
-    """Take GDB's permission to write; not where it debugs a process besides, since they are the same for all."""
+    """Take GDB's permission to write; not where it also debugs a process: all inferiors share them."""
     if any(inferior.pid for inferior in gdb.inferiors()):
         return
     for permission in _WRITING:
