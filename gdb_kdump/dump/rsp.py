@@ -24,7 +24,7 @@ _ESCAPED = {byte: bytes((0x7D, byte ^ 0x20)) for byte in b"#$}*"}
 
 
 @dataclass(frozen=True)
-class Thread:
+class GdbThread:
     """A thread as GDB sees it; registers that are not in the mapping are unavailable."""
 
     id: int
@@ -36,8 +36,8 @@ class Thread:
 class ThreadTable:
     """The threads by id, and the one that GDB selects on connecting."""
 
-    def __init__(self, threads: list[Thread], selected: int) -> None:
-        self.by_id: dict[int, Thread] = {thread.id: thread for thread in threads}
+    def __init__(self, threads: list[GdbThread], selected: int) -> None:
+        self.by_id: dict[int, GdbThread] = {thread.id: thread for thread in threads}
         self.selected = selected if selected in self.by_id else next(iter(self.by_id))
         self._xml: bytes | None = None
 
@@ -55,7 +55,7 @@ class ThreadTable:
         return self.xml if _FEW * len(before) >= len(self.by_id) else _threads_xml([*before, self.by_id[self.selected]])
 
 
-def _threads_xml(threads: Iterable[Thread]) -> bytes:
+def _threads_xml(threads: Iterable[GdbThread]) -> bytes:
     lines = ['<?xml version="1.0"?>\n<threads>\n']
     for thread in threads:
         core = "" if thread.core is None else f' core="{thread.core}"'
@@ -148,7 +148,7 @@ class Stub:
                     return _REFUSED
         return b""
 
-    def _current(self) -> Thread:
+    def _current(self) -> GdbThread:
         table = self._target.threads
         return table.by_id.get(self._thread) or table.by_id[table.selected]
 

@@ -6,18 +6,15 @@ does, when the parent closes the channel, or when GDB's connection ends.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import resource
 import select
-import signal
 import socket
 import struct
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -47,18 +44,15 @@ from gdb_kdump.channel.wire import (
     pack_runs,
 )
 from gdb_kdump.dump.bulk import follow, gather
+from gdb_kdump.dump.confinement import die_with, keep_secrets, restrain
 from gdb_kdump.dump.preflight import examine
-from gdb_kdump.dump.rsp import Stub, Thread, ThreadTable
+from gdb_kdump.dump.rsp import GdbThread, Stub, ThreadTable
+from gdb_kdump.dump.saved_registers import SavedRegisters
 from gdb_kdump.errors import DumpError
 from gdb_kdump.formats.integers import integers
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_DUMPABLE = 4
-_PR_SET_NO_NEW_PRIVS = 38
 _PEER = struct.Struct("iII")  # struct ucred of <sys/socket.h>: pid, uid, gid
 _RECEIVE = 1 << 16
-_ADDRESS_SPACE = 4 << 30
-_STDERR_LIMIT = 1 << 20
 _TOP = 1 << 64
 _SIGN_SECONDS = 5
 
@@ -75,7 +69,7 @@ class DumpServer:
         self._stub = Stub(self)
         self._to_client: deque[bytes] = deque()
         self._to_gdb = b""
-        self._arriving: list[Thread] = []
+        self._arriving: list[GdbThread] = []
         self._over = False
         self._overwritten: Callable[[], str | None] = lambda: None
         self._sign = time.monotonic()
@@ -85,7 +79,7 @@ class DumpServer:
         from gdb_kdump.dump.dump import Dump  # imports kdumpfile
 
         examined = examine(paths, self._show_life)
-        _restrain(examined.bitmap_bytes, examined.window_bytes)
+        restrain(examined.bitmap_bytes, examined.window_bytes)
         self._dump = Dump(examined)
         self._overwritten = self._dump.overwritten
         info = self._dump.info()
@@ -235,8 +229,8 @@ class DumpServer:
         frame = request["frame"]
         for number, name, core, registers in request["threads"]:
             if isinstance(registers, int):
-                registers = _SavedRegisters(self.read_memory, registers, *frame)
-            self._arriving.append(Thread(number, name, core, registers))
+                registers = SavedRegisters(self.read_memory, registers, *frame)
+            self._arriving.append(GdbThread(number, name, core, registers))
         if request["commit"]:
             if not self._arriving:
                 raise DumpError("a thread list must have a thread")
@@ -286,46 +280,10 @@ _HANDLERS: dict[int, Callable[[DumpServer, int, bytes], bytes]] = {
 }
 
 
-class _SavedRegisters(Mapping[str, int]):
-    """The registers that a sleeping thread left on its stack, read when they are asked for."""
-
-    def __init__(
-        self,
-        read: Callable[[int, int], bytes],
-        addr: int,
-        size: int,
-        offsets: dict[str, int],
-        fixed: dict[str, int],
-        relative: dict[str, int],
-    ) -> None:
-        self._read, self._addr, self._size, self._offsets = read, addr, size, offsets
-        self._known = {**fixed, **{name: addr + offset for name, offset in relative.items()}}
-        self._frame: bytes | None = None
-
-    def __getitem__(self, name: str) -> int:
-        if name in self._known:
-            return self._known[name]
-        offset = self._offsets[name]
-        if self._frame is None:
-            self._frame = self._read(self._addr, self._size)
-        data = self._frame[offset : offset + 8]
-        if len(data) < 8:  # it lies after a hole
-            data = self._read(self._addr + offset, 8)
-        if len(data) < 8:
-            raise KeyError(name)
-        return int.from_bytes(data, "little")
-
-    def __iter__(self) -> Iterator[str]:
-        return iter((*self._offsets, *self._known))
-
-    def __len__(self) -> int:
-        return len(self._offsets) + len(self._known)
-
-
 def _cpu_threads(registers: list[dict[str, int]]) -> ThreadTable:
     """One thread per CPU: what GDB sees until the client knows better."""
-    threads = [Thread(cpu + 1, f"CPU {cpu}", cpu, known) for cpu, known in enumerate(registers)]
-    return ThreadTable(threads or [Thread(1, "no registers", None, {})], 1)
+    threads = [GdbThread(cpu + 1, f"CPU {cpu}", cpu, known) for cpu, known in enumerate(registers)]
+    return ThreadTable(threads or [GdbThread(1, "no registers", None, {})], 1)
 
 
 def _check_many(size: int, count: int) -> None:
@@ -333,38 +291,9 @@ def _check_many(size: int, count: int) -> None:
         raise DumpError(f"{count} pieces of {size} bytes cannot be asked for at once")
 
 
-def _die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent ends, even while it is stuck in libkdumpfile."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before prctl
-        os._exit(1)
-
-
-def _keep_secrets() -> None:
-    """Leave no copy of the dump's memory behind, and gain no rights by anything that is executed."""
-    os.umask(0o077)
-    _limit(resource.RLIMIT_CORE, 0)
-    libc = ctypes.CDLL(None)
-    # The limit does not bind a core_pattern that is a pipe; this does, and keeps other processes of the user out.
-    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-
-
-def _restrain(bitmap_bytes: int, window_bytes: int) -> None:
-    """Bound what a damaged dump can make libkdumpfile do."""
-    _limit(resource.RLIMIT_FSIZE, max(_STDERR_LIMIT, window_bytes))
-    _limit(resource.RLIMIT_AS, _ADDRESS_SPACE + 4 * bitmap_bytes)
-
-
-def _limit(what: int, value: int) -> None:
-    _, hard = resource.getrlimit(what)
-    bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(what, (bound, bound))
-
-
 def main(channel_fd: str, listener_fd: str, parent: str, *vmcores: str) -> int:
-    _die_with(int(parent))
-    _keep_secrets()
+    die_with(int(parent))
+    keep_secrets()
     for descriptor in (channel_fd, listener_fd):
         os.set_inheritable(int(descriptor), False)
     server = DumpServer(socket.socket(fileno=int(channel_fd)), socket.socket(fileno=int(listener_fd)), int(parent))

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from gdb_kdump.arch.x86_64.registers import REGISTERS
-from gdb_kdump.dump.rsp import PACKET_SIZE, Stub, Thread, ThreadTable, escape_binary, packet
+from gdb_kdump.dump.rsp import PACKET_SIZE, GdbThread, Stub, ThreadTable, escape_binary, packet
 
 BASE = 0xFFFF888000000000
 MEMORY = bytes(range(256)) * 16
@@ -20,7 +20,7 @@ class Target:
     registers = REGISTERS
 
     def __init__(self, names: tuple[str, ...] = ("init", "crash")) -> None:
-        threads = [Thread(7 + index, name, index, {"rip": 0x1000 + index}) for index, name in enumerate(names)]
+        threads = [GdbThread(7 + index, name, index, {"rip": 0x1000 + index}) for index, name in enumerate(names)]
         self.threads = ThreadTable(threads, threads[-1].id)
 
     def read_memory(self, addr: int, size: int) -> bytes:
@@ -200,7 +200,7 @@ def test_garbage_neither_raises_nor_grows_without_bound(stub: Stub) -> None:
 def test_the_first_list_behind_a_stop_has_the_threads_up_to_the_selected_one() -> None:
     target = Target()
     for position, first in ((1, 2), (40, 100)):  # few, or too many to be worth it
-        target.threads = ThreadTable([Thread(1 + n, f"t{n}", None, {}) for n in range(100)], 1 + position)
+        target.threads = ThreadTable([GdbThread(1 + n, f"t{n}", None, {}) for n in range(100)], 1 + position)
         stub = Stub(target)
         stub.feed(packet(b"QStartNoAckMode"))
         for count in (100, 0, first, 100, 100):
@@ -213,7 +213,7 @@ def test_the_first_list_behind_a_stop_has_the_threads_up_to_the_selected_one() -
 
 def test_fifty_thousand_threads() -> None:
     target = Target()
-    target.threads = ThreadTable([Thread(number, f"t{number}", None, {}) for number in range(1, 50_001)], 4242)
+    target.threads = ThreadTable([GdbThread(number, f"t{number}", None, {}) for number in range(1, 50_001)], 4242)
     stub = Stub(target)
     stub.feed(packet(b"QStartNoAckMode"))
     assert ask(stub, b"?") == b"T05thread:1092;"

@@ -10,7 +10,7 @@ import pytest
 from pytest_gdb_fixtures import Gdb, LabDump
 
 from gdb_kdump.arch.x86_64.registers import REGISTERS
-from gdb_kdump.dump.rsp import Stub, Thread, ThreadTable
+from gdb_kdump.dump.rsp import GdbThread, Stub, ThreadTable
 
 RUNNING = (
     "continue", "c", "continue 3", "step", "next", "stepi", "si 2", "nexti", "finish", "until", "advance schedule",
@@ -73,7 +73,7 @@ def test_hooks_of_the_user_stay(gdb_run: Gdb, dump: LabDump, tmp_path: Path) -> 
 
 
 class _Nothing:
-    threads = ThreadTable([Thread(1, "one", 0, {})], 1)
+    threads = ThreadTable([GdbThread(1, "one", 0, {})], 1)
     registers = REGISTERS
 
     def read_memory(self, addr: int, size: int) -> bytes:
