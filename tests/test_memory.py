@@ -67,6 +67,26 @@ def test_reads_of_every_kind_agree_with_the_server(server: Server) -> None:
             assert refusal.value.addr == addr + len(data)
 
 
+@pytest.mark.parametrize("size", [8, 24, 56, PAGE, 5000])
+def test_a_stream_has_every_whole_element_that_the_server_has(server: Server, size: int) -> None:
+    counting = Counting(server)
+    memory = Memory(counting)  # type: ignore[arg-type]
+    count, hole = (PAGES - 20) * PAGE // size, BASE + HOLE * PAGE
+    elements: dict[int, bytes] = {}
+    missing = []
+    for addr, piece in memory.stream(BASE, size, count):
+        if isinstance(piece, Why):
+            missing.append((addr, piece))
+            continue
+        assert not len(piece) % size
+        elements |= {addr + at: piece[at : at + size] for at in range(0, len(piece), size)}
+    assert missing == [(hole, Why.FILTERED)]
+    starts = range(BASE, BASE + count * size, size)
+    assert set(elements) == {addr for addr in starts if addr + size <= hole or addr >= hole + PAGE}
+    assert all(memory.read(addr, size) == data for addr, data in elements.items())
+    assert len(elements) > 200 or size > 4096
+
+
 def test_typed_reads(memory: Memory) -> None:
     assert memory.u8(BASE) == 0xFE
     assert memory.u16(BASE) == 0xFFFE

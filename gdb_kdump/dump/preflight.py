@@ -120,32 +120,38 @@ def _examine_kdump(kdumps: list[Kdump]) -> Examined:
     if len(kdumps) > 1:
         _refuse_strangers(kdumps)
     gaps = _gaps(kdumps)
+    return Examined(
+        files=[kdump.file for kdump in kdumps],
+        report=_report_kdumps(kdumps, gaps),
+        kdumps=kdumps,
+        max_pfn=first.header.max_pfn,
+        gaps=gaps,
+        notes=first.header.notes,
+        vmcoreinfo=first.header.vmcoreinfo,
+    )
+
+
+def _report_kdumps(kdumps: list[Kdump], gaps: list[tuple[int, int]]) -> Report:
+    """What a set of files lacks: pages of its own, and those of files that were not named, for the frames in `gaps`."""
     losses = [kdump.lost() for kdump in kdumps]
-    absent = sum(first.dumped_between(start, end) for start, end in gaps)
+    absent = sum(kdumps[0].dumped_between(start, end) for start, end in gaps)
     pages = sum(kdump.pages for kdump in kdumps) + absent
-    pages_lost = sum(lost.pages for lost in losses)
-    bytes_lost = sum(lost.bytes for lost in losses)
-    incomplete = any(kdump.header.incomplete for kdump in kdumps)
-    exact = all(lost.exact for lost in losses)
+    pages_lost, bytes_lost = sum(lost.pages for lost in losses), sum(lost.bytes for lost in losses)
+    incomplete, exact = any(kdump.header.incomplete for kdump in kdumps), all(lost.exact for lost in losses)
     size = _in_bytes(bytes_lost, any(lost.at_least for lost in losses))
     sentences = [
         _parts_sentence(kdumps, gaps, absent, pages),
         _sentence(pages_lost, pages, size, exact, incomplete),
     ]
-    missing = pages_lost + absent
-    report = Report(
-        pages, missing, bytes_lost, missing / pages if pages else 0.0, exact, incomplete,
-        "; ".join(sentence for sentence in sentences if sentence), _remedy(bool(gaps), incomplete, pages_lost),
-    )  # fmt: skip
-    return Examined(
-        [kdump.file for kdump in kdumps],
-        report,
-        kdumps,
-        None,
-        first.header.max_pfn,
-        gaps,
-        first.header.notes,
-        first.header.vmcoreinfo,
+    return Report(
+        pages=pages,
+        pages_missing=pages_lost + absent,
+        bytes_missing=bytes_lost,
+        fraction_missing=(pages_lost + absent) / pages if pages else 0.0,
+        exact=exact,
+        incomplete=incomplete,
+        sentence="; ".join(sentence for sentence in sentences if sentence),
+        remedy=_remedy(bool(gaps), incomplete, pages_lost),
     )
 
 
@@ -224,6 +230,21 @@ def _examine_elf(elf: ElfCore) -> Examined:
     sentence = _sentence(lost, pages, _in_bytes(elf.bytes_missing), True, elf.incomplete)
     if elf.incomplete:
         sentence += f", and all memory from {elf.max_pfn * elf.page_size:#x} on"
-    share, remedy = lost / pages if pages else 0.0, _remedy(False, elf.incomplete, lost)
-    report = Report(pages, lost, elf.bytes_missing, share, True, elf.incomplete, sentence, remedy)
-    return Examined([elf.file], report, (), elf, elf.max_pfn, (), elf.notes, vmcoreinfo(elf.notes))
+    report = Report(
+        pages=pages,
+        pages_missing=lost,
+        bytes_missing=elf.bytes_missing,
+        fraction_missing=lost / pages if pages else 0.0,
+        exact=True,
+        incomplete=elf.incomplete,
+        sentence=sentence,
+        remedy=_remedy(False, elf.incomplete, lost),
+    )
+    return Examined(
+        files=[elf.file],
+        report=report,
+        elf=elf,
+        max_pfn=elf.max_pfn,
+        notes=elf.notes,
+        vmcoreinfo=vmcoreinfo(elf.notes),
+    )
