@@ -61,6 +61,8 @@ class Qdiscs:
         self._devices = session.once(NetDevices)
         self._queues = session.once(SkbLists)
         self._chains = session.once(SkbChains)
+        # 48da34b7a74201 (v4.12) sched: add and use qdisc_skb_head helpers
+        self._has_skb_heads = self._layout.find_struct("qdisc_skb_head") is not None
 
     def queues(self, gaps: Gaps) -> Iterator[Queue]:
         """Every queue of every qdisc of every device; what cannot be followed goes to `gaps`.
@@ -68,34 +70,34 @@ class Qdiscs:
         Raises MissingDebugInfo.
         """
         for device in self._devices.all(gaps):
-            found = self._of(device, gaps)
-            is_busy = self._are_busy(found)
-            for qdisc in found:
+            qdiscs = self._of(device, gaps)
+            is_busy = self._are_busy(qdiscs)
+            for qdisc in qdiscs:
                 try:
                     walked = [replace(queue, is_busy=is_busy or queue.is_busy) for queue in self._walk(qdisc)]
                 except (Unreadable, Corrupt, MissingDebugInfo) as error:
                     gaps.note(f"qdisc {qdisc.name}: {error}")
                     continue
                 yield from walked
-                below = sum(child.count for child in found if _is_child(child, qdisc))
+                below = sum(child.count for child in qdiscs if _is_child(child, qdisc))
                 held = sum(len(queue.nodes) for queue in walked) + below
                 if qdisc.count > held and all(queue.complete for queue in walked) and not self._is_followed(qdisc):
                     gaps.note(f"qdisc {qdisc.name}: {qdisc.count - held} sk_buffs in a way that is not known here")
 
     def _of(self, device: NetDevice, gaps: Gaps) -> list[Qdisc]:
         """The qdiscs of a device, each once: roots and what is below them; net/sched/sch_api.c: qdisc_lookup."""
-        found: dict[int, Qdisc] = {}
+        qdiscs: dict[int, Qdisc] = {}
         try:
             for addr in self._addresses(device, gaps):
-                if addr in found or not addr:
+                if addr in qdiscs or not addr:
                     continue
                 if not is_kernel_address(addr) or addr & 7:
                     gaps.note(f"device {device.name} leads to a qdisc at {hex16(addr)}, which is none")
                     continue
-                found[addr] = self._read(device, addr)
+                qdiscs[addr] = self._read(device, addr)
         except (Unreadable, Corrupt) as error:
             gaps.note(f"the qdiscs of {device.name}: {error}")
-        return list(found.values())
+        return list(qdiscs.values())
 
     def _addresses(self, device: NetDevice, gaps: Gaps) -> Iterator[int]:
         layout = self._layout
@@ -126,10 +128,16 @@ class Qdiscs:
         name += f", transmit queue {number}" if number is not None else ""
         per_cpu = layout.find_member("Qdisc.cpu_qstats")
         return Qdisc(
-            addr, kind, name, self._session.number(addr, "Qdisc.qlen"),
-            per_cpu is not None and memory.ptr(addr + per_cpu.offset) != 0, handle, parent,
-            self._session.pointer(ops, "Qdisc_ops.owner"), addr + qdisc_private(layout),
-        )  # fmt: skip
+            addr=addr,
+            kind=kind,
+            name=name,
+            count=self._session.number(addr, "Qdisc.qlen"),
+            has_cpu_counts=per_cpu is not None and memory.ptr(addr + per_cpu.offset) != 0,
+            handle=handle,
+            parent=parent,
+            owner=self._session.pointer(ops, "Qdisc_ops.owner"),
+            private=addr + qdisc_private(layout),
+        )
 
     def _walk(self, qdisc: Qdisc) -> Iterator[Queue]:
         put_back = list(self._put_back(qdisc))
@@ -148,21 +156,21 @@ class Qdiscs:
         return qdisc.kind in _FIFOS or qdisc.kind == "fq" or qdisc.kind in _FLOWS
 
     def _list_of(self, qdisc: Qdisc, count: tuple[int, int] | None) -> Queue:
-        """Qdisc.q: 48da34b7a74201 (v4.12) sched: add and use qdisc_skb_head helpers; before, a struct sk_buff_head."""
+        """Qdisc.q: a struct qdisc_skb_head, and before that a struct sk_buff_head."""
         at = qdisc.addr + self._layout.offset("Qdisc.q")
         name = f"qdisc {qdisc.name}"
-        if self._layout.find_struct("qdisc_skb_head") is None:
+        if not self._has_skb_heads:
             queue = self._queues.linked(name, at).queue
             return self._chains.recounted(queue, count)
         first, last = (self._session.pointer(at, f"qdisc_skb_head.{end}") for end in ("head", "tail"))
         return self._chains.chain(name, at, first, ("tail", last), count)
 
     def _are_busy(self, qdiscs: list[Qdisc]) -> bool:
-        """Whether somebody may have been in the middle of a device's qdiscs: the root's lock guards those below it.
+        """Whether a CPU may have been in the middle of a device's qdiscs: the root's lock guards those below it.
 
         include/net/sch_generic.h: qdisc_root_lock.
         """
-        name = "sk_buff_head" if self._layout.find_struct("qdisc_skb_head") is None else "qdisc_skb_head"
+        name = "qdisc_skb_head" if self._has_skb_heads else "sk_buff_head"
         lock = self._layout.find_member(f"{name}.lock")
         if lock is None:
             return False
@@ -288,7 +296,7 @@ class Qdiscs:
     def _htb(self, qdisc: Qdisc) -> Iterator[Queue]:
         """net/sched/sch_htb.c: htb_enqueue: what no class gets."""
         at = qdisc.private + self._layout.offset("htb_sched.direct_queue")
-        if self._layout.find_struct("qdisc_skb_head") is None:
+        if not self._has_skb_heads:
             yield self._queues.linked(f"qdisc {qdisc.name}, direct_queue", at).queue
             return
         first, last, qlen = self._layout.unpacker("qdisc_skb_head", ("head", "tail", "qlen")).unpack_from(
