@@ -47,7 +47,7 @@ SKB is a GDB expression (`skb`, `$r12`), or hex digits without 0x."""
         if isinstance(skb.shinfo, Unreadable):
             raise skb.shinfo
         thing = read_object(session.memory, session.layout.struct("skb_shared_info"), skb.end)
-        gaps.note(*skbs.missing)
+        gaps.note(*skbs.gaps)
         return SharedInfoOf(skb, thing, skbs.end_is_offset, tuple(judge_shinfo(skb)))
 
     def note(self, result: SharedInfoOf) -> None:

@@ -69,7 +69,7 @@ is neither, and is listed apart.  $_kfindings is set to the number of corrupt fi
         if sock is not None:
             of_sock, queues = judge_sock_and_queues(session, address(sock))
             checked += of_sock + checks.all_skbs([skb for queue in queues for skb in queue.skbs])
-        gaps.note(*checked.gaps, *session.once(Skbs).missing, *session.once(Allocations).gaps)
+        gaps.note(*checked.gaps, *session.once(Skbs).gaps, *session.once(Allocations).gaps)
         return Judged(checked, () if walks.is_interrupted() else _drawn(session, checked), False)
 
     def note(self, result: Judged) -> None:

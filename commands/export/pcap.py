@@ -99,7 +99,7 @@ class _Capture:
             packet = None
             lines.append(f"INCOMPLETE: {error}")
         if packet is not None:
-            lines += [f"INCOMPLETE: {problem}" for problem in packet.problems]
+            lines += [f"INCOMPLETE: {gap}" for gap in packet.gaps]
             lines += [] if packet.time_ns else ["no time stamp"]
         lines += [f"{finding.severity.upper()}: {finding.rule}: {finding.message}" for finding in findings]
         comment = escape_lines(lines)
@@ -109,7 +109,7 @@ class _Capture:
             kind = self._kinds.index(packet.kind)
             block = pcapng.packet(kind, packet.time_ns, packet.data, packet.length, comment)
         packets, bad, incomplete, _ = self._written
-        incomplete += packet is None or bool(packet.problems)
+        incomplete += packet is None or bool(packet.gaps)
         self._stream.write(block)
         self._written = packets + 1, bad + bool(findings), incomplete, self._stream.tell()
 

@@ -79,7 +79,7 @@ SOUND = Verdict()
 
 
 class Checks:
-    """Has sk_buffs judged, for one command.
+    """Judges sk_buffs for one command.
 
     What it keeps are answers that would be the same again: a verdict never depends on what was asked before.
     """

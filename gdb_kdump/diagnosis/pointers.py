@@ -25,18 +25,18 @@ class Pointer:
 
 def variables_in(task: Task) -> list[Pointer]:
     """The pointers in arguments and locals of a task's GDB thread, innermost frame first."""
-    found = (_pointer(frame, symbol) for frame, symbol in for_each_variable(task))
-    return [pointer for pointer in found if pointer is not None]
+    pointers = (_pointer(frame, symbol) for frame, symbol in for_each_variable(task))
+    return [pointer for pointer in pointers if pointer is not None]
 
 
 def registers_in(frames: tuple[Frame, ...], arch: Architecture) -> list[Pointer]:
     """The pointers in the registers that are known in each frame, innermost first, each value once."""
-    found: dict[int, Pointer] = {}
+    pointers: dict[int, Pointer] = {}
     for frame in frames:
         for name, value in {**frame.registers, **frame.saved}.items():
             if name not in (arch.pc, arch.sp) and is_kernel_address(value):
-                found.setdefault(value, Pointer(value, frame.source.function or "?", name, ""))
-    return list(found.values())
+                pointers.setdefault(value, Pointer(value, frame.source.function or "?", name, ""))
+    return list(pointers.values())
 
 
 def _pointer(frame: gdb.Frame, symbol: gdb.Symbol) -> Pointer | None:

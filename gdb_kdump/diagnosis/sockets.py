@@ -71,7 +71,7 @@ def walk_sock(session: Session, addr: int, wanted: Role | None = None, children:
     if wanted is not None and wanted not in roles:
         has = ", ".join(role.value for role in roles) or "none"
         raise UsageError(f"that socket has no queue {wanted.value}; it has: {has}")
-    gaps.note(*socks.missing)
+    gaps.note(*socks.gaps)
     queues: list[JudgedQueue] = []
     with walks.walk("the queues", gaps) as steps:
         for role in steps([role for role in roles if wanted in (None, role)]):
@@ -113,7 +113,7 @@ def judge_sock_and_queues(session: Session, addr: int) -> tuple[Checked, list[Qu
 def judge_queues(session: Session, queues: Iterable[Queue]) -> Checked:
     """The linkage of some queues."""
     queues = list(queues)
-    gaps = session.once(Socks).missing
+    gaps = session.once(Socks).gaps
     gaps += tuple(f"{queue.name} queues: {queue.stopped}" for queue in queues if not queue.head)
     return Checked(
         queues=sum(queue.head != 0 for queue in queues),

@@ -50,7 +50,7 @@ def check_everything(session: Session, checks: Checks, progress: Callable[[int],
     except MissingDebugInfo as error:
         gaps.note(f"the skb caches: {error}")
     sweep.findings += [finding for group in skbs.sharing(sweep.reached) for finding in sharing(group)]
-    gaps.note(*skbs.missing, *session.once(Allocations).gaps)
+    gaps.note(*skbs.gaps, *session.once(Allocations).gaps)
     return checked + Checked(skbs=len(sweep.seen), findings=tuple(sweep.findings), holes=tuple(sweep.holes))
 
 

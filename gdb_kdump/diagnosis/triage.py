@@ -74,7 +74,7 @@ def triage(session: Session, gaps: Gaps) -> Triage:
     suspects = _suspects(session, checks, pointers)
     first = suspects[0] if suspects else None
     sock, sock_from = _sock(session, first, pointers)
-    gaps.note(*session.once(Skbs).missing)
+    gaps.note(*session.once(Skbs).gaps)
     queues, findings = _of_sock(session, checks, sock, gaps) if sock is not None else ((), ())
     findings = _merged(first.findings if first else (), findings)
     everything = None
@@ -128,7 +128,7 @@ def _everything(session: Session, checks: Checks, gaps: Gaps) -> Checked | None:
 
 
 def fault_frame(trace: Trace) -> Frame | None:
-    """The real (not inlined) frame at the fault: behind the exception, or the caller of panic()."""
+    """The real (not inlined) frame at the fault: after the exception, or the caller of panic()."""
     frames = trace.frames
     entries = [n for n, frame in enumerate(frames) if frame.kind == "exception" and frame.saved]
     kernel = [n for n in entries if not frames[n].from_user]
@@ -141,21 +141,21 @@ def fault_frame(trace: Trace) -> Frame | None:
 
 def _suspects(session: Session, checks: Checks, pointers: list[Pointer]) -> tuple[Suspect, ...]:
     """The sk_buffs among the pointers, the corrupt ones first, else in the order of the frames."""
-    places, skbs = session.once(Allocations), session.once(Skbs)
-    found: dict[int, Suspect] = {}
+    allocations, skbs = session.once(Allocations), session.once(Skbs)
+    suspects: dict[int, Suspect] = {}
     for pointer in pointers:
-        if pointer.value in found or pointer.type not in ("", "sk_buff"):
+        if pointer.value in suspects or pointer.type not in ("", "sk_buff"):
             continue
-        place = places.of(pointer.value)
-        is_object = place.is_skb and pointer.value - place.start in (0, skbs.size)
-        if not is_object and (pointer.type != "sk_buff" or place.kind == "slab"):
+        allocation = allocations.of(pointer.value)
+        is_object = allocation.is_skb and pointer.value - allocation.start in (0, skbs.size)
+        if not is_object and (pointer.type != "sk_buff" or allocation.kind == "slab"):
             continue
         try:
             skb = skbs.read_with_buffer(pointer.value)
         except Unreadable:
             continue
-        found[pointer.value] = Suspect(skb, pointer, checks.skb(pointer.value).findings)
-    return tuple(sorted(found.values(), key=lambda suspect: not suspect.is_corrupt))
+        suspects[pointer.value] = Suspect(skb, pointer, checks.skb(pointer.value).findings)
+    return tuple(sorted(suspects.values(), key=lambda suspect: not suspect.is_corrupt))
 
 
 def _sock(session: Session, suspect: Suspect | None, pointers: list[Pointer]) -> tuple[Sock | None, str]:

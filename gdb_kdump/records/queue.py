@@ -79,7 +79,7 @@ class Queue:
     rbtree   a struct rb_root; the kernel keeps no count, so qlen is what was walked; `tree` has what the nodes say
 
     `tail` is the member that names the last node where there is one, and what it says; `sock` owns the queue.
-    `is_busy` says that its lock was held, or its socket's, and that whoever held it may have been in the middle of
+    `is_busy` says that its lock was held, or its socket's, and that its holder may have been in the middle of
     changing it; a backlog's, only that its socket's was.
     `bytes` and `truesize` are sums over the nodes that could be read; `stopped` says why the walk was given up though
     the queue goes on: the limit, Ctrl-C, or types that lack something; `head` is 0 where it is not even known.

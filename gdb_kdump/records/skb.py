@@ -41,7 +41,7 @@ class Frag:
 
 @record
 class FragList:
-    """The chain behind skb_shared_info.frag_list: `skbs` in order and the sum of their `len` (bytes).
+    """The chain that skb_shared_info.frag_list begins: `skbs` in order and the sum of their `len` (bytes).
 
     `hole` is what cannot be read, `cycle` the first skb that comes again, `foreign` the first that is no allocated
     sk_buff and what it is instead; all None when the chain is as it should be.

@@ -11,6 +11,7 @@ from gdb_kdump.kernel.timekeeping import wall_clock_offset
 from gdb_kdump.records.skb import FragList, Skb
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
+from gdb_kdump.walks import Gaps
 
 ETHERNET, IP, PAYLOAD = "ethernet", "ip", "payload"
 
@@ -27,14 +28,14 @@ class PacketData:
     """The bytes of an sk_buff from the outermost header that is still there, as far as they can be read.
 
     `kind` says what they begin with: ETHERNET, IP, or PAYLOAD (no header that can be trusted); `length` is how many
-    there are, `time_ns` when it was stamped (since 1970), 0 when it was not, `problems` why bytes are missing.
+    there are, `time_ns` when it was stamped (since 1970), 0 when it was not, `gaps` why bytes are missing.
     """
 
     kind: str
     data: bytes
     length: int
     time_ns: int
-    problems: tuple[str, ...]
+    gaps: tuple[str, ...]
 
 
 class SkbData:
@@ -52,13 +53,11 @@ class SkbData:
         skb = self._skbs.read(addr)
         stamp, protocol = self._more.unpack_from(*self._memory.block(addr, self._more.span))
         kind, start = self._begin(skb, _swapped(protocol))
-        problems: list[str] = []
+        gaps = Gaps()
         data = bytearray()
-        if self._append(data, skb, start, problems, 0) and skb.members.data - start + skb.members.len != len(data):
-            problems.append(f"{len(data)} bytes found, {skb.members.data - start + skb.members.len} expected")
-        return PacketData(
-            kind, bytes(data), skb.members.data - start + skb.members.len, self._time(stamp), tuple(problems)
-        )
+        if self._append(data, skb, start, gaps, 0) and skb.members.data - start + skb.members.len != len(data):
+            gaps.note(f"{len(data)} bytes found, {skb.members.data - start + skb.members.len} expected")
+        return PacketData(kind, bytes(data), skb.members.data - start + skb.members.len, self._time(stamp), tuple(gaps))
 
     def _begin(self, skb: Skb, protocol: int) -> tuple[str, int]:
         """What the packet begins with, and where that is: headers that were stripped still stand before `data`."""
@@ -78,45 +77,45 @@ class SkbData:
     def _prefix(self, addr: int, size: int) -> bytes:
         return self._memory.read_prefix(addr, size)[0]
 
-    def _append(self, data: bytearray, skb: Skb, start: int, problems: list[str], depth: int) -> bool:
+    def _append(self, data: bytearray, skb: Skb, start: int, gaps: Gaps, depth: int) -> bool:
         """Append the bytes of an sk_buff from `start` on; False where some are missing and nothing may follow."""
         if not 0 <= skb.tail - start <= _MAX_LINEAR:
-            problems.append(f"the linear part of {hex16(skb.addr)} ends {skb.tail - start} bytes behind its beginning")
+            gaps.note(f"the linear part of {hex16(skb.addr)} ends {skb.tail - start} bytes behind its beginning")
             return False
-        if not self._append_memory(data, start, skb.tail - start, problems):
+        if not self._append_memory(data, start, skb.tail - start, gaps):
             return False
         if isinstance(skb.shinfo, Unreadable):
-            problems.append(f"the shared info of {hex16(skb.addr)} cannot be read: {skb.shinfo.why.sentence}")
+            gaps.note(f"the shared info of {hex16(skb.addr)} cannot be read: {skb.shinfo.why.sentence}")
             return False
         if skb.shinfo.nr_frags > skb.facts.max_frags:
-            problems.append(f"nr_frags of {hex16(skb.addr)} is {skb.shinfo.nr_frags}: no fragment is followed")
+            gaps.note(f"nr_frags of {hex16(skb.addr)} is {skb.shinfo.nr_frags}: no fragment is followed")
             return False
         for number, frag in enumerate(skb.shinfo.frags):
             if not self._pages.is_page(frag.page) or frag.size > _MAX_LINEAR or frag.offset > _MAX_LINEAR:
-                problems.append(f"fragment {number} of {hex16(skb.addr)} is not in a page of memory")
+                gaps.note(f"fragment {number} of {hex16(skb.addr)} is not in a page of memory")
                 return False
-            if not self._append_memory(data, self._pages.address_of(frag.page) + frag.offset, frag.size, problems):
+            if not self._append_memory(data, self._pages.address_of(frag.page) + frag.offset, frag.size, gaps):
                 return False
-        return self._append_chain(data, skb, skb.shinfo.chain, problems, depth)
+        return self._append_chain(data, skb, skb.shinfo.chain, gaps, depth)
 
-    def _append_chain(self, data: bytearray, skb: Skb, chain: FragList, problems: list[str], depth: int) -> bool:
+    def _append_chain(self, data: bytearray, skb: Skb, chain: FragList, gaps: Gaps, depth: int) -> bool:
         for below in chain.skbs if depth < _MAX_DEPTH else ():
             try:
                 part = self._skbs.read(below)
             except Unreadable as error:
-                problems.append(str(error))
+                gaps.note(str(error))
                 return False
-            if not self._append(data, part, part.members.data, problems, depth + 1):
+            if not self._append(data, part, part.members.data, gaps, depth + 1):
                 return False
         if not chain.is_whole:
-            problems.append(f"the frag_list of {hex16(skb.addr)} is cut short")
+            gaps.note(f"the frag_list of {hex16(skb.addr)} is cut short")
         return chain.is_whole
 
-    def _append_memory(self, data: bytearray, addr: int, size: int, problems: list[str]) -> bool:
+    def _append_memory(self, data: bytearray, addr: int, size: int, gaps: Gaps) -> bool:
         part, why = self._memory.read_prefix(addr, size)
         data += part
         if why is not None:
-            problems.append(f"the bytes from {len(data)} on are missing: {why.sentence} ({why.name})")
+            gaps.note(f"the bytes from {len(data)} on are missing: {why.sentence} ({why.name})")
         return why is None
 
     def _time(self, stamp: int) -> int:

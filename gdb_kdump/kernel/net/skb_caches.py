@@ -26,8 +26,8 @@ _SKB_FCLONE_CLONE = 2  # include/linux/skbuff.h: always the same number
 class Charged:
     """The bytes of truesize that sk_buffs are charged to a socket with: `linked` of them are on a list for certain.
 
-    Those that are not may be on their way to be freed, given back already, or half made and not charged yet: as part of
-    a chain, which has no prev, too (kfree_skb_list_reason frees by the dozen).
+    Unlinked ones may be in flight: being freed (kfree_skb_list_reason clears prev), given back already, or half made
+    and not charged yet.  So `all` is an upper bound, `linked` a lower one.
     """
 
     all: int = 0
@@ -137,16 +137,16 @@ class SkbObjects:
 
     def _waiting(self) -> set[int]:
         """The sk_buffs that NAPI keeps for its next packets; net/core/skbuff.c: napi_skb_cache_get."""
-        found: set[int] = set()
+        waiting: set[int] = set()
         percpu = self._session.once(PerCpu)
         symbol = self._session.debuginfo.find_address("napi_alloc_cache")
         if symbol is None or self._layout.find_struct("napi_alloc_cache") is None:
-            return found
+            return waiting
         count, cache = (self._layout.find_member(f"napi_alloc_cache.{name}") for name in ("skb_count", "skb_cache"))
         if count is None or cache is None:
-            return found
+            return waiting
         for cpu in percpu.online_cpus():
             data = percpu.pointer(symbol, cpu)
             number = min(self._memory.u32(data + count.offset), cache.size // 8)
-            found.update(self._memory.ptr(data + cache.offset + 8 * index) for index in range(number))
-        return found
+            waiting.update(self._memory.ptr(data + cache.offset + 8 * index) for index in range(number))
+        return waiting

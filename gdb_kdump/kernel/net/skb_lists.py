@@ -145,26 +145,26 @@ class SkbLists:
             gather.add(shared_infos)
         return True
 
-    def _follow_one_by_one(self, head: int, before: int, node: int, found: Figures) -> _Forward:
-        """The rest of a queue from `node` on, behind `before`, that is damaged somewhere, or too long."""
+    def _follow_one_by_one(self, head: int, before: int, node: int, figures: Figures) -> _Forward:
+        """The rest of a queue that is damaged somewhere, or too long, from `node` on, which follows `before`."""
         bad_links: list[BadLink] = []
         most = walks.max_elements()
         try:
             for following, block in self._memory.follow(node, head, self._next, self.figures.skb.pieces):
                 for after, prev, *record in zip(following, *self.figures.skb.columns(block)):
-                    if node in found:
-                        return _Forward(found, bad_links, cycle=node)
-                    if len(found) >= most:
-                        return _Forward(found, bad_links, stopped=walks.too_many("the queue"))
+                    if node in figures:
+                        return _Forward(figures, bad_links, cycle=node)
+                    if len(figures) >= most:
+                        return _Forward(figures, bad_links, stopped=walks.too_many("the queue"))
                     if not is_plausible(node):
-                        return _Forward(found, bad_links, hole=Unreadable(node, Why.UNMAPPED))
+                        return _Forward(figures, bad_links, hole=Unreadable(node, Why.UNMAPPED))
                     if prev != before:
                         bad_links.append(BadLink(node, before, prev))
-                    found.add(node, *self.figures.of(*record))
+                    figures.add(node, *self.figures.of(*record))
                     before, node = node, after
         except KeyboardInterrupt:
-            return _Forward(found, bad_links, stopped=walks.interrupt())
-        return _Forward(found, bad_links, hole=self._hole(node, head))
+            return _Forward(figures, bad_links, stopped=walks.interrupt())
+        return _Forward(figures, bad_links, hole=self._hole(node, head))
 
     def _hole(self, node: int, head: int) -> Unreadable | None:
         """Why a walk ended at a node that is not the head."""
@@ -180,23 +180,23 @@ class SkbLists:
 
     def _follow_back(self, head: int, last: int) -> dict[int, int]:
         """The nodes from the tail on, along prev, until the head, a hole or a node that came before; by each of them
-        the one behind it.
+        the one after it.
         """
-        found: dict[int, int] = {}
+        back: dict[int, int] = {}
         node, after = last, head
-        while node != head and node not in found and is_plausible(node) and len(found) < walks.max_elements():
+        while node != head and node not in back and is_plausible(node) and len(back) < walks.max_elements():
             try:
                 following, prev = self.figures.links.unpack_from(*self._memory.block(node, self.figures.skb.span))
             except Unreadable:
                 break  # the hole that stopped the walk along next is the one that is told
-            # The pointer that led there is wrong then, and what stands there is nobody's, or another list's.
-            if self.figures.leads_astray(node, found, is_linked=following != after):
+            # The pointer that led there is wrong then, and what stands there belongs to no list, or to another.
+            if self.figures.leads_astray(node, back, is_linked=following != after):
                 break
-            found[node] = after
+            back[node] = after
             node, after = prev, node
         if node == head:
-            found[head] = after
-        return found
+            back[head] = after
+        return back
 
 
 @contextmanager

@@ -62,8 +62,8 @@ class Skbs:
         absent = layout.absent("sk_buff", _SKB_INSTEAD)
         missing = [f"sk_buff.{name}" for name in absent]
         missing += [f"skb_shared_info.{name}" for name in layout.absent("skb_shared_info", _SHINFO_INSTEAD)]
-        self.missing = tuple(str(MissingDebugInfo(f"member {name}")) for name in missing)
-        """What the types lack of an sk_buff, and which is not judged therefore."""
+        self.gaps = tuple(str(MissingDebugInfo(f"member {name}")) for name in missing)
+        """What the types lack of an sk_buff, so that it is not judged."""
         self._has_tail = "tail" not in absent
         self._ends = layout.unpacker("sk_buff", ("head", "end"))
         self._alive = layout.unpacker("sk_buff", ("len", "data_len", "head", "truesize", "users"))
@@ -72,7 +72,7 @@ class Skbs:
         self._shinfo = layout.unpacker("skb_shared_info", (*_SHINFO_MEMBERS, zerocopy_member), _SHINFO_INSTEAD)
         self._frag = layout.unpacker("skb_frag", _FRAG_MEMBERS)
         self._frags_offset = layout.offset("skb_shared_info.frags")
-        # Where dataref is the last member that a new one gets: behind it, and not only behind frags, is what was left.
+        # Where dataref is the last member that a new one gets, what was left from before begins after it already.
         dataref, arg = (layout.find_member(f"skb_shared_info.{name}") for name in ("dataref", "destructor_arg"))
         is_last = dataref is not None and arg is not None and dataref.offset < arg.offset < self._frags_offset
         self._cleared = dataref.offset + dataref.size if dataref is not None and is_last else 0
@@ -245,22 +245,22 @@ class Skbs:
 
     def _is_function(self, addr: int) -> bool:
         """Whether a function begins there, for all that is known."""
-        found = self._functions.get(addr)
-        if found is None:
+        is_function = self._functions.get(addr)
+        if is_function is None:
             source = self._session.once(Source)
-            found = source.symbol(addr)[1] in (0, None) if source.in_kernel(addr) else source.is_text(addr)
-            self._functions[addr] = found
-        return found
+            is_function = source.symbol(addr)[1] in (0, None) if source.in_kernel(addr) else source.is_text(addr)
+            self._functions[addr] = is_function
+        return is_function
 
     def sharing(self, addresses: Collection[int]) -> list[list[Skb]]:
         """Those of some sk_buffs (addresses) that have the same head, together, one list for each such head."""
         heads = sorted(self._heads(addresses))
-        found: dict[int, dict[int, Skb]] = {one: {} for one, other in zip(heads, heads[1:]) if one == other and one}
-        if found:
+        groups: dict[int, dict[int, Skb]] = {one: {} for one, other in zip(heads, heads[1:]) if one == other and one}
+        if groups:
             for addr, head in zip(addresses, self._heads(addresses)):
-                if head in found:
-                    found[head][addr] = self.read(addr)
-        return [list(group.values()) for group in found.values()]
+                if head in groups:
+                    groups[head][addr] = self.read(addr)
+        return [list(group.values()) for group in groups.values()]
 
     def _heads(self, addresses: Iterable[int]) -> Iterator[int]:
         """The head of each sk_buff, 0 where that cannot be read."""
@@ -273,10 +273,10 @@ class Skbs:
     def looks_alive(self, skb: int) -> bool:
         """Whether memory that an skb cache has allocated holds an sk_buff at all: a cache may be merged with others."""
         try:
-            found = self._alive.unpack_from(*self._memory.block(skb, self._alive.span))
+            alive = self._alive.unpack_from(*self._memory.block(skb, self._alive.span))
         except Unreadable:
             return False
-        length, data_len, head, truesize, users = found
+        length, data_len, head, truesize, users = alive
         # kTLS lends itself a receive queue as the frag_list of one of its own, whose truesize is its len, as no other's
         # is, and which keeps that when the queue goes on (net/tls/tls_strp.c: tls_strp_load_anchor_with_queue).
         is_anchor = truesize == length == data_len
@@ -301,7 +301,7 @@ class Skbs:
         return chain
 
     def _with_room(self, frag: Frag) -> Frag:
-        """The same fragment with what its `struct page *` says of the memory behind it."""
+        """The same fragment with what its `struct page *` says of that page's memory."""
         try:
             pages = self._session.once(Pages)
         except (Unreadable, MissingDebugInfo):
@@ -309,17 +309,17 @@ class Skbs:
         if not pages.is_page(frag.page):
             return replace(frag, room=0)
         try:
-            found = pages.find(pages.address_of(frag.page))
+            page = pages.find(pages.address_of(frag.page))
         except Unreadable:
             return frag
-        if found is None:
+        if page is None:
             return frag
-        if found.is_stray:
+        if page.is_stray:
             return replace(frag, room=0)
         # The offset counts from this page, which may be in the middle of a compound one.
-        room = found.start + (pages.page_size << found.order) - pages.address_of(frag.page)
-        is_free = found.is_free or (found.refcount <= 0 and not found.is_slab)
-        return replace(frag, room=room, is_free=is_free, is_slab=found.is_slab)
+        room = page.start + (pages.page_size << page.order) - pages.address_of(frag.page)
+        is_free = page.is_free or (page.refcount <= 0 and not page.is_slab)
+        return replace(frag, room=room, is_free=is_free, is_slab=page.is_slab)
 
     def read_shinfo(self, addr: int) -> SharedInfo:
         """The shared info at a `struct skb_shared_info *`; raises Unreadable."""
@@ -375,5 +375,5 @@ _NO_REFERENCES = References()
 
 
 def _address(head: int, position: int, is_offset: bool) -> int:
-    """The address behind a sk_buff_data_t."""
+    """The address that a sk_buff_data_t means."""
     return (head + position) & (1 << 64) - 1 if is_offset else position

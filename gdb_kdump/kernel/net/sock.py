@@ -92,7 +92,7 @@ class Socks:
         self._layout = layout = session.layout
         self._common = layout.unpacker("sock", ("family", "state", "refcnt"))
         self._sock = layout.unpacker("sock", _KIND, dict.fromkeys(_KIND, 0))
-        self.missing = tuple(str(MissingDebugInfo(f"member sock.{name}")) for name in layout.absent("sock", _KIND))
+        self.gaps = tuple(str(MissingDebugInfo(f"member sock.{name}")) for name in layout.absent("sock", _KIND))
         """Why it is not known which queues sockets have besides those that all have."""
         self._spinlock = layout.find_member("sock.spinlock")
         self._session = session
