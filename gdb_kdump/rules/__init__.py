@@ -2,11 +2,13 @@
 
 A rule takes one record and yields what is wrong with it.  Its docstring names the kernel invariant that it mirrors
 and the traps that would make it cry wolf.  To add one: write the function in the file of its subject, append it to
-the tuple there, and give it a healthy and a damaged record in tests/rules/test_rules_skb.py.
+the tuple there, and give it a healthy and a damaged record in tests/rules/test_rules_skb.py.  The rules of the shared
+info take it beside its sk_buff.
 """
 
 from __future__ import annotations
 
+from gdb_kdump.errors import Unreadable
 from gdb_kdump.records.queue import Queue
 from gdb_kdump.records.skb import Skb
 from gdb_kdump.records.sock import SockAccounts
@@ -28,7 +30,10 @@ def judge_members(record: Skb) -> list[Finding]:
 
 def judge_shinfo(record: Skb) -> list[Finding]:
     """What is wrong with the shared info of an sk_buff, and who wrote over it."""
-    findings = [finding for rule in shinfo.RULES for finding in rule(record)]
+    info = record.shinfo
+    if isinstance(info, Unreadable):
+        return []
+    findings = [finding for rule in shinfo.RULES for finding in rule(record, info)]
     if any(finding.severity == CORRUPT for finding in findings):
         findings += overrun.overrun(record)
     return findings

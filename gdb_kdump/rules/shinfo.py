@@ -1,10 +1,10 @@
-"""Invariants of struct skb_shared_info."""
+"""Invariants of struct skb_shared_info, of an sk_buff of which it can be read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gdb_kdump.errors import Unreadable, Why
+from gdb_kdump.errors import Why
 from gdb_kdump.records.skb import DATAREF_SHIFT, GSO_BY_FRAGS, Held, SharedInfo, Skb
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
 from gdb_kdump.text import hex16, is_kernel_address
@@ -14,26 +14,24 @@ _LARGEST_TCP = 4 << 20  # bytes; GSO_MAX_SIZE is 512 KiB
 _SKBTX_HW_TSTAMP, _SKBTX_IN_PROGRESS = 1, 4  # include/linux/skbuff.h, the same bits since v2.6.30
 
 
-def nr_frags(skb: Skb) -> Iterator[Finding]:
+def nr_frags(skb: Skb, shinfo: SharedInfo) -> Iterator[Finding]:
     """nr_frags <= MAX_SKB_FRAGS.
 
     Mirrors the loops of net/core/skbuff.c: skb_release_data over frags[].  Trap: MAX_SKB_FRAGS is a build option, so
     it is the length of frags[] in the types.
     """
-    shinfo = skb.shinfo
-    if isinstance(shinfo, SharedInfo) and shinfo.nr_frags > skb.facts.max_frags:
+    if shinfo.nr_frags > skb.facts.max_frags:
         expected = f"at most {skb.facts.max_frags} (MAX_SKB_FRAGS)"
         message = f"{shinfo.nr_frags} fragments do not fit in frags[{skb.facts.max_frags}]"
         yield Finding("shinfo.nr_frags", skb.addr, "nr_frags", CORRUPT, expected, str(shinfo.nr_frags), message)
 
 
-def frag_list(skb: Skb) -> Iterator[Finding]:
+def frag_list(skb: Skb, shinfo: SharedInfo) -> Iterator[Finding]:
     """frag_list is NULL or the first of a chain of sk_buffs that ends in NULL.
 
     Mirrors include/linux/skbuff.h: skb_walk_frags.  Trap: an skb that makedumpfile left out is no wild one.
     """
-    shinfo = skb.shinfo
-    if isinstance(shinfo, Unreadable) or not shinfo.frag_list:
+    if not shinfo.frag_list:
         return
     found, expected = hex16(shinfo.frag_list), "NULL or a struct sk_buff *"
     message = ""
@@ -53,16 +51,13 @@ def frag_list(skb: Skb) -> Iterator[Finding]:
 _MANY_PAYLOAD_USERS, _MANY_USERS = 100, 10_000
 
 
-def dataref(skb: Skb) -> Iterator[Finding]:
+def dataref(skb: Skb, shinfo: SharedInfo) -> Iterator[Finding]:
     """The low half of dataref counts users of the buffer, the high half those of the payload only.
 
     Mirrors include/linux/skbuff.h: skb_cloned, skb_header_cloned, __skb_header_release: there is at least one user,
     there are no more payload users than users, and a buffer that was never cloned has one.  Trap: `cloned` stays set
     when the last clone has gone.
     """
-    shinfo = skb.shinfo
-    if isinstance(shinfo, Unreadable):
-        return
     users = shinfo.dataref & (1 << DATAREF_SHIFT) - 1
     payload_users = shinfo.dataref >> DATAREF_SHIFT & (1 << DATAREF_SHIFT) - 1
     message, expected, severity = "", "at least 1 user, at most as many of the payload", CORRUPT
@@ -80,15 +75,14 @@ def dataref(skb: Skb) -> Iterator[Finding]:
         yield Finding("shinfo.dataref", skb.addr, "dataref", severity, expected, found, message)
 
 
-def frag(skb: Skb) -> Iterator[Finding]:
+def frag(skb: Skb, shinfo: SharedInfo) -> Iterator[Finding]:
     """Every fragment lies within its page.
 
     Mirrors include/linux/skbuff.h: skb_frag_page, skb_frag_address.  Traps: the page may be compound, or no page at
     all but device memory (its pointer has bit 0 set); with a nonsensical nr_frags there are no fragments to speak of.
     Objects of slabs are not sent (include/linux/net.h: sendpage_ok), but some driver may yet receive into one.
     """
-    shinfo = skb.shinfo
-    if isinstance(shinfo, Unreadable) or shinfo.nr_frags > skb.facts.max_frags:
+    if shinfo.nr_frags > skb.facts.max_frags:
         return
     for number, piece in enumerate(shinfo.frags):
         member, found = f"frags[{number}]", f"page {hex16(piece.page)}, offset {piece.offset}, size {piece.size}"
@@ -112,7 +106,7 @@ def frag(skb: Skb) -> Iterator[Finding]:
             yield Finding("shinfo.frag", skb.addr, member, SUSPECT, "a part of a page", found, message)
 
 
-def gso(skb: Skb) -> Iterator[Finding]:
+def gso(skb: Skb, shinfo: SharedInfo) -> Iterator[Finding]:
     """gso_size, gso_segs and gso_type describe how this sk_buff is cut into segments.
 
     Mirrors include/linux/skbuff.h: skb_is_gso, enum SKB_GSO_*, and net/ipv4/tcp_offload.c: tcp_gso_segment.  Traps:
@@ -122,8 +116,7 @@ def gso(skb: Skb) -> Iterator[Finding]:
     tcp_ooo_try_coalesce, which counts segments where there is no size at all).  GRO has the size of segments, but their
     type only when it has put them together (net/core/gro.c: dev_gro_receive).
     """
-    shinfo = skb.shinfo
-    if isinstance(shinfo, Unreadable) or not (shinfo.gso_size or shinfo.gso_segs or shinfo.gso_type):
+    if not (shinfo.gso_size or shinfo.gso_segs or shinfo.gso_type):
         return
     found = f"gso_size {shinfo.gso_size}, gso_segs {shinfo.gso_segs}, gso_type {shinfo.gso_type:#x}"
     yield from _gso_type(skb, shinfo, found)
@@ -173,16 +166,13 @@ def _gso_segs_of_tcp(skb: Skb, shinfo: SharedInfo, found: str) -> Iterator[Findi
         yield Finding("shinfo.gso", skb.addr, "gso_segs", SUSPECT, expected, found, message)
 
 
-def tx_flags(skb: Skb) -> Iterator[Finding]:
+def tx_flags(skb: Skb, shinfo: SharedInfo) -> Iterator[Finding]:
     """flags has known bits only, tx_flags ask for timestamps, and with zerocopy destructor_arg is a struct ubuf_info *.
 
     Mirrors include/linux/skbuff.h: SKBTX_*, skb_zcopy; bit 0 of a pointer without a ubuf_info is set.  Trap: all
     eight bits have had a meaning in some kernel, so only what no sender asks for together is suspicious: a
     timestamp in progress that nobody requested, or everything at once.
     """
-    shinfo = skb.shinfo
-    if isinstance(shinfo, Unreadable):
-        return
     if shinfo.is_zerocopy and not shinfo.destructor_arg & 1 and not is_kernel_address(shinfo.destructor_arg):
         message, found = "a zerocopy sk_buff whose destructor_arg leads nowhere", hex16(shinfo.destructor_arg)
         yield Finding("shinfo.tx_flags", skb.addr, "destructor_arg", CORRUPT, "a struct ubuf_info *", found, message)

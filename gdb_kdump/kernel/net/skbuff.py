@@ -167,12 +167,20 @@ class Skbs:
 
     def _headers(self, members: SkbMembers) -> tuple[tuple[str, int | None], ...]:
         """The headers as offsets from head, whatever the kernel stores."""
-        offsets: list[int | None] = [members.mac_header, members.network_header, members.transport_header]
+        mac: int | None = members.mac_header
+        network: int | None = members.network_header
+        transport: int | None = members.transport_header
         if not self._are_counted:
-            offsets = [
-                at if counted else at - members.head if at else None for at, counted in zip(offsets, self._counted)
+            mac, network, transport = [
+                at if counted else at - members.head if at else None
+                for at, counted in zip((mac, network, transport), self._counted)
             ]
-        return tuple([(name, None if at == unset else at) for name, at, unset in zip(_HEADERS, offsets, self._unset)])
+        no_mac, no_network, no_transport = self._unset
+        return (
+            ("mac_header", None if mac == no_mac else mac),
+            ("network_header", None if network == no_network else network),
+            ("transport_header", None if transport == no_transport else transport),
+        )
 
     def _memory_of(self, skb: int, members: SkbMembers, references: References) -> SkbMemory:
         of = self._allocation_of = self._allocation_of or self._session.once(Allocations).of
@@ -180,9 +188,9 @@ class Skbs:
             of(skb),
             of(members.head),
             of(members.sk) if members.sk and members.destructor else UNKNOWN,
-            self._place(references.dst & _POINTER),
-            self._place(references.nfct & _POINTER),
-            self._place(references.extensions),
+            self._place(references.dst & _POINTER) if references.dst else UNKNOWN,
+            self._place(references.nfct & _POINTER) if references.nfct else UNKNOWN,
+            self._place(references.extensions) if references.extensions else UNKNOWN,
         )
 
     def _is_tcp(self, members: SkbMembers, shinfo: SharedInfo) -> bool:
