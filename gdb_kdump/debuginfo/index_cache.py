@@ -39,9 +39,9 @@ def prepare(vmlinux: Path, build_id: str | None, progress: Callable[[float], Non
     if build_id is None:
         return None  # GDB names its index files after the build-id
     try:
-        for place in (cache.parent, cache):
-            place.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not _made_private(place):
+        for directory in (cache.parent, cache):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not _made_private(directory):
                 return None
         if _is_sound(cache, build_id, vmlinux):
             return cache
@@ -76,14 +76,14 @@ def _make(vmlinux: Path, cache: Path, progress: Callable[[float], None]) -> None
             raise
 
 
-def _made_private(place: Path) -> bool:
+def _made_private(directory: Path) -> bool:
     """Whether a folder, and not a link to one, is the user's own; what others could put there is thrown away."""
-    status = place.lstat()
+    status = directory.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
         return False
     if status.st_mode & 0o022:
-        place.chmod(0o700)
-        for path in place.iterdir():
+        directory.chmod(0o700)
+        for path in directory.iterdir():
             if not path.is_dir():
                 path.unlink()
     return True

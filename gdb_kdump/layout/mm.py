@@ -54,8 +54,8 @@ def page_types(layout: Layout) -> dict[str, tuple[int, int]]:
     PAGE_BUDDY_MAPCOUNT_VALUE, which is -128 since ef2b4b95a63a (v2.6.38) mm: PageBuddy and mapcount robustness.
     """
     types = layout.enumerators("pagetype")
-    place = layout.find_member("page.page_type")
-    if not types and place is not None and place.path == "_mapcount.counter":
+    page_type = layout.find_member("page.page_type")
+    if not types and page_type is not None and page_type.path == "_mapcount.counter":
         return {"buddy": (0xFFFFFFFF, -128 & 0xFFFFFFFF)}
     numbers = {name: number for name, number in types.items() if name.startswith("PGTY_")}
     if numbers:
