@@ -1,7 +1,7 @@
 """The machines that a kernel can be of: the one place that knows which there are, and what each must tell.
 
 An architecture has two halves.  That about bytes (registers, notes, pages, where the kernel lies) is all that the dump
-server needs; that about stacks is imported by whoever first asks for it.
+server needs; that about stacks is imported when it is first asked for.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Unwinder(Protocol):
 
     @property
     def restored(self) -> tuple[str, ...]:
-        """The registers that a row tells of the caller, besides its stack pointer; what it does not say they keep."""
+        """The registers that calls keep for the caller: a row says which were saved or lost, others are the same."""
 
     @property
     def ends_at_zero(self) -> bool:

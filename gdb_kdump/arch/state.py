@@ -12,7 +12,7 @@ class State:
 
     registers: dict[str, int]
     interrupted: bool
-    """Whether pc was interrupted, rather than called from: it is not behind a call then."""
+    """Whether pc was interrupted; else it is a return address, which stands after its call."""
     pc: int
     sp: int
     in_user_mode: bool

@@ -181,7 +181,7 @@ class Server:
             self._ask(Op.THREADS, request)
 
     def set_direct_map(self, base: int) -> None:
-        """Say where the direct map of physical memory is: the value of the kernel's page_offset_base (u64).
+        """Say where the direct map of physical memory is: the address of physical address 0.
 
         A truncated dump that has lost page tables shows what it still has after this, and only after this, so it must
         come before the first read of such an address. Raises DumpError as `read` does.
@@ -192,7 +192,7 @@ class Server:
     def look_for_direct_map(self) -> bool:
         """Have the direct map looked for and used from now on; whether it was found.  Raises DumpError as `read` does.
 
-        For a dump that has lost page_offset_base itself.
+        For a dump that has lost the variable that says it.
         """
         self._doing = "looking for the direct map"
         return bool(json.loads(self._ask(Op.FIND_DIRECT_MAP, b"")))

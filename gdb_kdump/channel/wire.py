@@ -61,7 +61,7 @@ class Op(IntEnum):
     VMCOREINFO = 6
     """Body the text of a VMCOREINFO; answered with JSON: whether virtual addresses can be read by it."""
     FIND_KERNEL = 7
-    """Body JSON {"banner": hex, "banner_at", "top_table", "encryption_at": address or null, "kaslr_offset": or null},
+    """Body JSON {"banner": hex, "symbols": {name: address}, "kaslr_offset": or null},
     addresses being link-time ones of a vmlinux; answered with JSON: the KASLR offset."""
     FIND_DIRECT_MAP = 8
     """No body; answered with JSON: whether it was found."""

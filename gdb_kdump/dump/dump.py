@@ -103,7 +103,7 @@ class Dump:
         return None
 
     def set_direct_map(self, base: int) -> None:
-        """Say where the kernel maps all physical memory: page_offset_base, a u64 in the kernel's image.
+        """Say where the kernel maps all physical memory: the address of physical address 0.
 
         Where a truncated dump has lost page tables, this still finds the pages that it has.
         """

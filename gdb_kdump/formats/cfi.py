@@ -69,13 +69,13 @@ class CallFrames:
 
 
 def _fdes(section: bytes) -> list[tuple[int, int]]:
-    found, at, end = [], 0, len(section) - _HEADER.size
+    fdes, at, end = [], 0, len(section) - _HEADER.size
     while at <= end:
         length, cie, start, size = _HEADER.unpack_from(section, at)
         if cie != _CIE_ID and size:
-            found.append((start, at))
+            fdes.append((start, at))
         at += 4 + length
-    return found
+    return fdes
 
 
 def _read_cie(section: bytes, at: int) -> _Cie | None:

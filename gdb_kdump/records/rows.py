@@ -1,4 +1,4 @@
-"""Rows of unwind information: how one address's frame leads to its caller's, whoever said it."""
+"""Rows of unwind information: how one address's frame leads to its caller's, by ORC, DWARF or otherwise."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Cfa(Enum):
 
 @dataclass(frozen=True)
 class Context:
-    """Registers that an interruption saved one behind the other: members of struct pt_regs, the first one lowest."""
+    """Registers that an interruption saved one after the other: members of struct pt_regs, the first one lowest."""
 
     members: tuple[str, ...]
 

@@ -7,16 +7,15 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Thread:
-    """A thread as GDB shall see it.
-
-    `id` is positive; `core` is the CPU it runs on, or None; `registers` holds those known, by GDB's names (`rip`,
-    `eflags`, `fs_base`), or is the address of the SavedFrame that has them; the others are <unavailable>.
-    """
+    """A thread as GDB shall see it."""
 
     id: int
+    """Positive."""
     name: str
     core: int | None
+    """The CPU that it runs on, or None."""
     registers: dict[str, int] | int
+    """Those known, by GDB's names, or the address of the SavedFrame that has them; others are <unavailable>."""
 
 
 @dataclass(frozen=True)

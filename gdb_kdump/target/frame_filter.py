@@ -49,12 +49,12 @@ class _Namer:
     def __call__(self, frame: Any) -> Any:
         inner = frame.inferior_frame()
         try:
-            found = self._source.find_module_symbol(inner.pc()) if inner.name() is None else None
+            name = self._source.find_module_symbol(inner.pc()) if inner.name() is None else None
         except gdb.error:
             return _WithoutPc(frame)
         except KdumpError:  # the dump server is gone: the next command says so
             return frame
-        return frame if found is None else _Named(frame, found)
+        return frame if name is None else _Named(frame, name)
 
 
 class _Named(FrameDecorator):

@@ -13,8 +13,8 @@ from pytest_gdb_fixtures import KERNELS, Gdb, LabDump, dump_names
 
 ASK = (
     "python from gdb_kdump.session import current",
-    "python from gdb_kdump.kernel.stack.interrupted import Midway",
-    "python print('midway:', current().once(Midway).could_be())",
+    "python from gdb_kdump.kernel.stack.interrupted import Interruption",
+    "python print('midway:', current().once(Interruption).possible())",
 )
 HELD = (1).to_bytes(4, "little")
 

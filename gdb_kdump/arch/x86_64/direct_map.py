@@ -86,12 +86,12 @@ def find_direct_map(pages: Iterable[tuple[int, bytes]]) -> int | None:
 
 
 def _bases(physical: int, page: bytes) -> set[int]:
-    """What the empty lists of a page say: none, mostly, or the same."""
+    """The addresses of the direct map that the empty lists of a page mean: none, mostly, or one."""
     words = _words(page)
-    found = set()
+    bases = set()
     for index, (word, following) in enumerate(zip(words, words[1:])):
         if word == following and _KERNEL_HALF <= word < IMAGE_MAP:
             base = word - physical - 8 * index
             if not base % _ALIGNMENT:
-                found.add(base)
-    return found
+                bases.add(base)
+    return bases

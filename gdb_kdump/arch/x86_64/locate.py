@@ -60,21 +60,21 @@ def locate(vmlinux: Vmlinux, read: ReadMemory, max_pfn: int) -> list[Located]:
 
     `read` gives the bytes at a physical address, at most a page's.
     """
-    found = []
+    kernels = []
     distance = vmlinux.banner_at - IMAGE_MAP
     for load in range(-(distance // _ALIGNMENT) * _ALIGNMENT, max_pfn * PAGE_SIZE - distance, _ALIGNMENT):
-        at = load + distance
-        if at < 0 or not _matches(read, at, vmlinux.banner):
+        banner_at = load + distance
+        if banner_at < 0 or not _matches(read, banner_at, vmlinux.banner):
             continue
         for levels in (4, 5):
             tables = _tables(vmlinux, read, load, levels)
-            offset = _virtual_offset(tables, vmlinux.banner_at, at)
+            offset = _virtual_offset(tables, vmlinux.banner_at, banner_at)
             if offset is not None:
                 phys_base = load - offset
                 tables.linear.append((IMAGE_MAP, IMAGE_SIZE, phys_base))
-                found.append(Located(phys_base, offset, tables))
+                kernels.append(Located(phys_base, offset, tables))
                 break
-    return found
+    return kernels
 
 
 def _matches(read: ReadMemory, physical: int, text: bytes) -> bool:

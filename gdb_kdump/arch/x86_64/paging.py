@@ -39,7 +39,7 @@ def known_tables(
 
     `noted` gives phys_base as the dump's own headers have it, which kernels before 4.10 need.
     """
-    top = next((found for found in (symbol(vmcoreinfo, name) for name in TOP_TABLES) if found), None)
+    top = next(filter(None, (symbol(vmcoreinfo, name) for name in TOP_TABLES)), None)
     phys_base = number(vmcoreinfo, "phys_base")
     if phys_base is None and top is not None:
         phys_base = noted()

@@ -76,9 +76,9 @@ class SwitchFrame:
             return named
         for name in _SWITCHERS if target is not None else ():
             start = find(name)
-            found = self._after_call(target, start) if target is not None and start is not None else None
-            if found is not None:
-                return found
+            after = self._after_call(target, start) if target is not None and start is not None else None
+            if after is not None:
+                return after
         raise MissingDebugInfo(
             "mark where sleeping tasks go on", ["struct inactive_task_frame", "symbol thread_return"]
         )

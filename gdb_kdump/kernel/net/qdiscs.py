@@ -16,7 +16,7 @@ from gdb_kdump.kernel.module.symbols import ModuleSymbols
 from gdb_kdump.kernel.net.devices import NetDevice, NetDevices
 from gdb_kdump.kernel.net.skb_chains import SkbChains
 from gdb_kdump.kernel.net.skb_lists import SkbLists
-from gdb_kdump.kernel.stack.interrupted import Midway
+from gdb_kdump.kernel.stack.interrupted import Interruption
 from gdb_kdump.layout.members import array_length
 from gdb_kdump.layout.net import qdisc_private
 from gdb_kdump.records.queue import Queue
@@ -175,7 +175,7 @@ class Qdiscs:
         if lock is None:
             return False
         offset, spinlocks = self._layout.offset("Qdisc.q") + lock.offset, self._session.once(Spinlocks)
-        return any(spinlocks.is_held(q.addr + offset) for q in qdiscs) and self._session.once(Midway).could_be()
+        return any(spinlocks.is_held(q.addr + offset) for q in qdiscs) and self._session.once(Interruption).possible()
 
     def _put_back(self, qdisc: Qdisc) -> Iterator[Queue]:
         """What the device or, yet, the qdisc did not take.

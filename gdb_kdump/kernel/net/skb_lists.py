@@ -19,7 +19,7 @@ from gdb_kdump.errors import Unreadable, Why
 from gdb_kdump.kernel.lib.spinlocks import Spinlocks
 from gdb_kdump.kernel.net.queue_walk import MISALIGNED, QueueWalk, SkbFigures, is_plausible, queue_walk
 from gdb_kdump.kernel.net.skb_columns import Figures
-from gdb_kdump.kernel.stack.interrupted import Midway
+from gdb_kdump.kernel.stack.interrupted import Interruption
 from gdb_kdump.memory import Gather
 from gdb_kdump.records.queue import BadLink, Role
 from gdb_kdump.session import Session
@@ -109,7 +109,7 @@ class SkbLists:
         """Whether the lock of a `struct sk_buff_head *` was held, and its holder may have been in the middle."""
         if self._lock is None or not self._spinlocks.is_held(head + self._lock.offset):
             return False
-        return self._session.once(Midway).could_be()
+        return self._session.once(Interruption).possible()
 
     def _follow(self, head: int, first: int, gather: Gather[int] | None) -> _Forward:
         """The list along next, block by block as long as they are sound, and from there on one by one."""

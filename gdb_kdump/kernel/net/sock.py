@@ -11,7 +11,7 @@ from gdb_kdump.kernel.net.queue_walk import QueueWalk
 from gdb_kdump.kernel.net.skb_chains import SkbChains
 from gdb_kdump.kernel.net.skb_lists import SkbLists
 from gdb_kdump.kernel.net.skb_trees import SkbTrees
-from gdb_kdump.kernel.stack.interrupted import Midway
+from gdb_kdump.kernel.stack.interrupted import Interruption
 from gdb_kdump.layout.net import skb_queue_is_tree
 from gdb_kdump.records.queue import Queue, Role
 from gdb_kdump.session import Session
@@ -173,7 +173,7 @@ class Socks:
         if queue.kind not in ("list", "rbtree") or queue.is_busy or not (queue.nodes or queue.qlen or queue.bad_links):
             return walk
         # TCP's own queues have no lock but the socket's; net/ipv4/tcp.c.
-        is_busy = self.is_locked(sock) and self._session.once(Midway).could_be()
+        is_busy = self.is_locked(sock) and self._session.once(Interruption).possible()
         return replace(walk, queue=replace(queue, is_busy=True)) if is_busy else walk
 
     def _walked(self, lists: SkbLists, sock: int, role: Role, nr_frags: bool) -> QueueWalk:

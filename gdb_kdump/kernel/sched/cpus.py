@@ -11,7 +11,7 @@ from gdb_kdump.session import Session
 
 
 class Running:
-    """Finds the running tasks of one session; `problems` says what they had to be found without."""
+    """Finds the running tasks of one session; `problems`: which symbols were missing, so that another way was used."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -28,11 +28,11 @@ class Running:
             try:
                 self._tasks = self._noted()
             except MissingDebugInfo as error:
-                found = self._by_registers()
-                if not found:
+                noted = self._by_registers()
+                if not noted:
                     raise
-                self._tasks = {cpu: task for cpu, (_, task) in found.items()}
-                self._notes = {cpu: note for cpu, (note, _) in found.items()}
+                self._tasks = {cpu: task for cpu, (_, task) in noted.items()}
+                self._notes = {cpu: note for cpu, (note, _) in noted.items()}
                 self.problems.append(f"the running tasks are those on whose stacks the CPUs were: {error}")
         return self._tasks
 
@@ -70,14 +70,14 @@ class Running:
 
     def _by_registers(self) -> dict[int, tuple[int, int]]:
         """By CPU, as its task says or else by the note's number: which note that is, and the task."""
-        dump, found = self._session.dump, dict[int, tuple[int, int]]()
+        dump, by_cpu = self._session.dump, dict[int, tuple[int, int]]()
         for number, (registers, pid) in enumerate(zip(dump.registers, dump.pids)):
             sp = registers.get(self._session.arch.sp)
             task = 0 if sp is None else self._on_stack(sp) or self._listed(sp, pid)
             if task:
                 cpu = self._cpu_of(task)
-                found[number if cpu is None or cpu in found else cpu] = number, task
-        return found
+                by_cpu[number if cpu is None or cpu in by_cpu else cpu] = number, task
+        return by_cpu
 
     def _cpu_of(self, task: int) -> int | None:
         try:
@@ -104,7 +104,7 @@ class Running:
             node = session.layout.offset("task_struct.tasks")
             size = thread_size(session.layout, session.debuginfo.find_address)
             init_task = session.debuginfo.address("init_task")
-            for task in (init_task, *(at - node for at in list_for_each(session, init_task + node))):
+            for task in (init_task, *(addr - node for addr in list_for_each(session, init_task + node))):
                 if 0 <= sp - session.pointer(task, "task_struct.stack") < size:
                     return int(task)
                 if pid and session.number(task, "task_struct.pid") == pid:

@@ -16,26 +16,26 @@ from gdb_kdump.walks import Gaps
 _INTERRUPTS = ("irq", "nmi")
 
 
-class Midway:
-    """Looks at where the CPUs and the preempted tasks of one session stood."""
+class Interruption:
+    """Where the CPUs and the preempted tasks of one session stood."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._could_be: bool | None = None
+        self._possible: bool | None = None
 
-    def could_be(self) -> bool:
+    def possible(self) -> bool:
         """Whether anything was interrupted in the kernel, between any two stores; True where that cannot be told.
 
         The CPUs that did not panic were, unless they idled or ran a program; arch/x86/kernel/reboot.c:
-        crash_nmi_callback.  The one that did came to the panic by itself: what it was about has only been interrupted
-        where there is an interrupt among its frames, as it is with tasks that have been preempted since.
+        crash_nmi_callback.  The one that did came to the panic by itself: it was interrupted only where there is an
+        interrupt among its frames.  So were tasks that have been preempted since.
         """
-        if self._could_be is None:
+        if self._possible is None:
             try:
-                self._could_be = any(map(_was_interrupted, self._traces_of_cpus())) or self._is_preempted()
+                self._possible = any(map(_was_interrupted, self._traces_of_cpus())) or self._is_preempted()
             except (MissingDebugInfo, Unreadable, Corrupt):
-                self._could_be = True
-        return self._could_be
+                self._possible = True
+        return self._possible
 
     def _traces_of_cpus(self) -> Iterator[tuple[Trace, int | None]]:
         """What each CPU did, and the number of the frame that was stopped there, None where it stopped by itself."""
@@ -53,13 +53,13 @@ class Midway:
 
 
 def _was_interrupted(stopped: tuple[Trace, int | None]) -> bool:
-    trace, at = stopped
+    trace, stopped_in = stopped
     frames = trace.frames
     if not frames:
-        return at is not None and trace.ended != "user"
+        return stopped_in is not None and trace.ended != "user"
     points = [number + 1 for number, frame in enumerate(frames) if frame.kind in _INTERRUPTS]
-    if at is not None:
-        points.append(at)
+    if stopped_in is not None:
+        points.append(stopped_in)
     return any(point < len(frames) and not _idles(trace, frames[point:]) for point in points)
 
 

@@ -1,6 +1,6 @@
 """Stacks: from registers to the frames of a task, across interrupts, exceptions and stack switches.
 
-The architecture says at every address how to get to the caller (a Row); this file goes there, whoever said it.
+The architecture says at every address how to get to the caller (a Row, of ORC, DWARF, ...); this file goes there.
 """
 
 from __future__ import annotations
