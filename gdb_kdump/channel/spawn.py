@@ -78,7 +78,8 @@ def _listen() -> tuple[socket.socket, int]:
     """A listening Unix socket without a file, and an O_PATH descriptor by which this process can connect to it."""
     directory = _private_folder()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    path = os.path.join(directory, "rsp")
+    folder = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    path = f"/proc/self/fd/{folder}/rsp"  # a socket's own path has room for 107 bytes, and TMPDIR may be longer
     try:
         listener.bind(path)
         try:
@@ -89,8 +90,9 @@ def _listen() -> tuple[socket.socket, int]:
             os.unlink(path)
     except OSError as error:
         listener.close()
-        raise DumpError(f"cannot make a socket in {directory}: {error.strerror}") from error
+        raise DumpError(f"cannot make a socket in {directory}: {error.strerror or error}") from error
     finally:
+        os.close(folder)
         os.rmdir(directory)
     return listener, descriptor
 

@@ -50,7 +50,7 @@ class ElfFile:
             raise DumpError(f"cannot read {path}: {error.strerror}") from error
         try:
             self._elf = ELFFile(self._file)
-        except ELFError as error:
+        except (ELFError, ValueError) as error:  # pyelftools 0.27 seeks to wherever the header says
             self._file.close()
             raise DumpError(f"{path} is not an ELF file: name the vmlinux with debug information") from error
         with self._reading():

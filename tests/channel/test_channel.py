@@ -63,6 +63,16 @@ def test_a_full_disk_leaves_memory_for_the_socket(dump: Path, monkeypatch: pytes
         assert not new
 
 
+def test_a_long_path_of_the_temporary_folder(dump: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The path of a socket has room for 107 bytes."""
+    folder = tmp_path / ("t" * 120)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with Server.start(str(dump)) as server:
+        assert server.info().format
+        assert list(folder.iterdir()) == []
+
+
 def pid_of(server: Server) -> int:
     return server._process.pid
 
