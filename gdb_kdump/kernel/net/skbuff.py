@@ -6,17 +6,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import fields, replace
 from functools import partial
 
-from gdb_kdump.errors import MissingDebugInfo, Unreadable, Why
+from gdb_kdump.errors import MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.mm.allocations import Allocations
-from gdb_kdump.kernel.mm.pages import Pages
 from gdb_kdump.kernel.module.source import Source
-from gdb_kdump.kernel.net.queue_walk import follow_chain
+from gdb_kdump.kernel.net.shared_info import SharedInfos
 from gdb_kdump.kernel.net.sock import Socks
-from gdb_kdump.layout.net import max_skb_frags, skb_counts_from_head, skb_inner_headers, skb_zerocopy
+from gdb_kdump.layout.net import skb_counts_from_head, skb_inner_headers
 from gdb_kdump.records.allocation import UNKNOWN, Allocation
 from gdb_kdump.records.skb import (
-    Frag,
-    FragList,
     Held,
     References,
     SharedInfo,
@@ -38,7 +35,6 @@ _HEADERS = ("mac_header", "network_header", "transport_header")
 _SKB_MEMBERS = tuple(field.name for field in fields(SkbMembers))
 # What can be judged without: with these values no rule finds fault with what is not known.
 _SKB_INSTEAD = {"tail": 0, "cloned": 1, "nohdr": 0, "destructor": 0, **dict.fromkeys(_HEADERS, -1)}
-_SHINFO_INSTEAD = dict.fromkeys(("gso_size", "gso_segs", "gso_type", "tx_flags", "destructor_arg"), 0)
 # Not every kernel has them; those whose name begins with inner_ are headers, too.
 _MORE_MEMBERS = (
     "dev", "dev_scratch", "refdst", "nfct", "extensions", "active_extensions", "fclone", "head_frag", "ip_summed",
@@ -46,9 +42,7 @@ _MORE_MEMBERS = (
 )  # fmt: skip
 _POINTER = ~7  # of an address with flags in its lowest bits
 _CHECKSUM_PARTIAL, _CHECKSUM_SIZE = 3, 2  # include/linux/skbuff.h, always the same number; bytes
-_SHINFO_MEMBERS = ("nr_frags", "dataref", "frag_list", "gso_size", "gso_segs", "gso_type", "tx_flags", "destructor_arg")
 _GSO_PROTOCOLS = ("TCPV4", "TCPV6", "UDP", "UDP_L4", "SCTP", "FCOE")  # those that leave the segments to one of them
-_FRAG_MEMBERS = ("page", "offset", "size")
 
 
 class Skbs:
@@ -61,21 +55,13 @@ class Skbs:
         self._skb = layout.unpacker("sk_buff", _SKB_MEMBERS, _SKB_INSTEAD)
         absent = layout.absent("sk_buff", _SKB_INSTEAD)
         missing = [f"sk_buff.{name}" for name in absent]
-        missing += [f"skb_shared_info.{name}" for name in layout.absent("skb_shared_info", _SHINFO_INSTEAD)]
+        self._shinfos = session.once(SharedInfos)
+        missing += [f"skb_shared_info.{name}" for name in self._shinfos.absent]
         self.gaps = tuple(str(MissingDebugInfo(f"member {name}")) for name in missing)
         """What the types lack of an sk_buff, so that it is not judged."""
         self._has_tail = "tail" not in absent
         self._ends = layout.unpacker("sk_buff", ("head", "end"))
         self._alive = layout.unpacker("sk_buff", ("len", "data_len", "head", "truesize", "users"))
-        self._links = layout.unpacker("sk_buff", ("next", "len"))
-        zerocopy_member, self._zerocopy_bit = skb_zerocopy(layout)
-        self._shinfo = layout.unpacker("skb_shared_info", (*_SHINFO_MEMBERS, zerocopy_member), _SHINFO_INSTEAD)
-        self._frag = layout.unpacker("skb_frag", _FRAG_MEMBERS)
-        self._frags_offset = layout.offset("skb_shared_info.frags")
-        # Where dataref is the last member that a new one gets, what was left from before begins after it already.
-        dataref, arg = (layout.find_member(f"skb_shared_info.{name}") for name in ("dataref", "destructor_arg"))
-        is_last = dataref is not None and arg is not None and dataref.offset < arg.offset < self._frags_offset
-        self._cleared = dataref.offset + dataref.size if dataref is not None and is_last else 0
         self._counted = [name in absent or skb_counts_from_head(layout, name) for name in _HEADERS]
         self._are_counted = all(self._counted)
         # A header that was never set has all bits set; a pointer to it is NULL.
@@ -92,16 +78,14 @@ class Skbs:
         self.size = self._skb.size
         self.end_is_offset = skb_counts_from_head(layout, "end")
         self._tail_is_offset = self._has_tail and skb_counts_from_head(layout, "tail")
-        self.max_frags = max_skb_frags(layout)
         self.facts = SkbFacts(
             size=self.size,
-            shinfo_size=self._shinfo.size,
+            shinfo_size=self._shinfos.size,
             unset_header=self._unset[-1] or 0,
-            max_frags=self.max_frags,
+            max_frags=self._shinfos.max_frags,
             known_gso_types=session.debuginfo.enum_bits("SKB_GSO_TCPV4"),
             gso_protocols=sum(gso_types.get(f"SKB_GSO_{name}", 0) for name in _GSO_PROTOCOLS),
-            # The member that says zerocopy is `flags` where there is one.
-            known_flags=session.debuginfo.enum_bits("SKBFL_ZEROCOPY_ENABLE") if zerocopy_member == "flags" else 0,
+            known_flags=self._shinfos.known_flags,
             known_extensions=(1 << session.debuginfo.enum_with("SKB_EXT_NUM").get("SKB_EXT_NUM", 0)) - 1,
             has_scratch="dev_scratch" in self._more_names,
             # Where a fragment of an IP packet has its offset in the socket's place: there is a member for it.
@@ -135,7 +119,7 @@ class Skbs:
         end, tail = _address(head, members.end, self.end_is_offset), _address(head, members.tail, self._tail_is_offset)
         shinfo: SharedInfo | Unreadable
         try:
-            shinfo = self.read_shinfo(end)
+            shinfo = self._shinfos.read(end)
         except Unreadable as error:
             shinfo = error.as_value()
         memory, references = _NOT_ASKED_FOR, _NO_REFERENCES
@@ -144,9 +128,8 @@ class Skbs:
             references = self._references(skb, members)
             memory = self._memory_of(skb, members, references)
             buffer = self._buffer_of(head, end)
-            if isinstance(shinfo, SharedInfo) and (shinfo.frags or shinfo.chain.skbs):
-                frags, chain = tuple(map(self._with_room, shinfo.frags)), self._with_foreign(shinfo.chain)
-                shinfo = replace(shinfo, frags=frags, chain=chain)
+            if isinstance(shinfo, SharedInfo):
+                shinfo = self._shinfos.with_memory(shinfo)
         return Skb(
             addr=skb,
             members=members,
@@ -292,92 +275,13 @@ class Skbs:
 
     def _buffer_of(self, head: int, end: int) -> Callable[[], bytes]:
         """Reads the bytes of a buffer and its shared info, as far as they can be read."""
-        size = end - head + self._shinfo.size
+        size = end - head + self._shinfos.size
         return partial(self._read_prefix, head, size) if 0 < size <= _LARGEST_BUFFER else bytes
 
     def _read_prefix(self, addr: int, size: int) -> bytes:
         return self._memory.read_prefix(addr, size)[0]
 
-    def _with_foreign(self, chain: FragList) -> FragList:
-        """The same chain with the first member that is no allocated sk_buff."""
-        places = self._session.once(Allocations)
-        for member in chain.skbs:
-            place = places.of(member)
-            if place.kind == "free" or (place.kind == "slab" and not (place.is_skb and place.state != "free")):
-                what = f"a free object of {place.cache}" if place.state == "free" else f"an object of {place.cache}"
-                return replace(chain, foreign=(member, what if place.cache else "a free page"))
-        return chain
 
-    def _with_room(self, frag: Frag) -> Frag:
-        """The same fragment with what its `struct page *` says of that page's memory."""
-        try:
-            pages = self._session.once(Pages)
-        except (Unreadable, MissingDebugInfo):
-            return frag  # nothing says where the struct pages are: Allocations.gaps says why
-        if not pages.is_page(frag.page):
-            return replace(frag, room=0)
-        try:
-            page = pages.find(pages.address_of(frag.page))
-        except Unreadable:
-            return frag
-        if page is None:
-            return frag
-        if page.is_stray:
-            return replace(frag, room=0)
-        # The offset counts from this page, which may be in the middle of a compound one.
-        room = page.start + (pages.page_size << page.order) - pages.address_of(frag.page)
-        is_free = page.is_free or (page.refcount <= 0 and not page.is_slab)
-        return replace(frag, room=room, is_free=is_free, is_slab=page.is_slab)
-
-    def read_shinfo(self, addr: int) -> SharedInfo:
-        """The shared info at a `struct skb_shared_info *`; raises Unreadable."""
-        block, at = self._memory.block(addr, self._shinfo.span)
-        values = self._shinfo.unpack_from(block, at)
-        nr_frags, dataref, frag_list, gso_size, gso_segs, gso_type, tx_flags, destructor_arg, zerocopy = values
-        frags = self._frags(addr + self._frags_offset, min(nr_frags, self.max_frags))
-        # The fragments are written as far as they are counted.
-        counted = len(frags) * self._frag.size if nr_frags <= self.max_frags else 0
-        return SharedInfo(
-            addr=addr,
-            nr_frags=nr_frags,
-            dataref=dataref,
-            frag_list=frag_list,
-            gso_size=gso_size,
-            gso_segs=gso_segs,
-            gso_type=gso_type,
-            tx_flags=tx_flags,
-            destructor_arg=destructor_arg,
-            flags=zerocopy if self.facts.known_flags else 0,
-            is_zerocopy=bool(zerocopy & self._zerocopy_bit),
-            frags=frags,
-            chain=self._chain(frag_list) if frag_list else _NO_CHAIN,
-            written=self._cleared or self._frags_offset + counted,
-        )
-
-    def _frags(self, addr: int, count: int) -> tuple[Frag, ...]:
-        if not count:
-            return ()
-        size, unpack = self._frag.size, self._frag.unpack_from
-        block, at = self._memory.block(addr, count * size)
-        frags = (unpack(block, at + number * size) for number in range(count))
-        return tuple(Frag(page=page, offset=offset, size=length) for page, offset, length in frags)
-
-    def _chain(self, first: int) -> FragList:
-        """The frag_list from its first sk_buff on; include/linux/skbuff.h: skb_walk_frags."""
-        total = 0
-
-        def following(skb: int) -> int:
-            nonlocal total
-            after, length = self._links.unpack_from(*self._memory.block(skb, self._links.span))
-            total += length
-            return int(after)
-
-        chain = follow_chain(first, following)
-        hole = Unreadable(chain.nodes[-1], Why.UNKNOWN) if chain.stopped and chain.nodes else chain.hole
-        return FragList(chain.nodes, total, hole=hole, cycle=chain.cycle)
-
-
-_NO_CHAIN = FragList((), 0)
 _NOT_ASKED_FOR = SkbMemory()
 _NO_REFERENCES = References()
 
