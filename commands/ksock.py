@@ -16,12 +16,15 @@ from gdb_kdump.commands.show.tables import table
 from gdb_kdump.errors import MissingDebugInfo, Unreadable, UsageError
 from gdb_kdump.kernel.net.all_socks import AllSocks, SockInfo
 from gdb_kdump.kernel.net.sock import AF_NETLINK, Socks
-from gdb_kdump.records.queue import Queue
+from gdb_kdump.records.queue import Queue, Role
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
 from gdb_kdump.walks import Gaps, walk
 
 _AF_XDP = 44  # include/linux/socket.h; Python has no name for it
+
+_RECEIVED, _TO_SEND = (Role.RECEIVE, Role.READER), (Role.WRITE, Role.RTX)
+_OTHERS = (Role.ERROR, Role.BACKLOG, Role.OFO, Role.ACCEPT)
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ acknowledged, OTHER what else there is.  An owner is the first process that has 
         rows = (
             (
                 hex16(row.info.sock.addr), family(row.info), kind(row.info), row.info.state, row.info.local,
-                row.info.peer, _amount(row, ("receive", "reader")), _amount(row, ("write", "rtx")), _others(row),
+                row.info.peer, _amount(row, _RECEIVED), _amount(row, _TO_SEND), _others(row),
                 _owner(row.info),
             )
             for row in result
@@ -124,17 +127,17 @@ def _matches(info: SockInfo, pattern: str) -> bool:
     return any(fnmatch.fnmatchcase(cell, pattern) for cell in cells)
 
 
-def _amount(row: Row, names: tuple[str, ...]) -> str:
+def _amount(row: Row, roles: tuple[Role, ...]) -> str:
     if row.why_not:
         return "?"
-    queues = [queue for queue in row.queues if queue.name in names]
+    queues = [queue for queue in row.queues if queue.role in roles]
     if not queues:
         return ""
     return f"{sum(len(queue.nodes) for queue in queues)}/{sum(queue.bytes for queue in queues)}"
 
 
 def _others(row: Row) -> str:
-    shown = [queue for queue in row.queues if queue.name in ("error", "backlog", "ofo", "accept") and queue.nodes]
+    shown = [queue for queue in row.queues if queue.role in _OTHERS and queue.nodes]
     return " ".join(
         f"{queue.name} {len(queue.nodes)}" + ("" if queue.kind == "accept" else f"/{queue.bytes}") for queue in shown
     )

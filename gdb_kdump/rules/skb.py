@@ -188,18 +188,22 @@ def headers(skb: Skb) -> Iterator[Finding]:
     room = skb.end - skb.members.head
     if room < 0:
         return  # skb.order has said so
-    for name, offset in (*skb.headers, *skb.references.inner_headers):
+    lowered = skb.facts.unset_header - _LOWERED
+    for name, offset in skb.headers:
         if offset is not None and offset > room:
-            is_lowered = offset >= skb.facts.unset_header - _LOWERED
-            if is_lowered and name.startswith("inner_"):
-                continue
-            severity = SUSPECT if is_lowered else CORRUPT
-            message = f"{name} points {offset - room} bytes behind the buffer"
-            yield Finding("skb.headers", skb.addr, name, severity, f"at most {room}", str(offset), message)
+            yield _outside(skb, name, offset, room, SUSPECT if offset >= lowered else CORRUPT)
+    for name, offset in skb.references.inner_headers:
+        if room < offset < lowered:
+            yield _outside(skb, name, offset, room, CORRUPT)
     checksum_at = skb.references.checksum_at
     if checksum_at is not None and checksum_at > room:
         message = f"the checksum that a device is to fill in lies {checksum_at - room} bytes behind the buffer"
         yield Finding("skb.headers", skb.addr, "csum_start", CORRUPT, f"at most {room}", str(checksum_at), message)
+
+
+def _outside(skb: Skb, name: str, offset: int, room: int, severity: str) -> Finding:
+    message = f"{name} points {offset - room} bytes behind the buffer"
+    return Finding("skb.headers", skb.addr, name, severity, f"at most {room}", str(offset), message)
 
 
 def buffer(skb: Skb) -> Iterator[Finding]:
