@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 from gdb_kdump.errors import Unreadable
 from gdb_kdump.records.record import record
@@ -122,6 +123,18 @@ class Slab:
         return ALLOCATED, ""
 
 
+class Zone(Enum):
+    """Which bytes of an object's room a guard is, by what we call them; mm/slub.c: check_object."""
+
+    LEFT_REDZONE = "left redzone"
+    RIGHT_REDZONE = "right redzone"
+    KMALLOC_REDZONE = "kmalloc redzone"  # what kmalloc() gave beyond what it was asked for
+    ALIGNMENT = "alignment padding"
+    POISON = "poison"
+    END_POISON = "end poison"
+    PADDING = "padding"
+
+
 @dataclass(frozen=True)
 class Guard:
     """Bytes around or in an object that SLUB's debugging has filled, and nobody may write: `size` of them at `addr`.
@@ -131,13 +144,17 @@ class Guard:
     damaged one; `hole` is why they could not be read.
     """
 
-    name: str
+    zone: Zone
     addr: int
     size: int
     expected: int
     damaged_at: int | None = None
     found: bytes = b""
     hole: Unreadable | None = None
+
+    @property
+    def name(self) -> str:
+        return self.zone.value
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gdb_kdump.records.slab import COUNT, CYCLE, SHEAVED, TWICE, Guard, SlabObject
+from gdb_kdump.records.slab import COUNT, CYCLE, SHEAVED, TWICE, Guard, SlabObject, Zone
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
 from gdb_kdump.text import hex16
 
+# What is told of damage there.
+_REDZONES = {
+    Zone.LEFT_REDZONE: "before",
+    Zone.RIGHT_REDZONE: "behind",
+    Zone.KMALLOC_REDZONE: "behind what was asked for of",
+}
+_POISONS = {
+    Zone.POISON: "the free object was written to: its poison",
+    Zone.END_POISON: "the free object was written to: its poison",
+    Zone.PADDING: "the padding of the object",
+    Zone.ALIGNMENT: "the padding of the object",
+}
 _SHOWN = 16  # bytes
 
 
@@ -46,10 +58,8 @@ def redzone(found: SlabObject) -> Iterator[Finding]:
     notes what kmalloc() was asked for makes a red zone of the rest.
     """
     for guard in found.guards:
-        if "redzone" in guard.name and guard.damaged_at is not None:
-            where = "before" if guard.name.startswith("left") else "behind"
-            if guard.name.startswith("kmalloc"):
-                where = "behind what was asked for of"
+        where = _REDZONES.get(guard.zone)
+        if where is not None and guard.damaged_at is not None:
             yield _damaged("slab.redzone", found, guard, f"the red zone {where} the {found.state} object")
 
 
@@ -60,10 +70,8 @@ def poison(found: SlabObject) -> Iterator[Finding]:
     poison in their objects (__OBJECT_POISON); KASAN keeps its own data in the padding.
     """
     for guard in found.guards:
-        if "redzone" not in guard.name and guard.damaged_at is not None:
-            what = (
-                "the padding of the object" if "padding" in guard.name else "the free object was written to: its poison"
-            )
+        what = _POISONS.get(guard.zone)
+        if what is not None and guard.damaged_at is not None:
             yield _damaged("slab.poison", found, guard, what)
 
 

@@ -22,6 +22,7 @@ from gdb_kdump.records.slab import (
     Slab,
     SlabCache,
     SlabObject,
+    Zone,
 )
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT
 from gdb_kdump.rules.slab import judge_slab
@@ -41,10 +42,10 @@ CACHE = SlabCache(
 START = 0xFFFF888003A40000
 FIRST, SECOND, THIRD = (START + 64 + 384 * index for index in range(3))
 SLAB = Slab(0xFFFFEA00000E9000, START, CACHE, 10, 8, None, frozenset({SECOND, THIRD}))
-LEFT, RIGHT = Guard("left redzone", FIRST - 64, 64, 0xCC), Guard("right redzone", FIRST + 232, 8, 0xCC)
-PADDING = Guard("padding", FIRST + 312, 8, 0x5A)
+LEFT, RIGHT = Guard(Zone.LEFT_REDZONE, FIRST - 64, 64, 0xCC), Guard(Zone.RIGHT_REDZONE, FIRST + 232, 8, 0xCC)
+PADDING = Guard(Zone.PADDING, FIRST + 312, 8, 0x5A)
 HEALTHY = SlabObject(FIRST, SLAB, 0, FIRST, ALLOCATED, "", (LEFT, RIGHT, PADDING))
-BODY, END = Guard("poison", SECOND, 231, 0x6B), Guard("end poison", SECOND + 231, 1, 0xA5)
+BODY, END = Guard(Zone.POISON, SECOND, 231, 0x6B), Guard(Zone.END_POISON, SECOND + 231, 1, 0xA5)
 FREED = SlabObject(SECOND, SLAB, 1, SECOND, FREE, "", (BODY, END))
 WILD = 0x4141414141414141
 

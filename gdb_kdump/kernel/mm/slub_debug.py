@@ -7,7 +7,7 @@ from itertools import islice
 
 from gdb_kdump.errors import Unreadable
 from gdb_kdump.kernel.mm.stackdepot import StackDepot
-from gdb_kdump.records.slab import ALLOCATED, FREE, Guard, SlabCache, Track
+from gdb_kdump.records.slab import ALLOCATED, FREE, Guard, SlabCache, Track, Zone
 from gdb_kdump.session import Session
 
 # include/linux/poison.h
@@ -49,21 +49,21 @@ class SlubDebug:
         end = start + cache.object_size
         if "RED_ZONE" in cache.flags and state in (ALLOCATED, FREE):
             red = RED_ACTIVE if state == ALLOCATED else RED_INACTIVE
-            guards.append(self._guard("left redzone", start - cache.red_left_pad, cache.red_left_pad, red))
-            guards.append(self._guard("right redzone", end, cache.inuse - cache.object_size, red))
+            guards.append(self._guard(Zone.LEFT_REDZONE, start - cache.red_left_pad, cache.red_left_pad, red))
+            guards.append(self._guard(Zone.RIGHT_REDZONE, end, cache.inuse - cache.object_size, red))
             requested = self._requested(cache, start) if state == ALLOCATED else None
             if requested is not None and self._fills_after_requested():
                 addr, size = start + requested, cache.object_size - requested
-                guards.append(self._guard("kmalloc redzone", addr, size, RED_ACTIVE))
+                guards.append(self._guard(Zone.KMALLOC_REDZONE, addr, size, RED_ACTIVE))
         elif "RED_ZONE" not in cache.flags and cache.object_size < cache.inuse:
-            guards.append(self._guard("alignment padding", end, cache.inuse - cache.object_size, POISON_INUSE))
+            guards.append(self._guard(Zone.ALIGNMENT, end, cache.inuse - cache.object_size, POISON_INUSE))
         if "OBJECT_POISON" in cache.flags and state == FREE:
-            guards.append(self._guard("poison", start, cache.object_size - 1, POISON_FREE))
-            guards.append(self._guard("end poison", end - 1, 1, POISON_END))
+            guards.append(self._guard(Zone.POISON, start, cache.object_size - 1, POISON_FREE))
+            guards.append(self._guard(Zone.END_POISON, end - 1, 1, POISON_END))
         if "POISON" in cache.flags and not self._has_kasan:
             after = self._tracks_offset(cache) + self._noted_bytes(cache)
             size = cache.size - cache.red_left_pad - after
-            guards.append(self._guard("padding", start + after, size, POISON_INUSE))
+            guards.append(self._guard(Zone.PADDING, start + after, size, POISON_INUSE))
         return tuple(sorted((guard for guard in guards if guard.size > 0), key=lambda guard: guard.addr))
 
     def _requested(self, cache: SlabCache, start: int) -> int | None:
@@ -89,7 +89,7 @@ class SlubDebug:
                 requested = self._requested(cache, start)
                 if requested is None or requested == cache.object_size or seen == _ENOUGH:
                     continue
-                guard = self._guard("kmalloc redzone", start + requested, cache.object_size - requested, RED_ACTIVE)
+                guard = self._guard(Zone.KMALLOC_REDZONE, start + requested, cache.object_size - requested, RED_ACTIVE)
                 seen += guard.hole is None
                 right += guard.hole is None and guard.damaged_at is None
             self._fills = right >= _FEWEST and right >= 0.9 * seen
@@ -99,18 +99,18 @@ class SlubDebug:
     def _is_kmalloc(cache: SlabCache) -> bool:
         return "KMALLOC" in cache.flags or cache.name.startswith(("kmalloc-", "dma-kmalloc-"))
 
-    def _guard(self, name: str, addr: int, size: int, expected: int) -> Guard:
+    def _guard(self, zone: Zone, addr: int, size: int, expected: int) -> Guard:
         if size <= 0:
-            return Guard(name, addr, 0, expected)
+            return Guard(zone, addr, 0, expected)
         try:
             data = self._memory.read(addr, size)
         except Unreadable as error:
-            return Guard(name, addr, size, expected, hole=error.as_value())
+            return Guard(zone, addr, size, expected, hole=error.as_value())
         right = bytes([expected])
         damaged = data.lstrip(right)
         if not damaged:
-            return Guard(name, addr, size, expected)
-        return Guard(name, addr, size, expected, addr + size - len(damaged), damaged.rstrip(right))
+            return Guard(zone, addr, size, expected)
+        return Guard(zone, addr, size, expected, addr + size - len(damaged), damaged.rstrip(right))
 
     def _tracks_offset(self, cache: SlabCache) -> int:
         """Where the tracks begin, after the free pointer if that has a place of its own; mm/slub.c: get_info_end."""
