@@ -38,8 +38,9 @@ Control characters are escaped."""
         if arguments.operands:
             raise UsageError("klog takes no operands")
         records: list[Record] = []
+        messages = session.once(Printk).for_each()  # without its beginning there is no buffer at all
         with walk("the messages", gaps) as steps:
-            for record in steps(session.once(Printk).for_each()):
+            for record in steps(messages):
                 records.append(record)
         offset, wall_clock = wall_clock_offset(session), arguments.has("-T")
         if wall_clock and offset is None:
