@@ -102,7 +102,7 @@ def _with_tasks(opened: Session) -> _Opening:
     tasks = Gaps()
     opened.once(Tasks).all(tasks)
     warnings += [f"there may be more tasks: {problem}" for problem in tasks]
-    warnings += opened.once(Running).problems
+    warnings += opened.once(Running).gaps
     return _Opening(lines, warnings, *_startable(threads, selected, opened.arch.pc, warnings), frame)
 
 

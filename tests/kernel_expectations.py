@@ -37,7 +37,7 @@ found = [modules.find_symbol(modules.find(addr), addr) for addr in (0xffffffffa0
 symbols, module = here.once(ModuleSymbols), modules.find(0xffffffffa0100011)
 placed = [symbols.build_id(module), symbols.sections(module)]
 packet = here.once(SkbData).read({skb:#x})
-print(json.dumps({{"symbols": found, "placed": placed, "packet": packet.data.decode(), "problems": packet.problems}}))
+print(json.dumps({{"symbols": found, "placed": placed, "packet": packet.data.decode(), "problems": packet.gaps}}))
 """
 
 

@@ -37,14 +37,14 @@ class NetDevices:
         Raises MissingDebugInfo.
         """
         head, node = self._layout.offset("net.dev_base_head"), self._layout.offset("net_device.dev_list")
-        found: dict[int, NetDevice] = {}
+        devices: dict[int, NetDevice] = {}
         for net in self._session.once(Nets).all(gaps):
             try:
                 for link in list_for_each(self._session, net + head):
-                    found[link - node] = self._read(link - node)
+                    devices[link - node] = self._read(link - node)
             except (Unreadable, Corrupt) as error:
                 gaps.note(f"the network devices of the namespace {hex16(net)}: {error}")
-        return list(found.values())
+        return list(devices.values())
 
     def _read(self, addr: int) -> NetDevice:
         member = self._layout.member("net_device.name")
@@ -59,9 +59,9 @@ class NetDevices:
         size = self._layout.size("netdev_queue")
         yield from (first + number * size for number in range(count if first else 0))
         ingress = self._layout.find_member("net_device.ingress_queue")  # CONFIG_NET_INGRESS
-        found = self._memory.ptr(device.addr + ingress.offset) if ingress is not None else 0
-        if found:
-            yield found
+        queue = self._memory.ptr(device.addr + ingress.offset) if ingress is not None else 0
+        if queue:
+            yield queue
 
     def tx_number(self, device: NetDevice, queue: int) -> int | None:
         """The number of a `struct netdev_queue *` of a device that has several for transmission, else None."""

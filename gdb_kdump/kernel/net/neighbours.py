@@ -36,8 +36,8 @@ class Neighbours:
             if table is None:
                 continue  # ndisc can be a module
             try:
-                at = table + self._layout.offset("neigh_table.proxy_queue")
-                yield self._queues.linked(f"proxy_queue of {symbol}", at).queue
+                proxy_queue = table + self._layout.offset("neigh_table.proxy_queue")
+                yield self._queues.linked(f"proxy_queue of {symbol}", proxy_queue).queue
                 for neighbour in self._all(table, gaps):
                     name = f"arp_queue of the {family} neighbour {hex16(neighbour)}"
                     yield self._queues.linked(name, neighbour + queue).queue

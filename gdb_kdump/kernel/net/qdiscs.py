@@ -157,13 +157,13 @@ class Qdiscs:
 
     def _list_of(self, qdisc: Qdisc, count: tuple[int, int] | None) -> Queue:
         """Qdisc.q: a struct qdisc_skb_head, and before that a struct sk_buff_head."""
-        at = qdisc.addr + self._layout.offset("Qdisc.q")
+        head = qdisc.addr + self._layout.offset("Qdisc.q")
         name = f"qdisc {qdisc.name}"
         if not self._has_skb_heads:
-            queue = self._queues.linked(name, at).queue
+            queue = self._queues.linked(name, head).queue
             return self._chains.recounted(queue, count)
-        first, last = (self._session.pointer(at, f"qdisc_skb_head.{end}") for end in ("head", "tail"))
-        return self._chains.chain(name, at, first, ("tail", last), count)
+        first, last = (self._session.pointer(head, f"qdisc_skb_head.{end}") for end in ("head", "tail"))
+        return self._chains.chain(name, head, first, ("tail", last), count)
 
     def _are_busy(self, qdiscs: list[Qdisc]) -> bool:
         """Whether a CPU may have been in the middle of a device's qdiscs: the root's lock guards those below it.
@@ -186,18 +186,18 @@ class Qdiscs:
             member = self._layout.find_member(f"Qdisc.{name}")
             if member is None:
                 continue
-            at, text = qdisc.addr + member.offset, f"qdisc {qdisc.name}, {name}"
+            put_back, text = qdisc.addr + member.offset, f"qdisc {qdisc.name}, {name}"
             # a53851e2c321 (v4.16) net: sched: explicit locking in gso_cpu fallback made lists of the pointers.
             if member.size == 8:
-                skb = self._memory.ptr(at)
-                yield self._chains.pointers(text, at, (skb,) if skb else ())
+                skb = self._memory.ptr(put_back)
+                yield self._chains.pointers(text, put_back, (skb,) if skb else ())
             else:
-                yield self._queues.linked(text, at).queue
+                yield self._queues.linked(text, put_back).queue
         # 100dfa74cad9 (v6.19) net: dev_queue_xmit() llist adoption: what CPUs have for the qdisc's owner, newest first.
         adopted = self._layout.find_member("Qdisc.defer_list")
         if adopted is not None:
-            at = qdisc.addr + adopted.offset
-            yield self._chains.chain(f"qdisc {qdisc.name}, defer_list", at, self._memory.ptr(at))
+            head = qdisc.addr + adopted.offset
+            yield self._chains.chain(f"qdisc {qdisc.name}, defer_list", head, self._memory.ptr(head))
 
     def _own(self, qdisc: Qdisc) -> Iterator[Queue]:
         """What a qdisc keeps in data of its own."""
@@ -224,21 +224,21 @@ class Qdiscs:
             raise Corrupt(qdisc.addr, f"no {qdisc.kind}: {count} flows")
         unpacker = layout.unpacker(flow, ("head", "tail"))
         for number in range(count):
-            at = first + number * size
-            head, tail = unpacker.unpack_from(*memory.block(at, unpacker.span))
+            flow_at = first + number * size
+            head, tail = unpacker.unpack_from(*memory.block(flow_at, unpacker.span))
             if head:
-                yield self._chains.chain(f"qdisc {qdisc.name}, flow {number}", at, head, ("tail", tail))
+                yield self._chains.chain(f"qdisc {qdisc.name}, flow {number}", flow_at, head, ("tail", tail))
 
     def _bands(self, qdisc: Qdisc) -> Iterator[Queue]:
         """net/sched/sch_generic.c: struct pfifo_fast_priv: c5ad119fb6c0 (v4.16) made rings of the lists."""
         member = self._layout.member("pfifo_fast_priv.q")
         size = member.size // array_length(member)
         for number in range(array_length(member)):
-            at, name = qdisc.private + member.offset + number * size, f"qdisc {qdisc.name}, band {number}"
+            band, name = qdisc.private + member.offset + number * size, f"qdisc {qdisc.name}, band {number}"
             if self._layout.find_struct("skb_array") is not None and size == self._layout.size("skb_array"):
-                yield self._chains.pointers(name, at, self._in_ring(at + self._layout.offset("skb_array.ring")))
+                yield self._chains.pointers(name, band, self._in_ring(band + self._layout.offset("skb_array.ring")))
             elif size == self._layout.size("sk_buff_head"):
-                yield self._queues.linked(name, at).queue
+                yield self._queues.linked(name, band).queue
 
     def _in_ring(self, ring: int) -> Iterator[int]:
         """The pointers in a `struct ptr_ring *`; include/linux/ptr_ring.h: __ptr_ring_consume.
@@ -246,16 +246,16 @@ class Qdiscs:
         Those before consumer_head are consumed, though they may still be there; from it on the first NULL ends them.
         """
         memory = self._memory
-        size, at = (self._session.number(ring, f"ptr_ring.{name}") for name in ("size", "consumer_head"))
+        size, position = (self._session.number(ring, f"ptr_ring.{name}") for name in ("size", "consumer_head"))
         array = self._session.pointer(ring, "ptr_ring.queue")
-        if not 0 <= size <= walks.max_elements() or not 0 <= at < max(size, 1):
-            raise Corrupt(ring, f"no struct ptr_ring: position {at} of {size}")
+        if not 0 <= size <= walks.max_elements() or not 0 <= position < max(size, 1):
+            raise Corrupt(ring, f"no struct ptr_ring: position {position} of {size}")
         for _ in range(size):
-            pointer = memory.ptr(array + 8 * at)
+            pointer = memory.ptr(array + 8 * position)
             if not pointer:
                 return
             yield pointer
-            at = (at + 1) % size
+            position = (position + 1) % size
 
     def _fq(self, qdisc: Qdisc) -> Iterator[Queue]:
         """net/sched/sch_fq.c: fq_flow_add_tail, flow_queue_add."""
@@ -290,19 +290,19 @@ class Qdiscs:
         head = layout.find_member("netem_sched_data.t_head")
         if head is not None:
             last = self._session.pointer(qdisc.private, "netem_sched_data.t_tail")
-            at = qdisc.private + head.offset
-            yield self._chains.chain(f"{name}, t_head", at, self._memory.ptr(at), ("t_tail", last))
+            first = qdisc.private + head.offset
+            yield self._chains.chain(f"{name}, t_head", first, self._memory.ptr(first), ("t_tail", last))
 
     def _htb(self, qdisc: Qdisc) -> Iterator[Queue]:
         """net/sched/sch_htb.c: htb_enqueue: what no class gets."""
-        at = qdisc.private + self._layout.offset("htb_sched.direct_queue")
+        head = qdisc.private + self._layout.offset("htb_sched.direct_queue")
         if not self._has_skb_heads:
-            yield self._queues.linked(f"qdisc {qdisc.name}, direct_queue", at).queue
+            yield self._queues.linked(f"qdisc {qdisc.name}, direct_queue", head).queue
             return
         first, last, qlen = self._layout.unpacker("qdisc_skb_head", ("head", "tail", "qlen")).unpack_from(
-            *self._memory.block(at, self._layout.size("qdisc_skb_head"))
+            *self._memory.block(head, self._layout.size("qdisc_skb_head"))
         )
-        yield self._chains.chain(f"qdisc {qdisc.name}, direct_queue", at, first, ("tail", last), (qlen, 0))
+        yield self._chains.chain(f"qdisc {qdisc.name}, direct_queue", head, first, ("tail", last), (qlen, 0))
 
 
 def _is_child(qdisc: Qdisc, of: Qdisc) -> bool:

@@ -158,13 +158,13 @@ class SockTables:
     def _tables(self, symbol: str, member_name: str, nets: list[int]) -> list[int]:
         """The global table and those that network namespaces have of their own; none where the kernel has none."""
         shared = self._session.debuginfo.find_address(symbol)
-        found = [] if shared is None else [shared]
+        tables = [] if shared is None else [shared]
         member = self._layout.find_member(member_name) if nets else None
         if symbol in _EVERYWHERE and shared is None and member is None:
             raise MissingDebugInfo(f"symbol {symbol}", [symbol, member_name])
         if member is not None:
-            found += [self._memory.ptr(net + member.offset) for net in nets]
-        return [table for table in dict.fromkeys(found) if table]
+            tables += [self._memory.ptr(net + member.offset) for net in nets]
+        return [table for table in dict.fromkeys(tables) if table]
 
     @staticmethod
     def _socks(nodes: Iterator[int], offset: int) -> Iterator[int]:

@@ -8,16 +8,17 @@ from gdb_kdump.kernel.lib.percpu import PerCpu
 from gdb_kdump.layout.sched import task_cpu, thread_size
 from gdb_kdump.layout.table import CURRENT_TASK
 from gdb_kdump.session import Session
+from gdb_kdump.walks import Gaps
 
 
 class Running:
-    """Finds the running tasks of one session; `problems`: which symbols were missing, so that another way was used."""
+    """Finds the running tasks of one session; `gaps`: which symbols were missing, so that another way was used."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._tasks: dict[int, int] | None = None
         self._notes: dict[int, int] | None = None  # which note is whose, where the notes led to the tasks
-        self.problems: list[str] = []
+        self.gaps = Gaps()
 
     def tasks(self) -> dict[int, int]:
         """CPU number to `struct task_struct *`, of every online CPU; raises MissingDebugInfo, Unreadable.
@@ -33,7 +34,7 @@ class Running:
                     raise
                 self._tasks = {cpu: task for cpu, (_, task) in noted.items()}
                 self._notes = {cpu: note for cpu, (note, _) in noted.items()}
-                self.problems.append(f"the running tasks are those on whose stacks the CPUs were: {error}")
+                self.gaps.note(f"the running tasks are those on whose stacks the CPUs were: {error}")
         return self._tasks
 
     def note_of(self, cpu: int) -> int | None:
