@@ -165,14 +165,15 @@ class walk:
         if is_interrupted():
             self._end(f"{self._what}: {interrupt()} before it began")
             return
+        running, most = _running, _max_elements  # there can be millions of items
         for item in items:
-            if self._count >= _max_elements:
+            if self._count >= most:
                 self._end(too_many(self._what) + self._last_good())
                 return
             yield item
             self._count += 1
             self._last = item
-            if is_interrupted():  # in a walk within this one
+            if running is not None and running.is_interrupted:  # in a walk within this one
                 break
         if is_interrupted():
             self._end(self._stopped())
