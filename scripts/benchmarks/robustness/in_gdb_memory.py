@@ -102,11 +102,11 @@ def places(session: Session) -> dict[str, list[tuple[int, int]]]:
     size = lambda tag: layout.size(tag)  # noqa: E731
     tasks = session.once(Tasks).all(Gaps())
     skbs = list(session.once(SkbObjects).all(Gaps()))
-    socks = [info.sock.sock for info in session.once(AllSocks).all(Gaps())]
+    socks = [info.sock.addr for info in session.once(AllSocks).all(Gaps())]
     slabs, pages = session.once(SlubAllocator), session.once(Pages)
     caches = slabs.caches(Gaps())
     structs = [page for cache in caches for page in slabs.slabs_of(cache, Gaps())]
-    shinfos = [session.once(Skbs).end_pointer(skb) for skb in skbs]
+    shinfos = [session.once(Skbs).skb_end_pointer(skb) for skb in skbs]
     kinds = {
         "task": [(task.addr, size("task_struct")) for task in tasks],
         "stack": [(task.sp & -64, 512) for task in tasks if task.stack and not task.running],

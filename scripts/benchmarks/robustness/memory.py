@@ -70,6 +70,8 @@ def _run(copy: Path, vmlinux: Path, folder: Path, seed: int, first: int, rounds:
     how = _STUCK if is_stuck else f"GDB ended with status {process.returncode}"
     last = [line for line in errors.read_text(errors="replace").splitlines() if line.strip()][-1:]
     row.count(how, f"seed {seed} round {begun['round']}: {how} in {report_tail(report)} {last}")
+    if "kind" not in begun:
+        return rounds  # it never came to a round, and the next one would not either
     return int(begun["round"]) + 1
 
 
