@@ -17,6 +17,7 @@ from gdb_kdump.commands.kslab import Kslab
 from gdb_kdump.commands.ksock import Ksock
 from gdb_kdump.commands.kstruct import Kstruct
 from gdb_kdump.commands.ktriage import Ktriage
+from gdb_kdump.commands.kwalk import Kwalk
 from gdb_kdump.commands.settings import SETTINGS
 from gdb_kdump.commands.shinfo import Shinfo
 from gdb_kdump.commands.skbcheck import Skbcheck
@@ -26,7 +27,22 @@ from gdb_kdump.target.connection import forget
 from gdb_kdump.target.frame_filter import ModuleFrameFilter
 from gdb_kdump.target.unwinder import KernelUnwinder
 
-COMMANDS = (TargetKdump, Kinfo, Kps, Kbt, Kstruct, Shinfo, Skbwalk, Skbcheck, Klog, Ktriage, Kmod, Kslab, Ksock)
+COMMANDS = (
+    TargetKdump,
+    Kinfo,
+    Kps,
+    Kbt,
+    Kstruct,
+    Shinfo,
+    Skbwalk,
+    Skbcheck,
+    Klog,
+    Ktriage,
+    Kmod,
+    Kslab,
+    Ksock,
+    Kwalk,
+)
 
 _registered = False
 

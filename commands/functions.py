@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 import gdb
 
-from gdb_kdump import session
+from gdb_kdump import session, walks
 from gdb_kdump.errors import KdumpError, UsageError
+from gdb_kdump.kernel.lib.containers import walk_container
 from gdb_kdump.kernel.lib.percpu import PerCpu
 from gdb_kdump.kernel.net.skbuff import Skbs
 from gdb_kdump.kernel.sched.tasks import Tasks
 from gdb_kdump.layout.members import find_path
+from gdb_kdump.records.elements import Break
 from gdb_kdump.session import Session
 from gdb_kdump.text import escape
 
@@ -78,6 +80,44 @@ def container_of(session: Session, pointer: gdb.Value, struct: gdb.Value, member
     return _pointer(struct_type, int(pointer) - inner.offset)
 
 
+def kwalk(session: Session, kind: gdb.Value, head: gdb.Value, *place: gdb.Value) -> gdb.Value:
+    """An array of the elements, pointers to what has its node at `place` ("STRUCT.MEMBER"), else void pointers."""
+    gaps, addrs = walks.Gaps(), list[int]()
+    with walks.walk("the container", gaps) as steps:
+        for step in steps(walk_container(session, kind.string(), _head(head))):
+            if isinstance(step, Break):
+                gaps.note(str(step))
+            elif step.value is None:
+                addrs.append(step.addr)
+    for sentence in gaps:
+        gdb.write(escape(f"warning: {sentence}") + "\n", gdb.STDERR)
+    target, offset = _placed(session, place[0].string()) if place else (session.debuginfo.type("void"), 0)
+    if not addrs:
+        raise UsageError("the container has no elements")
+    data = b"".join(((addr - offset) & (1 << 64) - 1).to_bytes(8, "little") for addr in addrs)
+    most = gdb.parameter("max-value-size")
+    if isinstance(most, int) and 0 <= most < len(data):  # GDB 13 dies of a larger one
+        raise UsageError(f"{len(addrs)} elements are more than a value of GDB takes (set max-value-size {len(data)})")
+    return gdb.Value(data, target.pointer().array(len(addrs) - 1))
+
+
+def _head(head: gdb.Value) -> int:
+    """The address of a head that is given as it stands, or as a pointer to it."""
+    is_object = head.type.strip_typedefs().code in (gdb.TYPE_CODE_STRUCT, gdb.TYPE_CODE_UNION)
+    if is_object and head.address is None:
+        raise UsageError("the head has no address: give a pointer to it")
+    return int(head.address if is_object and head.address is not None else head) & (1 << 64) - 1
+
+
+def _placed(session: Session, text: str) -> tuple[gdb.Type, int]:
+    tag, _, path = text.removeprefix("struct ").partition(".")
+    struct = session.layout.struct(tag)
+    member = find_path(struct, path) if path else None
+    if member is None:
+        raise UsageError(f"{text!r} is no STRUCT.MEMBER")
+    return struct, member.offset
+
+
 def _pointer(target: gdb.Type, addr: int) -> gdb.Value:
     return gdb.Value(addr & (1 << 64) - 1).cast(target.pointer())
 
@@ -95,5 +135,10 @@ FUNCTIONS = (
         "container_of",
         '$container_of(POINTER, "STRUCT", "MEMBER"): the object that has MEMBER at POINTER.',
         container_of,
+    ),
+    (
+        "kwalk",
+        '$kwalk("KIND", HEAD[, "STRUCT.MEMBER"]): the elements of a container, an array of pointers; see help kwalk.',
+        kwalk,
     ),
 )

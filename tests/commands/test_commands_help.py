@@ -22,9 +22,10 @@ CONTRACT = {
     "ksock": {"--json"},
     "kslab": {"--json"},
     "kmod": {"-s", "-S", "--json"},
+    "kwalk": {"-o", "-s", "-r", "-c", "-x", "--json"},
     "klog": {"-T", "--json"},
 }
-FUNCTIONS = ("skb_shinfo", "skb_end_pointer", "task", "per_cpu", "container_of")
+FUNCTIONS = ("skb_shinfo", "skb_end_pointer", "task", "per_cpu", "container_of", "kwalk")
 
 
 def options_of_commands() -> dict[str, list[str]]:
