@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator
 
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
+from gdb_kdump.kernel.lib.xarray import is_xa_mark, is_xa_node
 from gdb_kdump.layout.members import array_length
 from gdb_kdump.records.elements import Break, Element
 from gdb_kdump.session import Session
@@ -18,7 +19,6 @@ _NODE_MASK = 255  # MAPLE_NODE_MASK: nodes are aligned to it, and pointers to th
 _TYPE_SHIFT, _TYPE_MASK = 3, 15  # MAPLE_NODE_TYPE_SHIFT, MAPLE_NODE_TYPE_MASK
 _ROOT_PARENT = 1  # MA_ROOT_PARENT
 _MOST_LEVELS = 31  # MAPLE_HEIGHT_MAX
-_INTERNAL, _LOWEST_NODE = 2, 4096  # xa_is_node
 _ULONG_MAX = (1 << 64) - 1
 
 
@@ -32,14 +32,10 @@ def maple_elements(session: Session, tree: int, backward: bool = False) -> Itera
         return
     if not root:
         return
-    if _is_node(root):
+    if is_xa_node(root):
         yield from walked.below(root, tree | _ROOT_PARENT, 0, _ULONG_MAX, 0)
     else:
         yield _element(root, 0, 0)
-
-
-def _is_node(entry: int) -> bool:
-    return entry & 3 == _INTERNAL and entry > _LOWEST_NODE
 
 
 def _element(entry: int, first: int, last: int) -> Element:
@@ -108,15 +104,10 @@ class _Tree:
             return
         for first, last, entry in reversed(ranges) if self._backward else ranges:
             if node_type == self._leaf:
-                if not _is_mark(entry):
+                if not is_xa_mark(entry):  # XA_ZERO_ENTRY keeps a place
                     yield _element(entry, first, last)
             else:
                 yield from self.below(entry, node, first, last, level + 1)
-
-
-def _is_mark(entry: int) -> bool:
-    """Whether an entry is the tree's own: XA_ZERO_ENTRY keeps a place."""
-    return entry & 3 == _INTERNAL and entry <= _LOWEST_NODE
 
 
 def _ranges(

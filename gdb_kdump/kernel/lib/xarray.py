@@ -13,7 +13,7 @@ from gdb_kdump.session import Session
 from gdb_kdump.text import hex16, is_kernel_address
 
 _INTERNAL = 2  # include/linux/xarray.h: xa_is_internal, of the two lowest bits
-_LOWEST_NODE = 4096  # xa_is_node: internal entries up to there are the array's own marks
+_MARKS = 1024  # xa_is_node: internal entries of lower numbers are an array's own
 _ULONG_MAX = (1 << 64) - 1
 
 
@@ -39,6 +39,16 @@ def xarray_elements(session: Session, root: int, backward: bool = False) -> Iter
 def _element(form: Form, entry: int, first: int, last: int) -> Element:
     value = form.value(entry)
     return Element(entry if value is None else 0, first, last, value)
+
+
+def is_xa_node(entry: int) -> bool:
+    """Whether an entry of an XArray or maple tree leads to a node; include/linux/xarray.h: xa_is_node."""
+    return entry & 3 == _INTERNAL and entry >> 2 >= _MARKS
+
+
+def is_xa_mark(entry: int) -> bool:
+    """Whether an entry is the container's own: a sibling, XA_RETRY_ENTRY, XA_ZERO_ENTRY, an error."""
+    return entry & 3 == _INTERNAL and entry >> 2 < _MARKS
 
 
 class Form(Protocol):
@@ -78,13 +88,13 @@ class _XArray:
         self.root = session.layout.offset("xarray.xa_head")
 
     def is_node(self, entry: int) -> bool:
-        return entry & 3 == _INTERNAL and entry > _LOWEST_NODE
+        return is_xa_node(entry)
 
     def node(self, entry: int) -> int:
         return entry - _INTERNAL
 
     def is_mark(self, entry: int) -> bool:
-        return entry & 3 == _INTERNAL and entry <= _LOWEST_NODE
+        return is_xa_mark(entry)
 
     def is_sibling(self, entry: int) -> bool:
         return self.is_mark(entry) and entry >> 2 < 62  # xa_is_sibling; XA_RETRY_ENTRY and XA_ZERO_ENTRY are 256, 257
