@@ -14,6 +14,7 @@ from gdb_kdump.text import hex16, is_kernel_address
 
 _INTERNAL = 2  # include/linux/xarray.h: xa_is_internal, of the two lowest bits
 _MARKS = 1024  # xa_is_node: internal entries of lower numbers are an array's own
+_RETRY = 256  # the number of XA_RETRY_ENTRY; those of siblings are numbers of slots
 _ULONG_MAX = (1 << 64) - 1
 
 
@@ -97,7 +98,7 @@ class _XArray:
         return is_xa_mark(entry)
 
     def is_sibling(self, entry: int) -> bool:
-        return self.is_mark(entry) and entry >> 2 < 62  # xa_is_sibling; XA_RETRY_ENTRY and XA_ZERO_ENTRY are 256, 257
+        return is_xa_mark(entry) and entry >> 2 < _RETRY
 
     def value(self, entry: int) -> int | None:
         return entry >> 1 if entry & 1 else None
