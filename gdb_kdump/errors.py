@@ -89,6 +89,14 @@ class Interrupted(KdumpError):
         super().__init__("stopped by Ctrl-C" + (" before it had anything" if nothing else ": what it shows is not all"))
 
 
+class Incomplete(KdumpError):
+    """Not all that was asked for could be read: what came before this was, and `reasons` say why there may be more."""
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        self.reasons = tuple(reasons)
+        super().__init__(f"there may be more: {'; '.join(reasons)}")
+
+
 class Corrupt(KdumpError):
     """A structure so damaged that a walk cannot go on; carries the last good address."""
 

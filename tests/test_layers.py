@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "target": {"formats", *READERS, "channel", "debuginfo", "kernel"},
     "diagnosis": {*READERS, "debuginfo", "kernel", "rules", "target"},
     "commands": {"formats", *READERS, "channel", "debuginfo", "kernel", "rules", "target", "diagnosis"},
+    "api": {*READERS, "debuginfo", "kernel"},
     "startup": {"commands"},
     "init": {"startup"},
 }
@@ -45,6 +46,7 @@ FOREIGN = {
     "typing_extensions": {"gdb_kdump.records"},  # mypy alone imports it
     "gdb": {
         "gdb_kdump.debuginfo",
+        "gdb_kdump.api",
         "gdb_kdump.init",
         "gdb_kdump.startup",
         "gdb_kdump.kernel",
