@@ -60,7 +60,7 @@ def _open(words: list[str]) -> None:
     hints, files = _parse(words)
     vmcores, vmlinux = _sort(files)
     progress = _Progress()
-    opened = open_dump(vmcores, vmlinux, progress.show, hints)
+    opened = open_dump(vmcores, vmlinux, progress, hints)
     progress.end()
     try:
         try:
@@ -194,12 +194,19 @@ def _path(word: str) -> Path:
 
 
 class _Progress:
-    """Tells that GDB's index of a vmlinux is being made: one line, and dots on a terminal."""
+    """Tells that a vmlinux is being unpacked, or GDB's index of it made: a line, and dots on a terminal."""
 
     def __init__(self) -> None:
         self._told = False
 
-    def show(self, vmlinux: Path, seconds: float | None) -> None:
+    def unpacking(self, packed: Path, copy: Path, size: int | None) -> None:
+        if size is None:
+            gdb.write(f"Unpacking {packed} into {copy.parent}, once ... ")
+        else:
+            gdb.write(f"{size / 1e6:.0f} MB\n")
+        gdb.flush()
+
+    def indexing(self, vmlinux: Path, seconds: float | None) -> None:
         if seconds is None:
             gdb.write(
                 f"Reading {vmlinux}: 10 to 20 s, because no index of it can be kept: it has no build-id, or "

@@ -7,7 +7,7 @@ from functools import cached_property
 import gdb
 
 from gdb_kdump.arch.architecture import Architecture
-from gdb_kdump.debuginfo.elf import ElfFile
+from gdb_kdump.debuginfo.kernel_file import KernelFile
 from gdb_kdump.errors import MissingDebugInfo
 from gdb_kdump.formats.cfi import CallFrames
 from gdb_kdump.layout.layout import Layout
@@ -20,7 +20,7 @@ _U64 = (1 << 64) - 1
 class DebugInfo:
     """Types and symbol addresses of the vmlinux that GDB has loaded at `kaslr_offset` (bytes)."""
 
-    def __init__(self, elf: ElfFile, kaslr_offset: int, arch: Architecture) -> None:
+    def __init__(self, elf: KernelFile, kaslr_offset: int, arch: Architecture) -> None:
         self._elf = elf
         self._arch = arch
         self._kaslr_offset = kaslr_offset

@@ -1,4 +1,4 @@
-"""The vmlinux file itself: its build-id, whether it has debug information, and the addresses of its symbols.
+"""One ELF file: its build-id, whether it has debug information, and the addresses of its symbols.
 
 GDB expands whole compile units to look a symbol up, and all of them to find that one is absent (0.5 s and more):
 the ELF symbol table answers both within milliseconds.
@@ -6,6 +6,7 @@ the ELF symbol table answers both within milliseconds.
 
 from __future__ import annotations
 
+import re
 import stat
 import struct
 from collections.abc import Iterator
@@ -13,18 +14,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
+from gdb_kdump.debuginfo.compression import compression, section_contents, section_size
 from gdb_kdump.errors import DumpError
+from gdb_kdump.formats.boot_image import LONGEST, is_boot_image
 
-_SHF_ALLOC, _SHF_EXECINSTR = 2, 4
+_SHF_ALLOC, _SHF_EXECINSTR, _SHF_COMPRESSED = 2, 4, 0x800
+_LONGEST_HEADER = 24  # of a compressed section
 _SHN_ABS = 0xFFF1
 _MACHINE_AT = 18  # Elf64_Ehdr.e_machine
-_LONGEST_BANNER = 1024
 _STT_FUNC = 2  # NOTYPE and OBJECT come before it, SECTION and FILE after
+# What compilers add to the name of a static that they made global, or a variant of: LLVM's LTO, GCC's.
+_VARIANT = re.compile(rb"(\.(llvm|lto_priv|isra|constprop)\.\d+|\.lto_priv)+\0")
 _SYMBOL_SIZE = 24  # Elf64_Sym: name u32, info u8, other u8, shndx u16, value u64, size u64
 
 
@@ -37,22 +42,35 @@ class ElfSymbol:
     relocated: bool
 
 
+def open_file(path: Path) -> BinaryIO:
+    """Open a file that somebody named as a vmlinux, or a module's; raises DumpError."""
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise DumpError(f"{path} is a folder: name the vmlinux in it, or the folder in $KDUMP_VMLINUX_PATH")
+        if not stat.S_ISREG(mode):  # opening a fifo would wait for a writer
+            raise DumpError(f"{path} is not a file: name the vmlinux with debug information")
+        return path.open("rb")
+    except DumpError:
+        raise
+    except OSError as error:
+        raise DumpError(f"cannot read {path}: {error.strerror}") from error
+
+
 class ElfFile:
     """One ELF file, read as far as it is asked for; raises DumpError when it is no ELF file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            if not stat.S_ISREG(path.stat().st_mode):  # opening a fifo would wait for a writer
-                raise DumpError(f"{path} is not a file: name the vmlinux with debug information")
-            self._file = path.open("rb")
-        except OSError as error:
-            raise DumpError(f"cannot read {path}: {error.strerror}") from error
+        self._file = open_file(path)
         try:
             self._elf = ELFFile(self._file)
         except (ELFError, ValueError) as error:  # pyelftools 0.27 seeks to wherever the header says
+            self._file.seek(0)
+            is_bootable = is_boot_image(self._file.read(LONGEST))
             self._file.close()
-            raise DumpError(f"{path} is not an ELF file: name the vmlinux with debug information") from error
+            what = "a boot image, which has no debug information" if is_bootable else "not an ELF file"
+            raise DumpError(f"{path} is {what}: name the vmlinux with debug information") from error
         with self._reading():
             self._sections: dict[str, Any] = {section.name: section for section in self._elf.iter_sections()}
             self.build_id = self._read_build_id()
@@ -89,15 +107,80 @@ class ElfFile:
 
     @property
     def has_debug_info(self) -> bool:
-        """Whether GDB will find types: in the file itself, or through its link to a separate debug file."""
-        names = self._sections.keys()
-        return any(name in names for name in (".debug_info", ".zdebug_info", ".gnu_debuglink"))
+        """Whether the file itself has DWARF."""
+        return self._find(".debug_info") is not None
+
+    @property
+    def has_symbols(self) -> bool:
+        """Whether the file itself has a symbol table, with the names of local symbols."""
+        return self._find(".symtab") is not None
+
+    @property
+    def has_btf(self) -> bool:
+        """Whether the file has BTF, the kernel's own form of types, which GDB does not read."""
+        return self._find(".BTF") is not None
+
+    @property
+    def debuglink(self) -> str | None:
+        """The name of the file that has the debug information of this one, or None; bfd/opncls.c: .gnu_debuglink."""
+        name = self.section(".gnu_debuglink").partition(b"\0")[0].decode("utf-8", "surrogateescape")
+        return name if name and "/" not in name else None
+
+    @property
+    def debuglink_checksum(self) -> int:
+        """The CRC-32 of that file."""
+        return int.from_bytes(self.section(".gnu_debuglink")[-4:], "little")
+
+    def _find(self, name: str) -> Any | None:
+        """The section of that name, compressed or not, if the file has its contents: one of NOBITS has it not."""
+        for known in (name, f".zdebug{name[6:]}") if name.startswith(".debug") else (name,):
+            section = self._sections.get(known)
+            if section is not None and section["sh_type"] != "SHT_NOBITS":
+                return section
+        return None
+
+    def _raw(self, section: Any, size: int) -> bytes:
+        self._file.seek(section["sh_offset"])
+        return self._file.read(min(size, section["sh_size"]))
 
     def section(self, name: str) -> bytes:
         """The contents of a section, decompressed; empty where the file has none."""
-        section = self._sections.get(name)
+        section = self._find(name)
+        return b"" if section is None else self._contents(section)
+
+    @property
+    def compressions(self) -> list[str]:
+        """How the sections with debug information are compressed, by name; nothing where they are not."""
+        kinds = set()
+        for section in self._sections.values():
+            if section["sh_flags"] & _SHF_COMPRESSED and section["sh_type"] != "SHT_NOBITS":
+                kinds.add(compression(self._raw(section, _LONGEST_HEADER)))
+            elif section.name.startswith(".zdebug"):
+                kinds.add("zlib")
+        return sorted(kinds)
+
+    def _contents(self, section: Any) -> bytes:
+        has_header = bool(section["sh_flags"] & _SHF_COMPRESSED)
         with self._reading():
-            return b"" if section is None or section["sh_type"] == "SHT_NOBITS" else bytes(section.data())
+            data = self._raw(section, section["sh_size"])
+            if not has_header and not section.name.startswith(".zdebug"):
+                return data
+            try:
+                return section_contents(data, has_header)
+            except DumpError as error:
+                raise DumpError(f"cannot read {self.path}: {error}") from error
+
+    def debug_sizes(self) -> list[tuple[str, int]]:
+        """The names of the sections with debug information and their sizes in bytes, however they are compressed."""
+        sizes = []
+        for name, section in self._sections.items():
+            if name.startswith((".debug", ".zdebug")) and section["sh_type"] != "SHT_NOBITS":
+                is_compressed = bool(section["sh_flags"] & _SHF_COMPRESSED)
+                with self._reading():
+                    header = self._raw(section, _LONGEST_HEADER)
+                size = section_size(header, is_compressed, name.startswith(".z"), section["sh_size"])
+                sizes.append((name.replace(".zdebug", ".debug"), size))
+        return sizes
 
     def image(self) -> tuple[int, int]:
         """The lowest link-time address of code, and the one after all that is in memory; both 0 without any code."""
@@ -120,25 +203,33 @@ class ElfFile:
     @cached_property
     def _symbols(self) -> tuple[bytes, bytes, dict[int, int]]:
         """The symbol table, its names, and which entry has its name at which offset."""
-        table = self._sections.get(".symtab")
-        if table is None or table["sh_type"] == "SHT_NOBITS":
+        table = self._find(".symtab")
+        if table is None:
             return b"", b"", {}
+        data = self._contents(table)
         with self._reading():
-            data = bytes(table.data())
             offsets = memoryview(data).cast("I")[:: _SYMBOL_SIZE // 4].tolist()
-            names = bytes(self._elf.get_section(table["sh_link"]).data())
+            names = self._contents(self._elf.get_section(table["sh_link"]))
         return data, names, dict(zip(offsets, range(len(offsets))))
 
     def find_symbol(self, name: str) -> ElfSymbol | None:
-        """The symbol of that name, or None."""
-        table, names, entries = self._symbols
-        wanted = name.encode() + b"\0"
+        """The symbol of that name, or of a variant of it where there is none (`name.isra.0`); or None."""
+        entry = self._find_entry(name.encode() + b"\0", None)
+        if entry is None:
+            entry = self._find_entry(name.encode() + b".", _VARIANT)
+        return (
+            None if entry is None else self._symbol(self._symbols[0][entry * _SYMBOL_SIZE : (entry + 1) * _SYMBOL_SIZE])
+        )
+
+    def _find_entry(self, wanted: bytes, variant: re.Pattern[bytes] | None) -> int | None:
+        """The number of the symbol whose name begins with `wanted` and goes on like that, or None."""
+        _, names, entries = self._symbols
         name_at = names.find(wanted)
         while name_at >= 0:
             # The linker shares the tails of names: this hit may be the end of a longer one that no symbol starts in.
             entry = entries.get(name_at)
-            if entry is not None:
-                return self._symbol(table[entry * _SYMBOL_SIZE : (entry + 1) * _SYMBOL_SIZE])
+            if entry is not None and (variant is None or variant.match(names, name_at + len(wanted) - 1)):
+                return entry
             name_at = names.find(wanted, name_at + 1)
         return None
 
@@ -160,14 +251,8 @@ class ElfFile:
             name = names[start : names.index(b"\0", start)].decode("utf-8", "backslashreplace")
             is_code = table[entry * _SYMBOL_SIZE + 4] & 15 <= _STT_FUNC
             if is_code and name and not name.startswith((".L", "__pfx_")):
-                return name, values[entry]
+                return without_llvm(name), values[entry]
         return None
-
-    @cached_property
-    def banner(self) -> bytes:
-        """What linux_banner says ("Linux version ..."), or b"" where the file does not have it."""
-        symbol = self.find_symbol("linux_banner")
-        return b"" if symbol is None else self.read(symbol.value, _LONGEST_BANNER).partition(b"\0")[0]
 
     def _symbol(self, entry: bytes) -> ElfSymbol:
         section = int.from_bytes(entry[6:8], "little")
@@ -179,6 +264,11 @@ class ElfFile:
         if section == _SHN_ABS:
             return False
         return section == 0 or section >= self._elf.num_sections() or self._elf.get_section(section)["sh_addr"] != 0
+
+
+def without_llvm(symbol: str) -> str:
+    """A symbol's name as the kernel itself prints it; kernel/kallsyms.c: cleanup_symbol_name."""
+    return symbol.partition(".llvm.")[0]
 
 
 def zero_section_addresses(image: bytes) -> bytes | None:

@@ -16,10 +16,13 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+from gdb_kdump.debuginfo.elf import ElfFile
+from gdb_kdump.errors import DumpError
+
 # A checksum file is written by us, last; an index without it was interrupted or is not ours.
 _CHECKSUM = ".crc32"
+_REFUSED = 1  # the exit status of a GDB that cannot read the file that it was given
 _SUFFIXES = (".gdb-index", ".debug_names", ".debug_str")
-_SECTION_HEADERS = 1 << 14  # they stand at the end of a file, and say where all of it is
 
 
 def folder() -> Path:
@@ -28,33 +31,49 @@ def folder() -> Path:
     return (Path(home) if home else Path("~/.cache").expanduser()) / "gdb-kdump" / "index"
 
 
-def prepare(vmlinux: Path, build_id: str | None, progress: Callable[[float], None]) -> Path | None:
-    """Make sure that a sound index of `vmlinux` is in the cache; None where there can be none.
+def prepare(vmlinux: ElfFile, progress: Callable[[float], None]) -> Path | None:
+    """Make sure that a sound index of the debug information in `vmlinux` is in the cache; None where there can be none.
 
     A folder that others can write to is not used: an index that was planted there takes over the GDB that reads it.
+    Raises DumpError when GDB cannot read `vmlinux`.
 
     `progress` is called about four times a second with the seconds passed, while the index is being made.
     """
-    cache = folder()
+    cache, build_id = folder(), vmlinux.build_id
     if build_id is None:
         return None  # GDB names its index files after the build-id
     try:
-        for directory in (cache.parent, cache):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not _made_private(directory):
-                return None
-        if _is_sound(cache, build_id, vmlinux):
+        if not made_private(cache):
+            return None
+        described = _described(vmlinux)
+        if _is_sound(cache, build_id, described):
             return cache
         for stale in cache.glob(f"{build_id}*"):
             stale.unlink(missing_ok=True)
-        _make(vmlinux, cache, progress)
-        _seal(cache, build_id, vmlinux)
-        return cache if _is_sound(cache, build_id, vmlinux) else None
+        if not _make(vmlinux.path, cache, progress):
+            raise cannot_be_read(vmlinux)
+        _seal(cache, build_id, described)
+        return cache if _is_sound(cache, build_id, described) else None
+    except DumpError:
+        raise
     except OSError:
         return None  # a read-only home, a full disk, another GDB that is making it, too: slower, but nothing is lost
 
 
-def _make(vmlinux: Path, cache: Path, progress: Callable[[float], None]) -> None:
+def cannot_be_read(vmlinux: ElfFile) -> DumpError:
+    """What to say where GDB refuses a vmlinux as a whole, though it is an ELF file."""
+    compressions = vmlinux.compressions
+    if not compressions:
+        return DumpError(f"GDB cannot read {vmlinux.path}: it is damaged, or this GDB is too old for it")
+    return DumpError(
+        f"GDB cannot read {vmlinux.path}: its debug information is compressed by {' and '.join(compressions)}, which "
+        f"this GDB does not know; decompress it with `objcopy --decompress-debug-sections {vmlinux.path} vmlinux`, "
+        "and name what comes out of it"
+    )
+
+
+def _make(vmlinux: Path, cache: Path, progress: Callable[[float], None]) -> bool:
+    """Have a GDB write its index; whether it could read the file."""
     command = [
         os.readlink("/proc/self/exe"), "-nx", "-batch",
         "-iex", f"set index-cache directory {cache}",
@@ -74,9 +93,19 @@ def _make(vmlinux: Path, cache: Path, progress: Callable[[float], None]) -> None
         except BaseException:  # Ctrl-C included: the indexer must not outlive our interest in it
             indexer.kill()
             raise
+    return indexer.returncode != _REFUSED
 
 
-def _made_private(directory: Path) -> bool:
+def made_private(directory: Path) -> bool:
+    """Make a folder in the one of all our caches, of the user's own; whether both are that.  Raises OSError."""
+    for folder in (directory.parent, directory):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not _is_private(folder):
+            return False
+    return True
+
+
+def _is_private(directory: Path) -> bool:
     """Whether a folder, and not a link to one, is the user's own; what others could put there is thrown away."""
     status = directory.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
@@ -94,13 +123,17 @@ def _indexes(cache: Path, build_id: str) -> list[Path]:
     return [path for path in cache.glob(f"{build_id}*") if path.suffix in _SUFFIXES]
 
 
-def _checksum(index: Path, vmlinux: Path) -> str:
-    """What tells that an index is whole, and of this vmlinux: another one may have its build-id and other DWARF."""
-    with vmlinux.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - _SECTION_HEADERS))
-        sections = zlib.crc32(file.read())
-    return f"{zlib.crc32(index.read_bytes()):08x} {index.stat().st_size} of {sections:08x} {size}\n"
+def _described(vmlinux: ElfFile) -> str:
+    """What tells one file's debug information from other: another may have its build-id and other DWARF.
+
+    It is the same for a copy that was compressed, or stripped of anything else.
+    """
+    return f"{zlib.crc32(repr(sorted(vmlinux.debug_sizes())).encode()):08x}"
+
+
+def _checksum(index: Path, described: str) -> str:
+    """What tells that an index is whole, and of the vmlinux that was `described`."""
+    return f"{zlib.crc32(index.read_bytes()):08x} {index.stat().st_size} of {described}\n"
 
 
 def _maker(cache: Path, build_id: str) -> tuple[Path, str]:
@@ -109,22 +142,22 @@ def _maker(cache: Path, build_id: str) -> tuple[Path, str]:
     return cache / f"gdb-of-{build_id}", f"{executable.st_size} {executable.st_mtime_ns}\n"
 
 
-def _seal(cache: Path, build_id: str, vmlinux: Path) -> None:
+def _seal(cache: Path, build_id: str, described: str) -> None:
     maker, this = _maker(cache, build_id)
     maker.write_text(this)
     for index in _indexes(cache, build_id):
         note = Path(f"{index}{_CHECKSUM}")
-        note.with_suffix(".tmp").write_text(_checksum(index, vmlinux))
+        note.with_suffix(".tmp").write_text(_checksum(index, described))
         note.with_suffix(".tmp").rename(note)
 
 
-def _is_sound(cache: Path, build_id: str, vmlinux: Path) -> bool:
+def _is_sound(cache: Path, build_id: str, described: str) -> bool:
     indexes = _indexes(cache, build_id)
     notes = [Path(f"{index}{_CHECKSUM}") for index in indexes]
     maker, this = _maker(cache, build_id)
     if not indexes or not maker.is_file() or maker.read_bytes() != this.encode():
         return False
     return all(
-        note.is_file() and note.read_bytes() == _checksum(index, vmlinux).encode()
+        note.is_file() and note.read_bytes() == _checksum(index, described).encode()
         for index, note in zip(indexes, notes)
     )

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Optional
 
 import gdb
 
 from gdb_kdump.debuginfo import index_cache
 from gdb_kdump.debuginfo.elf import ElfFile
+from gdb_kdump.debuginfo.kernel_file import KernelFile
+from gdb_kdump.debuginfo.progress import Progress
+from gdb_kdump.debuginfo.tree import split_path
 from gdb_kdump.errors import DumpError
 from gdb_kdump.text import is_plain_name
-
-# Told a vmlinux, and the seconds that its index has taken so far, or None when there can be no index.
-Progress = Callable[[Path, Optional[float]], None]
 
 _SECTION = re.compile(r"[\w.]+")  # a name that can be a word of a GDB command
 
@@ -30,23 +29,38 @@ def loaded_file() -> Path | None:
     return Path(progspace.filename) if progspace and progspace.filename else None
 
 
-def load_symbols(elf: ElfFile, kaslr_offset: int, machine: str, progress: Progress) -> None:
+def debug_file_directories() -> list[Path]:
+    """The folders in GDB's setting of that name."""
+    return split_path(str(gdb.parameter("debug-file-directory") or ""))
+
+
+def load_symbols(kernel: KernelFile, kaslr_offset: int, machine: str, progress: Progress) -> None:
     """Have GDB read a vmlinux at its KASLR offset (bytes), and no other symbols, with the index that we keep of it.
 
-    `machine` is what GDB calls the machine.
+    `machine` is what GDB calls the machine.  Raises DumpError when GDB cannot read its debug information.
     """
-    if _dismiss_others() and _loaded_at(elf) == kaslr_offset:
+    symbols, debug = kernel.for_gdb
+    if _dismiss_others() and symbols is debug and _loaded_at(debug) == kaslr_offset:
         return
-    cache = index_cache.prepare(elf.path, elf.build_id, lambda seconds: progress(elf.path, seconds))
+    cache = index_cache.prepare(debug, lambda seconds: progress.indexing(debug.path, seconds))
     gdb.execute(f"set architecture {machine}", to_string=True)
-    command = f"symbol-file -o {kaslr_offset:#x} {quoted(elf.path)}"
-    with gdb.with_parameter("confirm", False):
-        if cache is None:
-            progress(elf.path, None)
-            gdb.execute(command, to_string=True)
-            return
-        with gdb.with_parameter("index-cache directory", str(cache)), gdb.with_parameter("index-cache enabled", True):
-            gdb.execute(command, to_string=True)
+    if cache is None:
+        progress.indexing(debug.path, None)
+        _read(symbols, debug, kaslr_offset)
+        return
+    with gdb.with_parameter("index-cache directory", str(cache)), gdb.with_parameter("index-cache enabled", True):
+        _read(symbols, debug, kaslr_offset)
+
+
+def _read(symbols: ElfFile, debug: ElfFile, kaslr_offset: int) -> None:
+    try:
+        with gdb.with_parameter("confirm", False):
+            gdb.execute(f"symbol-file -o {kaslr_offset:#x} {quoted(symbols.path)}", to_string=True)
+            # GDB may have found the other file by itself, by the build-id or .gnu_debuglink.
+            if symbols is not debug and not any(objfile.owner is not None for objfile in gdb.objfiles()):
+                gdb.execute(f"add-symbol-file -o {kaslr_offset:#x} {quoted(debug.path)}", to_string=True)
+    except gdb.error as error:
+        raise index_cache.cannot_be_read(debug) from error
 
 
 def _loaded_at(elf: ElfFile) -> int | None:

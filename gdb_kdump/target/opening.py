@@ -10,10 +10,12 @@ import gdb
 
 from gdb_kdump.arch.architecture import Architecture, by_name
 from gdb_kdump.channel.client import Server
+from gdb_kdump.debuginfo import tree
 from gdb_kdump.debuginfo.debuginfo import DebugInfo
-from gdb_kdump.debuginfo.elf import ElfFile
-from gdb_kdump.debuginfo.loading import Progress, load_symbols, loaded_file
-from gdb_kdump.debuginfo.vmlinux import check_banner, find_vmlinux
+from gdb_kdump.debuginfo.kernel_file import KernelFile
+from gdb_kdump.debuginfo.loading import debug_file_directories, load_symbols, loaded_file
+from gdb_kdump.debuginfo.progress import Progress
+from gdb_kdump.debuginfo.vmlinux import Wanted, check_banner, find_vmlinux
 from gdb_kdump.errors import Unreadable, UsageError
 from gdb_kdump.formats.vmcoreinfo import KNOWN_SYMBOLS, offset_of, parse_vmcoreinfo
 from gdb_kdump.memory import Memory
@@ -35,7 +37,7 @@ class Hints:
 def open_dump(vmcores: Sequence[Path], vmlinux: Path | None, progress: Progress, hints: Hints) -> Session:
     """Start the server, load the vmlinux at the dump's KASLR offset; no GDB target yet: see connection.connect().
 
-    `vmcores` are the files of one dump; `progress` is called while the user has to wait for the symbols.
+    `vmcores` are the files of one dump; `progress` is told while the user has to wait for the symbols.
     Raises DumpError, UsageError; whatever was open before is closed first.
     """
     _refuse_foreign_process()
@@ -47,7 +49,9 @@ def open_dump(vmcores: Sequence[Path], vmlinux: Path | None, progress: Progress,
         text = _vmcoreinfo_file(hints.vmcoreinfo) if hints.vmcoreinfo else dump.vmcoreinfo or ""
         vmcoreinfo = parse_vmcoreinfo(text)
         build_id = vmcoreinfo.get("BUILD-ID")
-        elf = find_vmlinux(vmcore, dump.release or vmcoreinfo.get("OSRELEASE"), build_id, vmlinux, loaded_file())
+        release, roots = dump.release or vmcoreinfo.get("OSRELEASE"), tree.roots(vmcore, debug_file_directories())
+        wanted = Wanted(vmcore, release, build_id, roots)
+        elf = find_vmlinux(wanted, vmlinux, loaded_file(), progress)
         arch = _architecture(dump, elf)
         given = text if hints.vmcoreinfo else None
         kaslr_offset = _locate_kernel(server, elf, arch, vmcoreinfo, given, hints.kaslr_offset)
@@ -68,7 +72,7 @@ def open_dump(vmcores: Sequence[Path], vmlinux: Path | None, progress: Progress,
     return Session(vmcore, elf.path, elf.build_id, kaslr_offset, dump, vmcoreinfo, server, memory, debuginfo, arch)
 
 
-def _architecture(dump: DumpInfo, elf: ElfFile) -> Architecture:
+def _architecture(dump: DumpInfo, elf: KernelFile) -> Architecture:
     """The machine of a dump and its vmlinux; raises UsageError where they have not the same."""
     arch = by_name(dump.machine)
     assert arch is not None, "the dump server reads no other"
@@ -93,7 +97,7 @@ def _vmcoreinfo_file(path: Path) -> str:
 
 def _locate_kernel(
     server: Server,
-    elf: ElfFile,
+    elf: KernelFile,
     arch: Architecture,
     vmcoreinfo: dict[str, str],
     given: str | None,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,12 +104,6 @@ def test_a_truncated_dump_gives_bytes_or_a_reason(gdb_run: Gdb, tmp_path: Path, 
 
 def test_the_vmlinux_of_another_kernel(gdb_run: Gdb, dump: LabDump, other: LabDump) -> None:
     refuse(gdb_run, "another kernel", "build-id", vmcore=dump.vmcore, vmlinux=other.vmlinux)
-
-
-def test_a_stripped_vmlinux(gdb_run: Gdb, tmp_path: Path, dump: LabDump) -> None:
-    stripped = tmp_path / "vmlinux"
-    subprocess.run(["strip", "-g", "-o", stripped, dump.vmlinux], check=True)
-    refuse(gdb_run, "stripped", "debug package", vmcore=dump.vmcore, vmlinux=stripped)
 
 
 def test_a_vmlinux_that_is_no_elf_file(gdb_run: Gdb, tmp_path: Path, dump: LabDump) -> None:

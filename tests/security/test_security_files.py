@@ -16,9 +16,9 @@ import pytest
 from pytest_gdb_fixtures import Gdb, LabDump
 from pytest_gdb_fixtures.nobody import as_nobody
 
-from gdb_kdump.debuginfo import index_cache
+from gdb_kdump.debuginfo import index_cache, tree
 from gdb_kdump.debuginfo.elf import ElfFile
-from gdb_kdump.debuginfo.vmlinux import _candidates
+from gdb_kdump.debuginfo.vmlinux import Wanted, _candidates
 
 USER_CACHE = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
 PYTHON_MODULES = ("json", "struct", "kdumpfile", "tabulate", "elftools", "gdb_kdump", "ctypes", "sitecustomize")
@@ -110,8 +110,10 @@ def test_wrong_files_do_not_hide_the_right_ones(gdb_run: Gdb, dump: LabDump, tmp
 @pytest.mark.parametrize("evil", ["/etc", "../../tmp/x", "..", "", "a/b", "x\n", "-rf", ";id", "\x1b[m"])
 def test_a_dump_does_not_say_where_to_look(evil: str) -> None:
     vmcore = Path("/var/crash/vmcore")
-    usual = set(_candidates(vmcore, None, None, None))
-    assert set(_candidates(vmcore, evil, evil, None)) <= usual
+    roots = tree.roots(vmcore, [Path("/usr/lib/debug")])
+    usual = set(_candidates(Wanted(vmcore, None, None, roots), None))
+    assert set(_candidates(Wanted(vmcore, evil, evil, roots), None)) <= usual
+    assert [path for root in roots for path in tree.module_folders(root, evil)] == []
 
 
 def test_a_release_that_is_a_path_is_not_followed(gdb_run: Gdb, dump: LabDump) -> None:
@@ -165,19 +167,22 @@ def test_debuginfod_is_asked_only_when_the_user_says_so(
     assert asked, "the control: it could have been asked"
 
 
-def test_an_index_cache_that_is_a_link_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_cache_that_is_a_link_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compile_types: Callable[..., Path]
+) -> None:
+    vmlinux = ElfFile(compile_types("int one;", f"-Wl,--build-id=0x{'ab' * 20}"))
     victim, cache = tmp_path / "victim", tmp_path / "cache"
     (victim / "index").mkdir(parents=True)
     cache.mkdir()
     (victim / "index" / ("ab" * 20 + ".gdb-index")).write_text("precious")
     (cache / "gdb-kdump").symlink_to(victim)
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-    assert index_cache.prepare(tmp_path / "vmlinux", "ab" * 20, refuse) is None
+    assert index_cache.prepare(vmlinux, refuse) is None
     assert [path.name for path in (victim / "index").iterdir()] == ["ab" * 20 + ".gdb-index"]
     (cache / "gdb-kdump").unlink()
     (cache / "gdb-kdump").mkdir()
     (cache / "gdb-kdump" / "index").symlink_to(victim / "index")
-    assert index_cache.prepare(tmp_path / "vmlinux", "ab" * 20, refuse) is None
+    assert index_cache.prepare(vmlinux, refuse) is None
     assert [path.name for path in (victim / "index").iterdir()] == ["ab" * 20 + ".gdb-index"]
 
 
@@ -189,32 +194,34 @@ def refuse(_: float) -> None:
 def test_an_index_cache_of_somebody_else_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compile_types: Callable[..., Path]
 ) -> None:
+    vmlinux = ElfFile(compile_types("int one;", f"-Wl,--build-id=0x{'ab' * 20}"))
     (tmp_path / "gdb-kdump" / "index").mkdir(parents=True)
     os.chown(tmp_path / "gdb-kdump" / "index", 65534, 65534)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert index_cache.prepare(tmp_path / "vmlinux", "ab" * 20, refuse) is None
+    assert index_cache.prepare(vmlinux, refuse) is None
 
 
 def test_what_others_could_put_into_the_index_cache_goes(
     in_gdb: Callable[..., Any], compile_types: Callable[..., Path], tmp_path: Path
 ) -> None:
-    def prepare(vmlinux: str, build_id: str) -> str:
+    def prepare(vmlinux: str) -> str:
         from pathlib import Path
 
         from gdb_kdump.debuginfo import index_cache
+        from gdb_kdump.debuginfo.elf import ElfFile
 
-        return str(index_cache.prepare(Path(vmlinux), build_id, lambda seconds: None))
+        return str(index_cache.prepare(ElfFile(Path(vmlinux)), lambda seconds: None))
 
     program = compile_types("struct thing { int member; } thing;", "-Wl,--build-id")
-    build_id = ElfFile(program).build_id
+    elf = ElfFile(program)
     index = tmp_path / "gdb-kdump" / "index"
     index.mkdir(parents=True)
     index.chmod(0o777)
-    planted = index / f"{build_id}.gdb-index"
+    planted = index / f"{elf.build_id}.gdb-index"
     planted.write_text("planted")
     # Its checksum is right: only the folder's mode tells that somebody else may have written both.
-    index_cache._seal(index, str(build_id), program)
-    found = in_gdb(prepare, str(program), build_id, env={"XDG_CACHE_HOME": str(tmp_path)})
+    index_cache._seal(index, str(elf.build_id), index_cache._described(elf))
+    found = in_gdb(prepare, str(program), env={"XDG_CACHE_HOME": str(tmp_path)})
     assert found == str(index)
     assert stat.S_IMODE(index.stat().st_mode) == 0o700
     assert planted.read_bytes() != b"planted"

@@ -13,7 +13,7 @@ from pathlib import Path
 from gdb_kdump.debuginfo.elf import ElfFile, zero_section_addresses
 from gdb_kdump.debuginfo.loading import add_symbol_file, in_memory
 from gdb_kdump.debuginfo.symbol_file import elf_image
-from gdb_kdump.debuginfo.vmlinux import in_paths, search_path
+from gdb_kdump.debuginfo.tree import in_paths, search_path
 from gdb_kdump.errors import Corrupt, DumpError, MissingDebugInfo, Unreadable, UsageError
 from gdb_kdump.kernel.module.modules import Module, Modules
 from gdb_kdump.layout.module import module_section
