@@ -15,6 +15,7 @@ from gdb_kdump.commands.show.tables import table
 from gdb_kdump.errors import KdumpError, UsageError
 from gdb_kdump.kernel.module.modules import Module, Modules
 from gdb_kdump.kernel.module.symbols import ModuleSymbols, Symbols
+from gdb_kdump.kernel.module.sysfs import ModuleSysfs
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
 from gdb_kdump.walks import Gaps
@@ -33,9 +34,10 @@ class Kmod(Command["list[Row]"]):
     name = "kmod"
     operands = "[PATTERN [FILE]]"
     summary = """List the loaded modules and where their symbols come from; load symbols.
-A module's symbols are loaded when a backtrace first needs them, from the file with its build-id under
-/usr/lib/debug/lib/modules, /lib/modules, $KDUMP_VMLINUX_PATH, beside the dump or in a folder there that has the
-release for a name; without a file, function names come from the dump itself.  FILE names the file of one module."""
+A module's symbols are loaded when a backtrace first needs them, from the file with its build-id: in the folders of
+$KDUMP_VMLINUX_PATH, of the dump, of GDB's debug-file-directory and of the system, in each also by .build-id and below
+lib/modules and usr/lib/debug, packed (.ko.zst, .ko.xz, .ko.gz) or not; without a file, function names come from the
+dump itself.  FILE names the file of one module."""
     gap_words = "the list of modules ends early"
     options = (
         Option("-s", "load the symbols of the modules shown"),
@@ -56,7 +58,7 @@ release for a name; without a file, function names come from the dump itself.  F
         if arguments.has("-s") or arguments.has("-S") or file is not None:
             for module in chosen:
                 symbols.load(module, file)
-        return [Row(module, _build_id(symbols, module), symbols.known(module)) for module in chosen]
+        return [Row(module, _build_id(session, module), symbols.known(module)) for module in chosen]
 
     def text(self, result: list[Row]) -> Iterator[str]:
         rows = (
@@ -76,6 +78,7 @@ release for a name; without a file, function names come from the dump itself.  F
                     "build_id": row.build_id,
                     "file": str(row.symbols.file) if row.symbols and row.symbols.file else None,
                     "why_not": row.symbols.why_not if row.symbols else None,
+                    "placed": row.symbols.how if row.symbols else None,
                 }
                 for row in walks.shown(result)
             ],
@@ -85,9 +88,9 @@ release for a name; without a file, function names come from the dump itself.  F
         return {"cut_short": "; ".join(gaps) or None}
 
 
-def _build_id(symbols: ModuleSymbols, module: Module) -> str | None:
+def _build_id(session: Session, module: Module) -> str | None:
     try:
-        return symbols.build_id(module)
+        return session.once(ModuleSysfs).build_id(module)
     except KdumpError:
         return None  # a damaged module is still listed; loading its symbols says why not
 
@@ -95,4 +98,6 @@ def _build_id(symbols: ModuleSymbols, module: Module) -> str | None:
 def _state(symbols: Symbols | None) -> str:
     if symbols is None:
         return "not needed yet"
-    return str(symbols.file) if symbols.file else f"none: {symbols.why_not}"
+    if symbols.file is None:
+        return f"none: {symbols.why_not}"
+    return f"{symbols.file} ({symbols.how})" if symbols.how else str(symbols.file)

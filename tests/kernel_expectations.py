@@ -28,14 +28,14 @@ FREE_PAGES = ("free block", "free block, second page")
 _ASK = """
 import json
 from gdb_kdump import session
-from gdb_kdump.kernel.module.symbols import ModuleSymbols
+from gdb_kdump.kernel.module.sysfs import ModuleSysfs
 from gdb_kdump.kernel.module.modules import Modules
 from gdb_kdump.kernel.net.packet import SkbData
 here = session.current()
 modules = here.once(Modules)
 found = [modules.find_symbol(modules.find(addr), addr) for addr in (0xffffffffa0000480, 0xffffffffa0100011)]
-symbols, module = here.once(ModuleSymbols), modules.find(0xffffffffa0100011)
-placed = [symbols.build_id(module), symbols.sections(module)]
+sysfs, module = here.once(ModuleSysfs), modules.find(0xffffffffa0100011)
+placed = [sysfs.build_id(module), dict(sysfs.sections(module))]
 packet = here.once(SkbData).read({skb:#x})
 print(json.dumps({{"symbols": found, "placed": placed, "packet": packet.data.decode(), "problems": packet.gaps}}))
 """

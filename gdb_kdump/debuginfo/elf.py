@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import stat
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,8 @@ from elftools.elf.elffile import ELFFile
 from gdb_kdump.debuginfo.compression import compression, section_contents, section_size
 from gdb_kdump.errors import DumpError
 from gdb_kdump.formats.boot_image import LONGEST, is_boot_image
+
+VMLINUX = "name the vmlinux with debug information"
 
 _SHF_ALLOC, _SHF_EXECINSTR, _SHF_COMPRESSED = 2, 4, 0x800
 _LONGEST_HEADER = 24  # of a compressed section
@@ -42,14 +43,12 @@ class ElfSymbol:
     relocated: bool
 
 
-def open_file(path: Path) -> BinaryIO:
-    """Open a file that somebody named as a vmlinux, or a module's; raises DumpError."""
+def open_file(path: Path, remedy: str = VMLINUX) -> BinaryIO:
+    """Open a file that somebody named; raises DumpError with what to do."""
     try:
         mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise DumpError(f"{path} is a folder: name the vmlinux in it, or the folder in $KDUMP_VMLINUX_PATH")
         if not stat.S_ISREG(mode):  # opening a fifo would wait for a writer
-            raise DumpError(f"{path} is not a file: name the vmlinux with debug information")
+            raise DumpError(f"{path} is {'a folder' if stat.S_ISDIR(mode) else 'not a file'}: {remedy}")
         return path.open("rb")
     except DumpError:
         raise
@@ -60,9 +59,10 @@ def open_file(path: Path) -> BinaryIO:
 class ElfFile:
     """One ELF file, read as far as it is asked for; raises DumpError when it is no ELF file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, remedy: str = VMLINUX) -> None:
+        """`remedy` is what to do when the file is of no use."""
         self.path = path
-        self._file = open_file(path)
+        self._file = open_file(path, remedy)
         try:
             self._elf = ELFFile(self._file)
         except (ELFError, ValueError) as error:  # pyelftools 0.27 seeks to wherever the header says
@@ -70,7 +70,7 @@ class ElfFile:
             is_bootable = is_boot_image(self._file.read(LONGEST))
             self._file.close()
             what = "a boot image, which has no debug information" if is_bootable else "not an ELF file"
-            raise DumpError(f"{path} is {what}: name the vmlinux with debug information") from error
+            raise DumpError(f"{path} is {what}: {remedy}") from error
         with self._reading():
             self._sections: dict[str, Any] = {section.name: section for section in self._elf.iter_sections()}
             self.build_id = self._read_build_id()
@@ -269,20 +269,3 @@ class ElfFile:
 def without_llvm(symbol: str) -> str:
     """A symbol's name as the kernel itself prints it; kernel/kallsyms.c: cleanup_symbol_name."""
     return symbol.partition(".llvm.")[0]
-
-
-def zero_section_addresses(image: bytes) -> bytes | None:
-    """A relocatable 64-bit ELF file with every section at address 0, or None where that is so already.
-
-    Linker scripts give some sections of a module addresses, and GDB then ignores where `add-symbol-file -s` puts
-    them when it relocates debug information; gdb/symfile.c: default_symfile_offsets.
-    """
-    (table,) = struct.unpack_from("<Q", image, 0x28)
-    size, count = struct.unpack_from("<HH", image, 0x3A)
-    addresses_at = [table + number * size + 0x10 for number in range(count)]
-    if not any(any(image[address_at : address_at + 8]) for address_at in addresses_at):
-        return None
-    patched = bytearray(image)
-    for address_at in addresses_at:
-        patched[address_at : address_at + 8] = bytes(8)
-    return bytes(patched)
