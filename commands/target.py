@@ -34,9 +34,9 @@ class TargetKdump(gdb.Command):
     Usage: target kdump VMCORE [VMLINUX]
            target kdump [--kaslr OFFSET] [--vmcoreinfo FILE] VMCORE... [VMLINUX]
 
-    VMLINUX is found by the dump's build-id when it is not named: the file loaded in GDB, $KDUMP_VMLINUX_PATH,
-    the dump's folder, /usr/lib/debug, /lib/modules.  Nothing can be written and nothing runs: `kill`, `disconnect`
-    or another `target kdump` end it.
+    VMLINUX is found by the dump's build-id when it is not named: the file loaded in GDB, the folders of
+    $KDUMP_VMLINUX_PATH, the dump's own, those of `debug-file-directory` and of the system.  It may be in two files,
+    or packed.  Nothing can be written and nothing runs: `kill`, `disconnect` or another `target kdump` end it.
 
     Several VMCOREs are the files of one dump that `makedumpfile --split` wrote.  For a dump that does not say where
     its kernel is: --vmcoreinfo names a file with its VMCOREINFO, --kaslr gives the KASLR offset, as in 0x1c000000;

@@ -51,7 +51,7 @@ NO_PAGE = {
     ("gdb_kdump.formats.flattened", "_FLAT_HEADER"),
     ("gdb_kdump.formats.page_bitmap", "_STEP"),
     ("gdb_kdump.kernel.mm.slub", "_MAX_PAGES"),
-    ("gdb_kdump.kernel.module.symbols", "_LONGEST_NOTE"),
+    ("gdb_kdump.kernel.module.sysfs", "_LONGEST_NOTE"),
     ("gdb_kdump.kernel.sched.tasks", "_TASK_RTLOCK_WAIT"),
     ("gdb_kdump.layout.mm", "_FIXED_SLAB_FLAGS"),
     ("gdb_kdump.layout.mm", "page_types"),

@@ -9,25 +9,30 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
-from gdb_kdump.debuginfo import zstd
 from gdb_kdump.errors import DumpError
+
+
+def _zstd() -> Any:
+    from gdb_kdump.debuginfo import zstd  # and ctypes with it, which takes a while
+
+    return zstd.decompressor()
+
 
 _PIECE = 1 << 16  # bytes: what comes out of them is held at once
 _GZIP = 16 + zlib.MAX_WBITS
 _CHDR = struct.Struct("<IIQQ")  # Elf64_Chdr: ch_type, ch_reserved, ch_size, ch_addralign
 _GNU = struct.Struct(">4sQ")  # .zdebug_*: "ZLIB", size
-_ELFCOMPRESS = {1: zlib.decompressobj, 2: zstd.decompressor}
-_NAMES = {1: "zlib", 2: "zstd"}
+_ELFCOMPRESS: dict[int, tuple[str, Callable[[], Any]]] = {1: ("zlib", zlib.decompressobj), 2: ("zstd", _zstd)}
 
 # How a packed file begins, the suffix of its name, what unpacks it here, and by hand.
 _FORMS: tuple[tuple[bytes, str, Callable[[], Any], str], ...] = (
     (b"\x1f\x8b", ".gz", lambda: zlib.decompressobj(_GZIP), "gzip -dk"),
     (b"BZh", ".bz2", bz2.BZ2Decompressor, "bzip2 -dk"),
     (b"\xfd7zXZ\0", ".xz", lzma.LZMADecompressor, "xz -dk"),
-    (b"\x28\xb5\x2f\xfd", ".zst", zstd.decompressor, "zstd -d"),
+    (b"\x28\xb5\x2f\xfd", ".zst", _zstd, "zstd -d"),
 )
 SUFFIXES = tuple(suffix for _, suffix, _, _ in _FORMS)
-_ERRORS = (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, zstd.Error)
+_ERRORS = (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError)
 
 
 def unpacking_command(beginning: bytes) -> str | None:
@@ -73,21 +78,22 @@ def section_contents(data: bytes, has_header: bool) -> bytes:
         kind, start = 1, _GNU.size
         if magic != b"ZLIB":  # `as` leaves a section as it is where compressing it gains nothing
             return data
+    name, make = _ELFCOMPRESS[kind]
     try:
-        contents = bytes(_ELFCOMPRESS[kind]().decompress(data[start:]))
+        contents = bytes(make().decompress(data[start:]))
     except _ERRORS as error:
         if isinstance(error, DumpError):
             raise
-        raise ValueError(f"a section compressed by {_NAMES[kind]}: {error}") from error
+        raise ValueError(f"a section compressed by {name}: {error}") from error
     if len(contents) != size:
-        raise ValueError(f"a section compressed by {_NAMES[kind]} has {len(contents)} bytes, not {size}")
+        raise ValueError(f"a section compressed by {name} has {len(contents)} bytes, not {size}")
     return contents
 
 
 def compression(header: bytes) -> str:
     """The name of what a section with that Elf64_Chdr was compressed by."""
     kind = int.from_bytes(header[:4], "little")
-    return _NAMES.get(kind, f"ch_type {kind}")
+    return _ELFCOMPRESS[kind][0] if kind in _ELFCOMPRESS else f"ch_type {kind}"
 
 
 def section_size(header: bytes, is_compressed: bool, is_zdebug: bool, size: int) -> int:

@@ -10,12 +10,6 @@ from gdb_kdump.errors import DumpError
 
 _LIBRARY = "libzstd.so.1"
 
-try:
-    _standard: Any = importlib.import_module("compression.zstd")
-except ImportError:
-    _standard = None
-Error: type[Exception] = ValueError if _standard is None else _standard.ZstdError
-
 
 class _Buffer(ctypes.Structure):
     """zstd.h: ZSTD_inBuffer, and ZSTD_outBuffer, which has the same members."""
@@ -57,10 +51,34 @@ class _Stream:
         self._library.ZSTD_freeDStream(self._stream)
 
 
+class _Standard:
+    """The same by Python's own module, whose errors are those of no other."""
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+        self._stream = module.ZstdDecompressor()
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._stream.eof)
+
+    @property
+    def unused_data(self) -> bytes:
+        return bytes(self._stream.unused_data)
+
+    def decompress(self, data: bytes) -> bytes:
+        try:
+            return bytes(self._stream.decompress(data))
+        except self._module.ZstdError as error:
+            raise ValueError(str(error)) from error
+
+
 def decompressor() -> Any:
     """An object with decompress(data) and eof, as those of lzma and bz2; raises DumpError where there is no zstd."""
-    if _standard is not None:
-        return _standard.ZstdDecompressor()
+    try:
+        return _Standard(importlib.import_module("compression.zstd"))
+    except ImportError:  # before Python 3.14
+        pass
     try:
         return _Stream(ctypes.CDLL(_LIBRARY))
     except OSError as error:

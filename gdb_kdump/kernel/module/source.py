@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import gdb
 
+from gdb_kdump.debuginfo.elf import without_llvm
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.module.modules import Module, Modules
 from gdb_kdump.kernel.module.symbols import ModuleSymbols
@@ -135,7 +136,7 @@ class Source:
         """The ELF symbol that an address lies in and the offset from it (bytes), or None and None."""
         text = gdb.Value(addr).cast(self._void_pointer).format_string(format="a")
         label = _NAME.search(text)
-        return (label[1], int(label[2] or 0)) if label else (None, None)
+        return (without_llvm(label[1]), int(label[2] or 0)) if label else (None, None)
 
 
 def _functions(pc: int) -> list[tuple[gdb.Symbol, bool]]:
