@@ -57,11 +57,13 @@ class Archive:
         self._parts += [_padded(header), _padded(data)]
 
 
-def boot_archive(vmlinuz: Path, modules: Path, guest: Path, module: Path, loader: Path) -> bytes:
+def boot_archive(vmlinuz: Path, modules: Path, guest: Path, own: tuple[Path, Path], loader: Path) -> bytes:
     """The root of the kernel that will crash; it carries the capture kernel and that one's root."""
     archive = _base(guest / "init")
     archive.add_program(KEXEC)
+    module, driver = own
     archive.add_file("kdump_lab.ko", module.read_bytes())
+    archive.add_file(f"modules/{driver.name}", driver.read_bytes())
     archive.add_file("load", loader.read_bytes())
     for path in _load_order(modules, GUEST_MODULES):
         archive.add_file(f"modules/{_module_name(path)}", _module_bytes(path))

@@ -13,11 +13,12 @@ from errors import LabError
 GUEST = Path(__file__).resolve().parent / "guest"
 LOADER_SOURCES = (
     "load.c", "payload.c", "inet.c", "tcp.c", "other.c", "tasks.c", "odd.c", "stacks.c", "plant.c", "net.c",
-    "unusual.c",
+    "unusual.c", "rogue_load.c",
 )  # fmt: skip
 MODULE_FILES = (
     "Makefile", "main.c", "publish.c", "damage.c", "faults.c", "faults_skb.c", "faults_queue.c", "faults_slab.c",
     "faults_net.c", "netqueues.c", "crash.c", "spin.c", "wait.c", "module.h", "faults.h", "kdump_lab.h",
+    "rogue.c", "rogue_skb.c", "rogue_memory.c", "rogue_sock.c", "rogue.h",
 )  # fmt: skip
 COMPILE_LOADER = ("gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread")
 
@@ -97,6 +98,11 @@ class Build:
         return self.folder / "kdump_lab.ko"
 
     @property
+    def driver(self) -> Path:
+        """The module that crashes its kernel, stripped of debug information as those in the field are."""
+        return self.folder / "rogue_drv.ko"
+
+    @property
     def loader(self) -> Path:
         """The loader program."""
         return self.folder / "load"
@@ -150,10 +156,11 @@ def build(kernel: Kernel, cache: Path) -> Build:
     # The headers of another Debian ask for its own gcc.
     compiler = ("CC=gcc",) if LINES[kernel.line].suite else ()
     _run("module", "make", "-s", "-C", str(kernel.headers), f"M={folder}", *compiler, "modules")
+    _run("driver", "strip", "--strip-debug", str(result.driver))
     sources = [str(GUEST / name) for name in LOADER_SOURCES]
     _run("loader", *COMPILE_LOADER, "-o", str(result.loader), *sources)
     result.initramfs.write_bytes(
-        initramfs.boot_archive(kernel.vmlinuz, kernel.modules, GUEST, result.module, result.loader)
+        initramfs.boot_archive(kernel.vmlinuz, kernel.modules, GUEST, (result.module, result.driver), result.loader)
     )
     complete.touch()
     return result

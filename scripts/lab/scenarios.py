@@ -5,6 +5,7 @@
 
 from dataclasses import dataclass
 
+from crashes import CRASHES
 from faults import FAULTS, SLUB_DEBUG, SLUB_FAULTS, words
 from netqueues import NET_FAULTS, NET_QUEUES
 
@@ -251,5 +252,9 @@ SCENARIOS = (
         summary="a division by zero in an ioctl of the module",
         words=("cpu 1", "settle 100", "publish", "do divide 0"),
         expect=r"divide error: 0000.*RIP: 0010:lab_divide_by\+",
+    ),
+    *(
+        Scenario(crash.name, crash.summary, crash.words, crash.expect, lines=("6.1", "6.12"), on_demand=True)
+        for crash in CRASHES
     ),
 )
