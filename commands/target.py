@@ -200,10 +200,7 @@ class _Progress:
         self._told = False
 
     def unpacking(self, packed: Path, copy: Path, size: int | None) -> None:
-        if size is None:
-            gdb.write(f"Unpacking {packed} into {copy.parent}, once ... ")
-        else:
-            gdb.write(f"{size / 1e6:.0f} MB\n")
+        gdb.write(f"Unpacking {packed}, once ...\n" if size is None else f"{size / 1e6:.0f} MB in {copy.parent}\n")
         gdb.flush()
 
     def indexing(self, vmlinux: Path, seconds: float | None) -> None:

@@ -68,6 +68,8 @@ def section_contents(data: bytes, has_header: bool) -> bytes:
 
     Raises DumpError with the reason, ValueError for damage.
     """
+    if len(data) < (_CHDR.size if has_header else _GNU.size):
+        raise ValueError("a compressed section has no header")
     if has_header:
         kind, _, size, _ = _CHDR.unpack_from(data)
         start = _CHDR.size

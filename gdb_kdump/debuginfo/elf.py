@@ -16,13 +16,17 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from elftools.common.exceptions import ELFError
+from elftools.construct import ConstructError
 from elftools.elf.elffile import ELFFile
 
 from gdb_kdump.debuginfo.compression import compression, section_contents, section_size
 from gdb_kdump.errors import DumpError
 from gdb_kdump.formats.boot_image import LONGEST, is_boot_image
 
-VMLINUX = "name the vmlinux with debug information"
+# What is raised for wild numbers: by pyelftools, and by what reads and decodes with them.
+_DAMAGE = (ELFError, ConstructError, OSError, ValueError, TypeError, OverflowError, MemoryError)
+
+VMLINUX = "name the vmlinux with debug information"  # what to do when a file is none
 
 _SHF_ALLOC, _SHF_EXECINSTR, _SHF_COMPRESSED = 2, 4, 0x800
 _LONGEST_HEADER = 24  # of a compressed section
@@ -65,7 +69,7 @@ class ElfFile:
         self._file = open_file(path, remedy)
         try:
             self._elf = ELFFile(self._file)
-        except (ELFError, ValueError) as error:  # pyelftools 0.27 seeks to wherever the header says
+        except (ELFError, ConstructError, OSError, ValueError) as error:  # it seeks to wherever the header says
             self._file.seek(0)
             is_bootable = is_boot_image(self._file.read(LONGEST))
             self._file.close()
@@ -86,7 +90,9 @@ class ElfFile:
     def _reading(self) -> Iterator[None]:
         try:
             yield
-        except (ELFError, OSError, ValueError, TypeError, MemoryError) as error:  # what pyelftools says of wild numbers
+        except DumpError:
+            raise
+        except _DAMAGE as error:
             self._file.close()
             raise DumpError(f"{self.path} is damaged ({error}): copy it again, or name another file") from error
 
@@ -154,7 +160,8 @@ class ElfFile:
         kinds = set()
         for section in self._sections.values():
             if section["sh_flags"] & _SHF_COMPRESSED and section["sh_type"] != "SHT_NOBITS":
-                kinds.add(compression(self._raw(section, _LONGEST_HEADER)))
+                with self._reading():
+                    kinds.add(compression(self._raw(section, _LONGEST_HEADER)))
             elif section.name.startswith(".zdebug"):
                 kinds.add("zlib")
         return sorted(kinds)
@@ -217,9 +224,9 @@ class ElfFile:
         entry = self._find_entry(name.encode() + b"\0", None)
         if entry is None:
             entry = self._find_entry(name.encode() + b".", _VARIANT)
-        return (
-            None if entry is None else self._symbol(self._symbols[0][entry * _SYMBOL_SIZE : (entry + 1) * _SYMBOL_SIZE])
-        )
+        if entry is None:
+            return None
+        return self._symbol(self._symbols[0][entry * _SYMBOL_SIZE : (entry + 1) * _SYMBOL_SIZE])
 
     def _find_entry(self, wanted: bytes, variant: re.Pattern[bytes] | None) -> int | None:
         """The number of the symbol whose name begins with `wanted` and goes on like that, or None."""
@@ -248,7 +255,7 @@ class ElfFile:
         for _ in range(values.count(value)):
             entry = values.index(value, entry + 1)
             start = int.from_bytes(table[entry * _SYMBOL_SIZE : entry * _SYMBOL_SIZE + 4], "little")
-            name = names[start : names.index(b"\0", start)].decode("utf-8", "backslashreplace")
+            name = names[start : names.find(b"\0", start)].decode("utf-8", "backslashreplace")
             is_code = table[entry * _SYMBOL_SIZE + 4] & 15 <= _STT_FUNC
             if is_code and name and not name.startswith((".L", "__pfx_")):
                 return without_llvm(name), values[entry]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fixtures import bare
+from fixtures import bare, el6
 from pytest_gdb_fixtures import Gdb, LabDump
 
 RELEASE = "2.6.32-bare"
@@ -166,7 +166,7 @@ def test_a_packed_vmlinux_is_unpacked_once(
         copy = Path(run.json()["vmlinux"])
         assert copy.parent == tmp_path / "cache" / "gdb-kdump" / "vmlinux"
         assert copy.read_bytes() == case.vmlinux.read_bytes()
-        assert (f"Unpacking {packed} into {copy.parent}, once ... 0 MB\n" in run.stdout) == is_told
+        assert (f"Unpacking {packed}, once ...\n0 MB in {copy.parent}\n" in run.stdout) == is_told
     assert session(gdb_run, case, packed, env=env) == plain
 
 
@@ -343,3 +343,31 @@ def test_a_real_kernel_in_other_forms(gdb_run: Gdb, forms: tuple[LabDump, Path, 
         shown[form] = [*documents, run.stdout[run.stdout.rindex("#0 ") :]]
     assert shown["in two files"] == shown["zstd"] == shown["plain"]
     assert len(shown["plain"][1]["tasks"]) > 10
+
+
+@pytest.mark.parametrize("has_build_id", [True, False])
+def test_a_kernel_that_notes_no_build_id(gdb_run: Gdb, tmp_path: Path, has_build_id: bool) -> None:
+    """As SUSE has it: the kernel packed in boot, whose banner fits, and its debug information in usr/lib/debug/boot."""
+    (tmp_path / "made").mkdir()
+    vmlinux, vmcore = el6.make(tmp_path / "made")
+    plain = gdb_run("kbt --json", "kps --json", vmcore=vmcore, vmlinux=vmlinux).succeeded()
+    release = el6.RELEASE
+    if not has_build_id:
+        subprocess.run(["objcopy", "--remove-section=.notes", vmlinux], check=True)
+    main = split(vmlinux, tmp_path, link=f"vmlinux-{release}.debug")
+    tree = tmp_path / "tree"
+    debug = tree / "usr/lib/debug/boot" / f"vmlinux-{release}.debug"
+    packed = tree / "boot" / f"vmlinux-{release}.gz"
+    debug.parent.mkdir(parents=True)
+    packed.parent.mkdir(parents=True)
+    (tmp_path / debug.name).rename(debug)
+    packed.write_bytes(gzip.compress(main.read_bytes()))
+    env = {"KDUMP_VMLINUX_PATH": str(tree), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    vmlinux.unlink()
+    run = gdb_run("kbt --json", "kps --json", "kinfo --json", vmcore=vmcore, env=env).succeeded()
+    assert run.documents[:2] == plain.documents
+    assert Path(run.json()["vmlinux"]).parent == tmp_path / "cache" / "gdb-kdump" / "vmlinux"
+    debug.write_bytes(debug.read_bytes() + b"\0")
+    if not has_build_id:  # the checksum in .gnu_debuglink is all that tells
+        run = gdb_run(vmcore=vmcore, env=env)
+        assert "and the file that has it, " in run.stderr

@@ -101,13 +101,17 @@ def test_a_stripped_module(gdb_run: Gdb, tmp_path: Path, dump: LabDump, module: 
 def test_sentences_speak_of_the_module(gdb_run: Gdb, tmp_path: Path, dump: LabDump) -> None:
     (tmp_path / "text.ko").write_text("no ELF file")
     (tmp_path / "cut.ko.xz").write_bytes(lzma.compress(b"\x7fELF" * 100)[:-20])
-    given = ("text.ko", "cut.ko.xz", "none.ko", ".")
+    (tmp_path / "text.ko.gz").write_bytes(gzip.compress(b"no ELF file"))
+    given = ("text.ko", "text.ko.gz", "cut.ko.xz", "none.ko", ".")
     commands = [f"kmod kdump_lab {tmp_path / name}" for name in given]
     run = gdb_run(*commands, vmcore=dump.vmcore, vmlinux=dump.vmlinux)
     lines = [line for line in run.errors if line.startswith("kmod: ")]
     assert len(lines) == len(given), run.output
     assert not [line for line in lines if "vmlinux" in line or "None" in line]
-    for line, words in zip(lines, ("not an ELF file", "it is cut off", "No such file", "is a folder")):
+    for line, words in zip(
+        lines,
+        ("text.ko is not an ELF file", "text.ko.gz is not an ELF file", "it is cut off", "No such file", "is a folder"),
+    ):
         assert words in line
 
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import BinaryIO
 
 from gdb_kdump.debuginfo import tree
 from gdb_kdump.debuginfo.compression import unpacked, unpacking_command
@@ -46,25 +47,19 @@ class ModuleFiles:
 
     def __init__(self, session: Session) -> None:
         self._roots = tree.roots(session.vmcore, debug_file_directories())
-        self._release = session.vmcoreinfo.get("OSRELEASE")
+        self._release = session.dump.release or session.vmcoreinfo.get("OSRELEASE")
         self._named: dict[str, list[Path]] | None = None
 
     def open(self, path: Path) -> ModuleFile:
         """A file that is named, unpacked if need be; raises DumpError."""
-        readable = path
         with open_file(path, _REMEDY) as file:
-            if unpacking_command(file.read(8)) is not None:
-                file.seek(0)
-                image = bytearray()
-                try:
-                    for piece in unpacked(file):
-                        image += piece
-                        if len(image) > _LARGEST:
-                            raise DumpError(f"it has more than {_LARGEST >> 30} GiB in it")
-                except DumpError as error:
-                    raise DumpError(f"cannot unpack {path}: {error}") from error
-                readable = in_memory(path.name, bytes(image))
-        elf = ElfFile(readable, _REMEDY)
+            is_packed = unpacking_command(file.read(8)) is not None
+            file.seek(0)
+            readable = in_memory(path.name, _unpacked(path, file)) if is_packed else path
+        try:
+            elf = ElfFile(readable, _REMEDY)
+        except DumpError as error:
+            raise DumpError(str(error).replace(str(readable), str(path))) from error
         elf.close()
         return ModuleFile(path, readable, elf.build_id, elf.has_debug_info)
 
@@ -107,6 +102,18 @@ class ModuleFiles:
         matches.sort(key=lambda found: (found[1]["packed"] is not None, found[1]["debug"] is None))
         for path, match in matches:
             named.setdefault(_kernel_name(match["module"]), []).append(path)
+
+
+def _unpacked(path: Path, file: BinaryIO) -> bytes:
+    image = bytearray()
+    try:
+        for piece in unpacked(file):
+            image += piece
+            if len(image) > _LARGEST:
+                raise DumpError(f"it has more than {_LARGEST >> 30} GiB in it")
+    except DumpError as error:
+        raise DumpError(f"cannot unpack {path}: {error}") from error
+    return bytes(image)
 
 
 def _module_files(folder: Path, known: set[str], deep: bool) -> Iterator[Path]:

@@ -31,9 +31,8 @@ def place(session: Session, module: Module, image: ModuleImage) -> Placed:
         attributes = session.once(ModuleSysfs).sections(module)
     except (Unreadable, MissingDebugInfo):
         attributes = []
-    named = {name: addr for name, addr in attributes if name is not None}
-    if attributes and len(named) == len(attributes):
-        return Placed(named)
+    if attributes and all(name is not None for name, _ in attributes):
+        return Placed({name: addr for name, addr in attributes if name is not None})
     made_up = _by_order(module, image, attributes)
     if made_up is not None:
         return Placed(made_up, "the dump lacks names of its sections: they are the file's, in its order")
