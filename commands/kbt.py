@@ -141,8 +141,9 @@ def _chosen(session: Session, arguments: Arguments) -> Iterator[Task]:
     tasks = session.once(Tasks)
     chosen: Iterable[Task]
     if arguments.has("-c"):
-        running = session.once(Running).tasks()
-        chosen = [task_on(session, cpu) for cpu in _cpus(arguments.options["-c"], list(running))]
+        cpus = session.once(Running)
+        known = sorted({*cpus.tasks(), *cpus.offline()})
+        chosen = [task_on(session, cpu) for cpu in _cpus(arguments.options["-c"], known)]
     elif arguments.operands:
         chosen = [_named(tasks, word) for word in arguments.operands]
     elif any(arguments.has(name) for name in ("-a", "--state", "--grep", "--group")):
@@ -155,16 +156,16 @@ def _chosen(session: Session, arguments: Arguments) -> Iterator[Task]:
     return (task for task in chosen if letters is None or task.state in letters)
 
 
-def _cpus(text: str, online: list[int]) -> list[int]:
+def _cpus(text: str, known: list[int]) -> list[int]:
     cpus: list[int] = []
     for part in text.split(","):
         low, _, high = part.partition("-")
         if not low.isdecimal() or (high and not high.isdecimal()):
             raise UsageError(f"-c takes CPU numbers such as 0,2 or 0-3, not {text!r}")
         cpus += range(int(low), int(high or low) + 1)
-    absent = [cpu for cpu in cpus if cpu not in online]
+    absent = [cpu for cpu in cpus if cpu not in known]
     if absent:
-        raise UsageError(f"CPU {absent[0]} was not online; online: {', '.join(map(str, online))}")
+        raise UsageError(f"there is no CPU {absent[0]}; there are: {', '.join(map(str, known))}")
     return cpus
 
 

@@ -56,6 +56,8 @@ With `layout`: for each structure member that kernels disagree on, the path that
             "format": session.dump.format,
             "kaslr_offset": hex16(session.kaslr_offset),
             "cpus": system.cpus,
+            "cpus_stopped": list(system.stopped),
+            "cpus_offline": list(system.offline),
             "nodename": system.nodename,
             "version": system.version,
             "date": system.date,
@@ -79,7 +81,7 @@ def summary(session: Session, system: System) -> Iterator[str]:
     task = system.panic_task
     rows: list[tuple[str, Any]] = [
         *_files(session),
-        ("CPUS", system.cpus),
+        ("CPUS", _cpus(system)),
         ("REGISTERS", _registers(system)),
         ("DATE", _date(system.date)),
         ("UPTIME", _duration(system.uptime)),
@@ -119,6 +121,13 @@ def _panic(system: System) -> str:
         logged = f"; its log has: {system.panic_message}" if system.panic_message else ""
         return f"none: the kernel was running when the dump was taken{logged}"
     return system.panic_message or "the kernel's message buffer does not say"
+
+
+def _cpus(system: System) -> str:
+    """How many there are, and how many of them were not online and why: "4 (3 stopped by panic)"."""
+    gone = ((len(system.stopped), "stopped by panic"), (len(system.offline), "offline"))
+    words = ", ".join(f"{count} {why}" for count, why in gone if count)
+    return f"{system.cpus} ({words})" if words else str(system.cpus)
 
 
 def _registers(system: System) -> str:

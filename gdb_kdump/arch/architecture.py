@@ -47,6 +47,9 @@ class Unwinder(Protocol):
     def callers_between(self, low: int, high: int, end: int, /) -> Iterator[State]:
         """The states that a stack may have between two addresses, of callers; the stack goes on to `end`."""
 
+    def framed(self, state: State, function: int, end: int, /) -> Iterator[State]:
+        """The state with each frame base that it may have in the function at an address, by who has called that."""
+
 
 class SwitchFrame(Protocol):
     """Where a kernel's sleeping tasks have their registers."""
@@ -202,6 +205,25 @@ class Architecture(Protocol):
     @property
     def exception_stacks(self) -> tuple[tuple[str, str], ...]:
         """The per-CPU pointers to stacks that exceptions have for themselves: symbol, and type of what is there."""
+
+    @property
+    def irq_stack(self) -> str:
+        """The type of a CPU's stack for interrupts."""
+
+    @property
+    def irq_stack_pointers(self) -> tuple[tuple[str, str], ...]:
+        """The per-CPU variable that points to its end, and the member path in it, newest first."""
+
+    @property
+    def entry_areas(self) -> tuple[tuple[str, str], ...]:
+        """The struct that has all that entry code needs of one CPU, and its member that the exception stacks are."""
+
+    @property
+    def stop_functions(self) -> tuple[str, ...]:
+        """The functions in which a CPU stays that another one has stopped."""
+
+    def per_cpu_base(self, registers: Mapping[str, int], /) -> int | None:
+        """The offset of a CPU's per-CPU variables, where its registers have it: in the kernel."""
 
     def state(self, registers: dict[str, int], interrupted: bool, /) -> State:
         """The state with these registers, among which are pc and sp."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gdb_kdump.formats.notes import Field
+
 
 @dataclass(frozen=True)
 class Register:
@@ -37,7 +39,12 @@ class RegisterSet:
     """All registers of a machine, in the order that GDB requires of its target description."""
 
     def __init__(
-        self, gdb_name: str, registers: Sequence[Register], return_column: int, flags: Sequence[Flags] = ()
+        self,
+        gdb_name: str,
+        registers: Sequence[Register],
+        return_column: int,
+        flags: Sequence[Flags] = (),
+        virtualbox: Sequence[Field] = (),
     ) -> None:
         self.gdb_name = gdb_name
         """What GDB calls the machine: `set architecture`."""
@@ -54,6 +61,8 @@ class RegisterSet:
         noted = sorted((register.note, register.name) for register in registers if register.note is not None)
         self.note = tuple(name for _, name in noted)
         """The names in the order of elf_prstatus.pr_reg."""
+        self.virtualbox = tuple(virtualbox)
+        """Those that stand in VirtualBox's DBGFCORECPU; none where it has no such machine."""
         self.members = tuple(self.by_name[name].member for name in self.note if self.by_name[name].member)
         """The members of struct pt_regs in that order."""
 

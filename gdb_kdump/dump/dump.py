@@ -10,7 +10,7 @@ from gdb_kdump.dump.library import KVADDR, File, KdumpfileError, NotImplementedH
 from gdb_kdump.dump.preflight import Examined
 from gdb_kdump.errors import DumpError, Why
 from gdb_kdump.formats.kdump_header import other_machine
-from gdb_kdump.formats.notes import cpu_registers
+from gdb_kdump.formats.notes import cpu_notes
 from gdb_kdump.formats.vmcoreinfo import parse_vmcoreinfo
 from gdb_kdump.records.dump_info import DumpInfo, NamedFile
 from gdb_kdump.records.runs import Hole, Run, append
@@ -57,7 +57,8 @@ class Dump:
 
     def info(self) -> DumpInfo:
         """What the dump says of itself."""
-        cpus = cpu_registers(self._examined.notes, self.arch.registers.note)
+        known = self.arch.registers
+        cpus = cpu_notes(self._examined.notes, known.note, known.virtualbox)
         release = self._text("linux.uts.release") or parse_vmcoreinfo(self._vmcoreinfo or "").get("OSRELEASE")
         return DumpInfo(
             machine=self.arch.name,
@@ -65,8 +66,9 @@ class Dump:
             release=release,
             max_pfn=self._max_pfn(),
             cpus=len(cpus),
-            registers=[registers for _, registers in cpus],
-            pids=[pid for pid, _ in cpus],
+            registers=[note.registers for note in cpus],
+            pids=[note.pid for note in cpus],
+            numbers=[note.number for note in cpus],
             vmcoreinfo=self._vmcoreinfo,
             translates=self._by_library or self._tables is not None,
             files=[NamedFile(file.path, file.file_size) for file in self._examined.files],

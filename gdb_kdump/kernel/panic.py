@@ -8,9 +8,9 @@ from gdb_kdump.errors import MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.printk import Printk
 from gdb_kdump.kernel.sched.cpus import Running
 from gdb_kdump.kernel.sched.registers import Registers, task_on
+from gdb_kdump.kernel.sched.stopped import has_panicked, panicked_cpus
 from gdb_kdump.kernel.sched.tasks import Task
 from gdb_kdump.layout.sched import thread_size
-from gdb_kdump.layout.table import PANIC_CPU
 from gdb_kdump.session import Session
 
 # Where a kernel that crashes passes: kernel/panic.c, kernel/kexec_core.c.
@@ -32,19 +32,14 @@ class Panic:
         """
         if self._cpu is None:
             running = list(self._session.once(Running).tasks())
-            noted = [cpu for cpu in self._noted() if cpu in running]
-            self._cpu = noted[0] if noted else running[0] if self._noted() else self._by_stacks(running)
+            said = panicked_cpus(self._session)
+            noted = [cpu for cpu in said if cpu in running]
+            self._cpu = noted[0] if noted else running[0] if said else self._by_stacks(running)
         return self._cpu
 
     def happened(self) -> bool:
         """Whether a CPU has panicked; else the dump was taken from outside, by a hypervisor, of a kernel that ran."""
-        noted = self._noted()
-        return not noted or any(cpu >= 0 for cpu in noted)
-
-    def _noted(self) -> list[int]:
-        """What the kernel's variables say, best first: -1 as long as no CPU has panicked."""
-        addresses = filter(None, map(self._session.debuginfo.find_address, PANIC_CPU))
-        return [self._session.memory.s32(address) for address in addresses]
+        return has_panicked(self._session)
 
     def _by_stacks(self, cpus: list[int]) -> int:
         """The first CPU that was in a function of a crashing kernel, else the first that did not idle."""

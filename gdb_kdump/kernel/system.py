@@ -8,6 +8,7 @@ from gdb_kdump.errors import MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.panic import Panic
 from gdb_kdump.kernel.sched.cpus import Running
 from gdb_kdump.kernel.sched.registers import Registers
+from gdb_kdump.kernel.sched.stopped import Stopped
 from gdb_kdump.kernel.sched.tasks import Task
 from gdb_kdump.kernel.timekeeping import uptime
 from gdb_kdump.session import Session
@@ -17,7 +18,8 @@ from gdb_kdump.session import Session
 class System:
     """What `kinfo` tells: `date` in seconds since 1970, `uptime` in seconds, None where the dump does not say.
 
-    `registers` says for each online CPU where its registers come from: "crash_notes", "dump note" or "none".
+    `cpus` is how many CPUs there are, `stopped` those that panic() has stopped, `offline` those that were offline.
+    `registers` says for each other CPU where its registers come from, as Registers.origin() says.
     """
 
     release: str | None
@@ -31,24 +33,28 @@ class System:
     panic_cpu: int
     panic_task: Task
     registers: dict[int, str]
+    stopped: tuple[int, ...]
+    offline: tuple[int, ...]
 
 
 def read_system(session: Session) -> System:
     """Read the system's facts; raises Unreadable, MissingDebugInfo for the CPUs and the panic task only."""
-    panic = session.once(Panic)
+    panic, running = session.once(Panic), session.once(Running)
     task = panic.task()
     return System(
         session.vmcoreinfo.get("OSRELEASE") or _uts(session, "release"),
         _uts(session, "nodename"),
         _uts(session, "version"),
-        len(session.once(Running).tasks()),
+        len(running.tasks()) + len(running.offline()),
         _date(session),
         uptime(session),
         panic.happened(),
         panic.message(),
         panic.cpu(),
         task,
-        {cpu: session.once(Registers).origin(cpu) for cpu in session.once(Running).tasks()},
+        {cpu: session.once(Registers).origin(cpu) for cpu in running.tasks()},
+        session.once(Stopped).cpus(),
+        tuple(running.offline()),
     )
 
 

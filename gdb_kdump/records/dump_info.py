@@ -45,8 +45,10 @@ class DumpInfo:
     """How many CPUs have left a note."""
     registers: list[dict[str, int]]
     """Of each of these CPUs: the registers that are known, by GDB's names."""
-    pids: list[int]
-    """Of each of these CPUs: the PID that ran there."""
+    pids: list[int | None]
+    """Of each of these CPUs: the PID that ran there, None where its note does not say."""
+    numbers: list[int | None]
+    """Of each of these CPUs: its number, where a hypervisor gave it one; None in the kernel's own notes."""
     vmcoreinfo: str | None
     """The raw text."""
     translates: bool

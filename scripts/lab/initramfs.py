@@ -88,6 +88,14 @@ def live_archive(modules: Path, init: Path) -> bytes:
     return archive.finish()
 
 
+def guest_archive(init: Path, module: Path, loader: Path) -> bytes:
+    """The root of a kernel that has no other to go on with; a scenario follows it."""
+    archive = _base(init)
+    archive.add_file("kdump_lab.ko", module.read_bytes())
+    archive.add_file("load", loader.read_bytes())
+    return archive.finish()
+
+
 def _capture_archive(modules: Path, guest: Path) -> bytes:
     archive = _base(guest / "capture")
     archive.add_program(MAKEDUMPFILE)

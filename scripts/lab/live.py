@@ -1,19 +1,17 @@
 """Dumps of a guest that has not crashed, taken by QEMU from outside in every format that it has."""
 
-import json
 import re
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import initramfs
 from errors import LabError
 from kernels import Kernel
+from monitor import Monitor
 from vm import QEMU, TAIL, console_lines
 
 NAME = "live"
@@ -74,13 +72,12 @@ def _follow(qemu: subprocess.Popen[bytes], qmp: Path, made: Path, report: Callab
             if not (said := re.search(r"lab: live (\w+)", line)):
                 continue
             report(said[1])
-            with _Monitor(qmp) as monitor:
+            with Monitor(qmp, NAME) as monitor:
                 monitor.ask("stop")
                 for name, form, paging in DUMPS[said[1]]:
                     report(name)
                     path = made / name
-                    monitor.ask("dump-guest-memory", paging=paging, protocol=f"file:{path}", format=form)
-                    path.chmod(0o644)
+                    monitor.dump(path, form, paging)
                 monitor.ask("cont")
             if said[1] == "noted":
                 return
@@ -90,33 +87,3 @@ def _follow(qemu: subprocess.Popen[bytes], qmp: Path, made: Path, report: Callab
     except TimeoutError:
         raise LabError(NAME, f"no end after {TIMEOUT} seconds", tuple(lines[-TAIL:])) from None
     raise LabError(NAME, "the guest stopped", tuple(lines[-TAIL:]))
-
-
-class _Monitor:
-    """QEMU's machine protocol (QMP) on a Unix socket."""
-
-    def __init__(self, path: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(TIMEOUT)
-        self._socket.connect(str(path))
-        self._stream = self._socket.makefile("rw")
-        self._stream.readline()  # its greeting
-        self.ask("qmp_capabilities")
-
-    def __enter__(self) -> "_Monitor":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stream.close()
-        self._socket.close()
-
-    def ask(self, command: str, **arguments: Any) -> None:
-        """Has a command done; events that come in between are nothing to us."""
-        self._stream.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
-        self._stream.flush()
-        while True:
-            answer = json.loads(self._stream.readline())
-            if "error" in answer:
-                raise LabError(NAME, f"QEMU's {command}: {answer['error']['desc']}")
-            if "return" in answer:
-                return

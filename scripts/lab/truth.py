@@ -104,7 +104,7 @@ def read_log(lines: list[str], expect: str) -> Record:
         "call_trace": panic,
         "panic_message": next((found[1] for line in panic if (found := PANIC_MESSAGE.search(line))), None),
         "panic_task": _panic_task(panic),
-        "nmi_traces": _nmi_traces(panic),
+        "nmi_traces": nmi_traces(panic),
         "fault": next(iter(by_kind.get("fault", [])), None),
         "faults": _faults(_last_block(lines, "begin-faults", "end-faults") or []),
         "cpus": by_kind["cpu"],
@@ -158,6 +158,10 @@ def _panic_lines(lines: list[str]) -> list[str]:
     return result
 
 
+def _unstamped(line: str) -> str:
+    return re.sub(r"^\[ *\d+\.\d+\] ", "", line)
+
+
 def _panic_task(panic: list[str]) -> Record:
     found = PANIC_TASK.search("\n".join(panic))
     if not found:
@@ -165,11 +169,11 @@ def _panic_task(panic: list[str]) -> Record:
     return {"cpu": int(found[1]), "pid": int(found[2]), "comm": found[3]}
 
 
-def _nmi_traces(panic: list[str]) -> list[Record]:
+def nmi_traces(lines: list[str]) -> list[Record]:
     """Each begins with its own line and ends where the next begins, or the panic's own message comes."""
     traces: list[Record] = []
     inside = False
-    for line in panic:
+    for line in map(_unstamped, lines):
         if found := NMI_TRACE.search(line):
             traces.append({"cpu": int(found[1]), "lines": []})
             inside = True

@@ -18,11 +18,13 @@ from typing import Any
 import pytest
 
 from pytest_gdb_fixtures import inside, lab
-from pytest_gdb_fixtures.lab import KERNELS, LabDump, dump_names, printed_trace
+from pytest_gdb_fixtures.lab import KERNELS, LabDump, dump_names, find_hypervisors, hypervisor_dumps, printed_trace
 from pytest_gdb_fixtures.process import Gdb, Run
 from pytest_gdb_fixtures.programs import compile_program
 
-__all__ = ["KERNELS", "Gdb", "LabDump", "Run", "dump_names", "printed_trace"]
+__all__ = [
+    "KERNELS", "Gdb", "LabDump", "Run", "dump_names", "find_hypervisors", "hypervisor_dumps", "printed_trace",
+]  # fmt: skip
 
 
 def pytest_configure() -> None:

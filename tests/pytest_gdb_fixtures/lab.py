@@ -58,6 +58,27 @@ def dump_names(*scenarios: str) -> list[str]:
             if scenario not in ON_DEMAND.get(kernel, ()) or (folder() / f"{name}.vmcore").is_file()]  # fmt: skip
 
 
+# Guests that a hypervisor dumps, without kdump (scripts/lab/hypervisor.py): made for these lines, others on demand.
+OF_HYPERVISOR = ("6.1", "6.12")
+
+
+def hypervisor_dumps(*files: str, on_demand: tuple[str, ...] = ()) -> list[str]:
+    """The names of such dumps of every kernel: "6.1-qemu-panic/panic.elf"; those `on_demand` where they are."""
+    usual = [f"{kernel}-{file}" for kernel in KERNELS if kernel in OF_HYPERVISOR for file in files]
+    others = [f"{kernel}-{file}" for kernel in KERNELS for file in (*files, *on_demand)]
+    return usual + [name for name in others if name not in usual and (folder() / name).is_file()]
+
+
+@cache
+def find_hypervisors(name: str) -> LabDump:
+    """The dump of that name; fails the test when there is none."""
+    vmcore = folder() / name
+    if not vmcore.is_file():
+        kernel, _, guest = vmcore.parent.name.partition("-")
+        pytest.fail(f"{vmcore} is missing: make it with `scripts/lab/make --kernel {kernel} {guest}`", pytrace=False)
+    return LabDump(name, vmcore, json.loads(vmcore.with_name("truth.json").read_text()))
+
+
 @cache
 def find(name: str) -> LabDump:
     """The dump of that name; fails the test when there is none, since a test that does not run proves nothing."""

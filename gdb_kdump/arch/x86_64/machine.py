@@ -11,7 +11,7 @@ from gdb_kdump.arch.x86_64.direct_map import MemoryMap, direct_map, find_direct_
 from gdb_kdump.arch.x86_64.locate import SYMBOLS, Located, locate, vmlinux_of
 from gdb_kdump.arch.x86_64.paging import PAGE_SIZE, PageTables, known_tables, phys_base_of
 from gdb_kdump.arch.x86_64.registers import PC, REGISTERS, SP, UNWOUND_BY
-from gdb_kdump.arch.x86_64.states import after_call, state_of
+from gdb_kdump.arch.x86_64.states import after_call, is_user_selector, state_of
 from gdb_kdump.errors import Why
 
 if TYPE_CHECKING:
@@ -30,6 +30,11 @@ class X86_64:
     unwound_by = UNWOUND_BY
     # arch/x86/include/asm/cpu_entry_area.h: the stacks of NMIs and exceptions, with guard pages between them.
     exception_stacks = (("cea_exception_stacks", "struct cea_exception_stacks"),)
+    # d7b6d709a76a (v6.2) moved it into pcpu_hot, c6a0918072ea (v6.15) x86/irq: Move irq stacks to percpu hot section.
+    irq_stack = "struct irq_stack"
+    irq_stack_pointers = (("hardirq_stack_ptr", ""), ("pcpu_hot", "hardirq_stack_ptr"))
+    entry_areas = (("struct cpu_entry_area", "estacks"),)
+    stop_functions = ("stop_this_cpu",)
 
     located_by = SYMBOLS
     needed_to_locate = SYMBOLS[:2]
@@ -74,6 +79,9 @@ class X86_64:
         why: Callable[[int], Why | None],
     ) -> int:
         return direct_map(find_address, read_u64, why)
+
+    def per_cpu_base(self, registers: Mapping[str, int]) -> int | None:
+        return None if is_user_selector(registers.get("cs", 0)) else registers.get("gs_base")
 
     def state(self, registers: dict[str, int], interrupted: bool) -> State:
         return state_of(registers, interrupted)

@@ -88,6 +88,13 @@ def ends_in_call(code: bytes) -> bool:
     return code[-5] == _CALL or any(code[-size] == 0xFF and code[1 - size] >> 3 & 7 == 2 for size in (2, 3, 4, 6, 7))
 
 
+def call_target(code: bytes, return_address: int) -> int | None:
+    """The function that the direct call in these 5 bytes before a return address calls, or None."""
+    if len(code) < 5 or code[0] != _CALL:
+        return None
+    return (return_address + int.from_bytes(code[1:5], "little", signed=True)) & (1 << 64) - 1
+
+
 def words_to_return(code: bytes, offset: int, prologue: Prologue | None) -> int | None:
     """How many words above rsp the return address stands while the frame is not there; None once it is.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gdb_kdump.arch.registers import Flags, Register, RegisterSet
+from gdb_kdump.formats.notes import Field
 from gdb_kdump.records.rows import Context
 
 PC, SP = "rip", "rsp"
@@ -50,6 +51,25 @@ _EFLAGS = (
     ("CF", 0), ("", 1), ("PF", 2), ("AF", 4), ("ZF", 6), ("SF", 7), ("TF", 8), ("IF", 9), ("DF", 10), ("OF", 11),
     ("NT", 14), ("RF", 16), ("VM", 17), ("AC", 18), ("VIF", 19), ("VIP", 20), ("ID", 21),
 )  # fmt: skip
+# struct DBGFCORECPU of VirtualBox's include/VBox/vmm/dbgfcorefmt.h: 64-bit registers, then a struct DBGFCORESEL of each
+# segment, of which uBase is the first member and uSel the fourth.
+_VIRTUALBOX_WORDS = (
+    "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip", "rsp", "rbp",
+    "eflags",
+)  # fmt: skip
+_VIRTUALBOX_SEGMENTS = ("cs", "ds", "es", "fs", "gs", "ss")
+_SELECTORS_AT, _SELECTOR_BYTES, _USEL = 8 * len(_VIRTUALBOX_WORDS), 24, 16
+_VIRTUALBOX = (
+    *(Field(name, 8 * number, 8) for number, name in enumerate(_VIRTUALBOX_WORDS)),
+    *(
+        Field(name, _SELECTORS_AT + _SELECTOR_BYTES * number + _USEL, 2)
+        for number, name in enumerate(_VIRTUALBOX_SEGMENTS)
+    ),
+    *(
+        Field(f"{name}_base", _SELECTORS_AT + _SELECTOR_BYTES * _VIRTUALBOX_SEGMENTS.index(name), 8)
+        for name in ("fs", "gs")
+    ),
+)
 
 REGISTERS = RegisterSet(
     "i386:x86-64",
@@ -62,6 +82,7 @@ REGISTERS = RegisterSet(
     ],
     16,
     [Flags("i386_eflags", _CORE, _EFLAGS)],
+    _VIRTUALBOX,
 )
 
 PT_REGS = Context(REGISTERS.members)

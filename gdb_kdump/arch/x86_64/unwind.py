@@ -14,10 +14,13 @@ from gdb_kdump.arch.readers import Kernel
 from gdb_kdump.arch.state import Broken, Caller, State
 from gdb_kdump.arch.x86_64.frame_pointers import FrameChain, next_link
 from gdb_kdump.arch.x86_64.orc import Orc, has_orc, indirect_cfa
+from gdb_kdump.arch.x86_64.prologue import call_target
 from gdb_kdump.arch.x86_64.registers import PC, RESTORED
 from gdb_kdump.arch.x86_64.states import state_of
 from gdb_kdump.records.rows import Cfa, Row
 from gdb_kdump.text import hex16
+
+_FRAME_BYTES = 1024  # of panic(): less than this
 
 
 class Unwinder:
@@ -86,6 +89,16 @@ class Unwinder:
             if self._code.is_text(word - 1):
                 sp = low + 8 * offset + 8
                 yield state_of({PC: word, "rsp": sp, **self._base(sp, end)}, False)
+
+    def framed(self, state: State, function: int, end: int) -> Iterator[State]:
+        """The state with each rbp that it may have, where a frame of the function `function` is addressed by that.
+
+        The return address above such a frame comes from a call of this function; raises Unreadable.
+        """
+        for base in range(state.sp, min(state.sp + _FRAME_BYTES, end - 8), 8):
+            caller = self._memory.u64(base + 8)
+            if self._code.is_text(caller - 1) and call_target(self._memory.read(caller - 5, 5), caller) == function:
+                yield state_of({**state.registers, "rbp": base}, False)
 
     def _base(self, low: int, high: int) -> dict[str, int]:
         """The rbp of a frame that ends at `low`, where the chain of frame pointers is needed."""

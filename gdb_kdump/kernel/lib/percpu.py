@@ -60,12 +60,24 @@ class PerCpu:
         """The CPUs that may have something of their own: one that panic() has stopped is no longer online."""
         return self._in_mask("possible")
 
-    def _in_mask(self, name: str) -> list[int]:
-        find, memory = self._session.debuginfo.find_address, self._session.memory
+    def present_cpus(self) -> list[int]:
+        """The CPUs that the machine has, whether they are online or not; include/linux/cpumask.h: cpu_present_mask."""
+        return self._in_mask("present") if self._mask("present") is not None else self.online_cpus()
+
+    def cpu_at(self, base: int) -> int | None:
+        """The CPU whose per-CPU variables have that offset, or None."""
+        known = [cpu for cpu in self.possible_cpus() if self._has_offsets and self._offsets[cpu] == base]
+        return known[0] if len(known) == 1 else None
+
+    def _mask(self, name: str) -> int | None:
+        """The address of a mask of CPUs, or None."""
+        find = self._session.debuginfo.find_address
         # 5aec01b834fd (v4.5) kernel/cpu.c: eliminate cpu_*_mask: it was a pointer to one.
         mask, pointer = find(f"__cpu_{name}_mask"), find(f"cpu_{name}_mask")
-        if mask is None and pointer is not None:
-            mask = memory.ptr(pointer)
+        return self._session.memory.ptr(pointer) if mask is None and pointer is not None else mask
+
+    def _in_mask(self, name: str) -> list[int]:
+        memory, mask = self._session.memory, self._mask(name)
         if mask is None:
             noted = self._session.dump.registers[: len(self._offsets) or None]
             return [cpu for cpu, registers in enumerate(noted) if registers] or [0]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.lib.lists import list_for_each
 from gdb_kdump.kernel.lib.percpu import PerCpu
+from gdb_kdump.kernel.sched.numbered import NumberedNotes
+from gdb_kdump.kernel.sched.on_cpu import idle_task_of, task_of_cpu
+from gdb_kdump.kernel.sched.stopped import Stopped
 from gdb_kdump.layout.sched import task_cpu, thread_size
-from gdb_kdump.layout.table import CURRENT_TASK
 from gdb_kdump.session import Session
 from gdb_kdump.walks import Gaps
 
@@ -17,17 +19,21 @@ class Running:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._tasks: dict[int, int] | None = None
+        self._offline: dict[int, int] | None = None
         self._notes: dict[int, int] | None = None  # which note is whose, where the notes led to the tasks
         self.gaps = Gaps()
 
     def tasks(self) -> dict[int, int]:
-        """CPU number to `struct task_struct *`, of every online CPU; raises MissingDebugInfo, Unreadable.
+        """CPU number to `struct task_struct *`, of every CPU that is online or that panic() has stopped.
 
         Where the types or symbols do not lead to them, of those CPUs that the dump has registers of.
+        Raises MissingDebugInfo, Unreadable.
         """
         if self._tasks is None:
+            session = self._session
             try:
-                self._tasks = self._noted()
+                cpus = sorted({*session.once(PerCpu).online_cpus(), *session.once(Stopped).cpus()})
+                self._tasks = {cpu: task_of_cpu(session, cpu) for cpu in cpus}
             except MissingDebugInfo as error:
                 noted = self._by_registers()
                 if not noted:
@@ -37,37 +43,52 @@ class Running:
                 self.gaps.note(f"the running tasks are those on whose stacks the CPUs were: {error}")
         return self._tasks
 
+    def offline(self) -> dict[int, int]:
+        """CPU number to its idle task, of every CPU that is there but was offline; only that can have been on it.
+
+        The task is 0 where nothing leads to it.  Raises MissingDebugInfo, Unreadable.
+        """
+        if self._offline is None:
+            running = self.tasks()
+            gone = [cpu for cpu in self._session.once(PerCpu).present_cpus() if cpu not in running]
+            known = () if self._notes is not None else gone
+            self._offline = {cpu: self._find_idle(cpu) for cpu in known}
+        return self._offline
+
+    def _find_idle(self, cpu: int) -> int:
+        try:
+            return idle_task_of(self._session, cpu)
+        except (MissingDebugInfo, Unreadable):
+            return 0
+
+    def cpu_of(self, task: int) -> int | None:
+        """The CPU that a `struct task_struct *` is on, running or as the idle task of an offline CPU; or None."""
+        for tasks in (self.tasks(), self.offline()):
+            for cpu, on_cpu in tasks.items():
+                if on_cpu == task:
+                    return cpu
+        return None
+
     def note_of(self, cpu: int) -> int | None:
         """Which of the dump's notes is that of a CPU, or None.
 
-        Notes have no numbers, but those of the online CPUs come in that order; where one is missing, or one is too
-        many, the PIDs tell.  Raises MissingDebugInfo, Unreadable.
+        A hypervisor has numbered them. The kernel's own have no numbers, but those of the online CPUs come in that
+        order; where one is missing, or one is too many, the PIDs tell.  Raises MissingDebugInfo, Unreadable.
         """
+        numbered = self._session.once(NumberedNotes)
+        if numbered.any():
+            return numbered.of_cpu().get(cpu)
         pids, running = self._session.dump.pids, self.tasks()
         if self._notes is not None:
             return self._notes.get(cpu)
-        if cpu not in running:
-            return cpu if cpu < len(pids) else None
-        if len(pids) == len(running):
-            return sorted(running).index(cpu)
+        stopped = self._session.once(Stopped).cpus()
+        online = sorted(running.keys() - stopped)
+        if cpu not in online:
+            return None
+        if len(pids) == len(online):
+            return online.index(cpu)
         pid = self._session.number(running[cpu], "task_struct.pid")
         return pids.index(pid) if pids.count(pid) == 1 else None
-
-    def _noted(self) -> dict[int, int]:
-        """By the machine's own variable, which changes with the stack; else by what the scheduler has just chosen.
-
-        arch/x86/include/asm/current.h; kernel/sched/core.c: __schedule.
-        """
-        percpu, memory = self._session.once(PerCpu), self._session.memory
-        for symbol, path in CURRENT_TASK:
-            if percpu.find_symbol(symbol) is None:
-                continue
-            offset = self._session.layout.offset(f"{symbol}.{path}") if path else 0
-            return {cpu: memory.ptr(percpu.symbol(symbol, cpu) + offset) for cpu in percpu.online_cpus()}
-        if percpu.find_symbol("runqueues") is not None:
-            offset = self._session.layout.offset("rq.curr")
-            return {cpu: memory.ptr(percpu.symbol("runqueues", cpu) + offset) for cpu in percpu.online_cpus()}
-        raise MissingDebugInfo("per-CPU current task", [symbol for symbol, _ in CURRENT_TASK])
 
     def _by_registers(self) -> dict[int, tuple[int, int]]:
         """By CPU, as its task says or else by the note's number: which note that is, and the task."""

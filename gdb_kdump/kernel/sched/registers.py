@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from gdb_kdump.errors import Unreadable
-from gdb_kdump.formats.notes import cpu_registers
+from gdb_kdump.errors import MissingDebugInfo, Unreadable
+from gdb_kdump.formats.notes import cpu_notes
 from gdb_kdump.kernel.lib.percpu import PerCpu
+from gdb_kdump.kernel.sched.cpu_stacks import CpuStacks
 from gdb_kdump.kernel.sched.cpus import Running
+from gdb_kdump.kernel.sched.numbered import NumberedNotes
 from gdb_kdump.kernel.sched.tasks import NO_PID, UNKNOWN, Task, Tasks
 from gdb_kdump.layout.sched import thread_size
 from gdb_kdump.layout.unpacker import Unpacker
 from gdb_kdump.records.rows import Context
 from gdb_kdump.records.threads import SavedFrame
 from gdb_kdump.session import Session
+from gdb_kdump.text import hex16
 
+CRASH_NOTE, DUMP_NOTE, HYPERVISOR, NONE = "crash_notes", "dump note", "hypervisor note", "none"
+"""Where the registers of a CPU come from: what it saved itself, that as the dump has it, or what it had at the dump."""
 _NOTE_SIZE = 512  # bytes, and more than NT_PRSTATUS takes
 
 
@@ -27,27 +32,53 @@ class Registers:
             session.debuginfo.find_address,
             lambda: thread_size(session.layout, session.debuginfo.find_address),
         )
+        self._by_cpu: dict[int, tuple[str, dict[str, int], str]] = {}
         self._contexts: dict[Context, tuple[int, list[str], Unpacker]] = {}
 
     def of(self, task: Task) -> dict[str, int]:
         """The registers of a task; empty where its CPU left none.  Raises Unreadable, MissingDebugInfo."""
-        for cpu, running in self._session.once(Running).tasks().items():
-            if running == task.addr:
-                return self.of_cpu(cpu)
-        return self.of_sleeping(task)
+        cpu = self._session.once(Running).cpu_of(task.addr)
+        return self.of_sleeping(task) if cpu is None else self.of_cpu(cpu)
 
     def of_cpu(self, cpu: int) -> dict[str, int]:
         """What a CPU saved when it was stopped for the dump: its per-CPU crash note, else the dump's own note.
 
-        Empty where there is neither; kernel/crash_core.c: crash_save_cpu.
+        Empty where there is neither, or where they cannot be its own; kernel/crash_core.c: crash_save_cpu.
         """
-        return self._from_crash_note(cpu) or self._from_dump(cpu)
+        return self._own(cpu)[1]
 
     def origin(self, cpu: int) -> str:
-        """Where the registers of a CPU come from: "crash_notes", "dump note", or "none"."""
-        if self._from_crash_note(cpu):
-            return "crash_notes"
-        return "dump note" if self._from_dump(cpu) else "none"
+        """Where the registers of a CPU come from: CRASH_NOTE, DUMP_NOTE, HYPERVISOR or NONE."""
+        return self._own(cpu)[0]
+
+    def why_none(self, task: Task) -> str:
+        """Why there are no registers of a task on a CPU, or the empty string where there are."""
+        cpu = self._session.once(Running).cpu_of(task.addr)
+        return "" if cpu is None else self._own(cpu)[2]
+
+    def _own(self, cpu: int) -> tuple[str, dict[str, int], str]:
+        """The origin of a CPU's registers, these registers, and why there are none."""
+        if cpu not in self._by_cpu:
+            self._by_cpu[cpu] = self._checked(cpu)
+        return self._by_cpu[cpu]
+
+    def _checked(self, cpu: int) -> tuple[str, dict[str, int], str]:
+        session, running = self._session, self._session.once(Running)
+        origin, registers = CRASH_NOTE, self._from_crash_note(cpu)
+        if not registers:
+            origin = HYPERVISOR if session.once(NumberedNotes).any() else DUMP_NOTE
+            registers = self._from_dump(cpu)
+        if not registers:
+            offline = cpu in running.offline()
+            why = f"CPU {cpu} was offline" if offline else f"CPU {cpu} left no registers for this running task"
+            return NONE, {}, why
+        task = running.tasks().get(cpu) or running.offline().get(cpu)
+        sp = registers.get(session.arch.sp, 0)
+        in_kernel = not session.arch.state(registers, True).in_user_mode
+        if task and in_kernel and session.once(CpuStacks).contradicts(cpu, task, sp):
+            why = f"the {origin} for CPU {cpu} has another one's registers: sp {hex16(sp)} is on none of its stacks"
+            return NONE, {}, why
+        return origin, registers, ""
 
     def stack_pointer(self, cpu: int) -> int:
         """The stack pointer of a CPU, 0 where it left no registers."""
@@ -64,8 +95,8 @@ class Registers:
         except Unreadable:
             return {}
         # Not by types: a kernel without ptrace has no struct user_regs_struct.  All zero where the CPU wrote none.
-        notes = cpu_registers(data, session.arch.registers.note)
-        return next((registers for _, registers in notes), {})
+        notes = cpu_notes(data, session.arch.registers.note)
+        return next((note.registers for note in notes), {})
 
     def _from_dump(self, cpu: int) -> dict[str, int]:
         number = self._session.once(Running).note_of(cpu)
@@ -105,11 +136,14 @@ class Registers:
 
 
 def task_on(session: Session, cpu: int) -> Task:
-    """The task of an online CPU; with NO_PID, UNKNOWN and the stack of its registers where its page is missing.
+    """The task on a CPU; with NO_PID, UNKNOWN and the stack of its registers where its page is missing.
 
     Raises Unreadable where there are no registers either, MissingDebugInfo.
     """
-    addr = session.once(Running).tasks()[cpu]
+    running = session.once(Running)
+    addr = running.tasks().get(cpu) or running.offline()[cpu]
+    if not addr:
+        raise MissingDebugInfo(f"idle task of CPU {cpu}, which was offline")
     try:
         return session.once(Tasks).read(addr)
     except Unreadable:

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from gdb_kdump.errors import MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.lib.lists import list_for_each
-from gdb_kdump.kernel.lib.percpu import PerCpu
 from gdb_kdump.kernel.sched.cpus import Running
+from gdb_kdump.kernel.sched.on_cpu import idle_task_of
 from gdb_kdump.layout.sched import task_cpu, thread_list
 from gdb_kdump.session import Session
 from gdb_kdump.walks import Gaps, walk
@@ -163,11 +163,9 @@ class Tasks:
             yield node - in_task.offset
 
     def _idle(self) -> Iterator[int]:
-        """The idle task of each online CPU; kernel/sched/core.c: init_idle."""
-        percpu = self._session.once(PerCpu)
-        member = self._session.layout.offset("rq.idle")
-        for cpu in percpu.online_cpus():
-            yield self._session.memory.ptr(percpu.symbol("runqueues", cpu) + member)
+        """The idle task of each CPU that is online or that panic() has stopped."""
+        for cpu in self._session.once(Running).tasks():
+            yield idle_task_of(self._session, cpu)
 
     def find_by_pid(self, pid: int) -> Task | None:
         """The first task with that PID, or None; 0 is the idle task of the first CPU."""

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from gdb_kdump.arch.state import State
-from gdb_kdump.errors import MissingDebugInfo, Unreadable
-from gdb_kdump.kernel.lib.percpu import PerCpu
 from gdb_kdump.kernel.module.source import Source
 from gdb_kdump.kernel.panic import Panic
+from gdb_kdump.kernel.sched.cpu_stacks import CpuStacks
+from gdb_kdump.kernel.sched.cpus import Running
+from gdb_kdump.kernel.sched.registers import HYPERVISOR, Registers
 from gdb_kdump.kernel.sched.tasks import Task
 from gdb_kdump.kernel.stack.unwind import Frame, Stacks, Trace
+from gdb_kdump.kernel.stack.without_registers import WithoutRegisters
 from gdb_kdump.session import Session
 
 _SCANNED = 32 << 10  # bytes below the fault: no kernel stack is larger
@@ -27,10 +29,15 @@ def backtrace(session: Session, task: Task) -> Trace:
     """The trace of a task; for the one that panicked, with the crash path above the fault."""
     trace = session.once(Stacks).trace(task)
     panic = session.once(Panic)
-    if not trace.frames or not panic.happened() or task.addr != panic.task().addr:
+    if not trace.frames:
+        lost = trace.ended != "user" and session.once(Running).cpu_of(task.addr) is not None
+        return session.once(WithoutRegisters).find(trace) if lost else trace
+    if not panic.happened() or task.addr != panic.task().addr:
         return trace
+    if session.once(Registers).origin(panic.cpu()) == HYPERVISOR:
+        return trace  # the registers are those of the end: what lies below them is of the past
     if any(frame.source.function == _LAST for frame in trace.frames):
-        return trace  # the registers are those of the end
+        return trace  # the same
     fault = session.arch.state(trace.frames[0].registers, True)
     path = session.once(CrashPath).find(fault)
     if not path:
@@ -99,22 +106,9 @@ class CrashPath:
     def _ranges(self, sp: int) -> Iterator[tuple[int, int]]:
         yield self._lowest(sp), sp & ~7
         page_size = self._session.arch.page_size
-        for low, high in self._exception_stacks():
+        for low, high in self._session.once(CpuStacks).exception_stacks(self._session.once(Panic).cpu()):
             for page in range(low, high, page_size):  # guard pages lie between the stacks
                 yield page, page + page_size
-
-    def _exception_stacks(self) -> Iterator[tuple[int, int]]:
-        """Where the stacks that exceptions have for themselves begin and end, on the CPU that panicked."""
-        debuginfo, percpu = self._session.debuginfo, self._session.once(PerCpu)
-        for symbol, type_name in self._session.arch.exception_stacks:
-            pointer, stacks_type = debuginfo.find_address(symbol), debuginfo.find_type(type_name)
-            if pointer is None or stacks_type is None:
-                continue
-            try:
-                low = self._memory.ptr(percpu.pointer(pointer, self._session.once(Panic).cpu()))
-            except (Unreadable, MissingDebugInfo):
-                continue
-            yield low, low + stacks_type.sizeof
 
     def _lowest(self, sp: int) -> int:
         """The lowest address of the stack that `sp` is on, as far as the dump has it."""

@@ -83,6 +83,7 @@ class Stacks:
             )
         )
         self.callers_between = self._unwinder.callers_between
+        self.framed = self._unwinder.framed
 
     def trace(self, task: Task) -> Trace:
         """The frames of a task from its saved registers on; what stops a trace is told in `ended`."""
@@ -91,13 +92,13 @@ class Stacks:
         try:
             registers = self._registers.of(task)
             if not registers:
-                return Trace(task, (), f"CPU {task.cpu} left no registers for this running task")
+                return Trace(task, (), self._registers.why_none(task))
             # A task that never ran is about to "return" to the start of ret_from_fork, where nothing called from.
             starts = self._source.symbol(registers[self._arch.pc])[1] == 0
             state = self._first(self._arch.state(registers, task.running or starts))
         except Unreadable as error:
             return Trace(task, (), f"its saved registers: {error}")
-        frames, ended = self.frames_from(state, _end_of_stack(task))
+        frames, ended = self.frames_from(state, proper_end(task))
         return Trace(task, tuple(frames), ended)
 
     def frames_from(self, state: State, end: str) -> tuple[list[Frame], str]:
@@ -207,7 +208,8 @@ class Stacks:
         return (self._memory.u64(base) + row.cfa_offset) & _U64
 
 
-def _end_of_stack(task: Task) -> str:
+def proper_end(task: Task) -> str:
+    """The word for where a task's stack ends that was unwound completely: "idle", "kthread" or "user"."""
     if task.pid == 0:
         return "idle"
     return "kthread" if task.is_kthread else "user"
