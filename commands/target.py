@@ -12,7 +12,7 @@ from gdb_kdump.commands.base import show_notices
 from gdb_kdump.commands.kinfo import partial_summary, summary
 from gdb_kdump.debuginfo import index_cache
 from gdb_kdump.errors import DumpError, KdumpError, MissingDebugInfo, Unreadable, UsageError
-from gdb_kdump.formats.signatures import looks_like_dump
+from gdb_kdump.formats.signatures import looks_like_dump, looks_like_program
 from gdb_kdump.kernel.module.source import Source
 from gdb_kdump.kernel.sched.cpus import Running
 from gdb_kdump.kernel.sched.registers import Registers
@@ -26,13 +26,13 @@ from gdb_kdump.target.threads import all_threads, thread_id
 from gdb_kdump.text import escape
 from gdb_kdump.walks import Gaps
 
-_USAGE = "target kdump [--kaslr OFFSET] [--vmcoreinfo FILE] VMCORE... [VMLINUX]"
+_USAGE = "target kdump [--kaslr OFFSET] [--vmcoreinfo FILE] [--hole START-END] VMCORE... [VMLINUX]"
 
 
 class TargetKdump(gdb.Command):
     """Open a Linux kernel dump (kdump, ELF vmcore) as the target.
     Usage: target kdump VMCORE [VMLINUX]
-           target kdump [--kaslr OFFSET] [--vmcoreinfo FILE] VMCORE... [VMLINUX]
+           target kdump [--kaslr OFFSET] [--vmcoreinfo FILE] [--hole START-END] VMCORE... [VMLINUX]
 
     VMLINUX is found by the dump's build-id when it is not named: the file loaded in GDB, the folders of
     $KDUMP_VMLINUX_PATH, the dump's own, those of `debug-file-directory` and of the system.  It may be in two files,
@@ -40,7 +40,11 @@ class TargetKdump(gdb.Command):
 
     Several VMCOREs are the files of one dump that `makedumpfile --split` wrote.  For a dump that does not say where
     its kernel is: --vmcoreinfo names a file with its VMCOREINFO, --kaslr gives the KASLR offset, as in 0x1c000000;
-    without both the kernel is looked for, by its vmlinux."""
+    without both the kernel is looked for, by its vmlinux.
+
+    VMCORE may be a machine's memory as it is (LiME; with VMLINUX named also raw: QEMU's pmemsave, a .vmem, a snapshot
+    of Firecracker or cloud-hypervisor).  A raw file has none of the hole below 4 GiB where devices are: the usual ones
+    are tried, --hole 0xc0000000-0x100000000 names another."""
 
     def __init__(self) -> None:
         super().__init__("target kdump", gdb.COMMAND_FILES, gdb.COMPLETE_FILENAME)
@@ -168,7 +172,7 @@ def _parse(words: list[str]) -> tuple[Hints, list[Path]]:
         option, equals, value = rest.pop(0).partition("=")
         if option == "--":
             break
-        if option not in ("--kaslr", "--vmcoreinfo"):
+        if option not in ("--kaslr", "--vmcoreinfo", "--hole"):
             raise UsageError(f"{option} is no option of it: {_USAGE}")
         if not equals and not rest:
             raise UsageError(f"{option} needs a value: {_USAGE}")
@@ -180,13 +184,27 @@ def _parse(words: list[str]) -> tuple[Hints, list[Path]]:
     except ValueError:
         raise UsageError(f"--kaslr wants the offset in bytes, as in 0x1c000000, not {given['--kaslr']}") from None
     vmcoreinfo = _path(given["--vmcoreinfo"]) if "--vmcoreinfo" in given else None
-    return Hints(offset, vmcoreinfo), [_path(word) for word in rest]
+    hole = _hole(given["--hole"]) if "--hole" in given else None
+    return Hints(offset, vmcoreinfo, hole), [_path(word) for word in rest]
+
+
+def _hole(text: str) -> tuple[int, int]:
+    try:
+        start, end = (int(word, 0) for word in text.split("-"))
+    except ValueError:
+        raise UsageError(f"--hole wants two physical addresses, as in 0xc0000000-0x100000000, not {text}") from None
+    return start, end
 
 
 def _sort(files: list[Path]) -> tuple[list[Path], Path | None]:
-    """The files of the dump, and the vmlinux when the last one is no dump; the others have to be one."""
-    *others, last = files
-    return (files, None) if not others or looks_like_dump(last) else (others, last)
+    """The files of the dump, and the vmlinux: the only one that is no dump, or the only program, else the last one."""
+    others = [path for path in files if not looks_like_dump(path)]
+    if len(files) == 1 or not others:
+        return files, None
+    programs = [path for path in others if looks_like_program(path)]
+    vmlinux = (others if len(others) == 1 else programs if len(programs) == 1 else files)[-1]
+    vmcores = [path for path in files if path != vmlinux]
+    return (vmcores, vmlinux) if vmcores else (files[:1], vmlinux)
 
 
 def _path(word: str) -> Path:

@@ -83,9 +83,13 @@ def text_page(number: int) -> bytes:
     return struct.pack("<512Q", *((number << 32) | word for word in range(512)))
 
 
-def small_kernel(data_pages: int = 64, vmalloc_pages: int = 16, phys_base: int = 0) -> Kernel:
+_HIGH_PFN = 1 << 20
+
+
+def small_kernel(data_pages: int = 64, vmalloc_pages: int = 16, phys_base: int = 0, high_pages: int = 0) -> Kernel:
     """A kernel of `data_pages` at PFN 0x100 in the direct map and `vmalloc_pages` at PFN 0x200, mapped at VMALLOC.
 
+    `high_pages`, at most 512, are from 4 GiB on.
     With KASLR `phys_base`, where the image lies less where it was linked for, may be negative.
     """
     kernel = Kernel(phys_base=phys_base)
@@ -97,6 +101,10 @@ def small_kernel(data_pages: int = 64, vmalloc_pages: int = 16, phys_base: int =
     for physical in range(0, kernel.max_pfn * PAGE, 1 << 21):
         tables.map(DIRECT_MAP + physical, physical, huge=True)
         tables.map(IMAGE_MAP + physical - phys_base, physical, huge=True)
+    if high_pages:
+        tables.map(DIRECT_MAP + _HIGH_PFN * PAGE, _HIGH_PFN * PAGE, huge=True)
+    for index in range(high_pages):
+        kernel.pages[_HIGH_PFN + index] = text_page(_HIGH_PFN + index)
     for index in range(vmalloc_pages):
         tables.map(VMALLOC + index * PAGE, (0x200 + index) * PAGE, huge=False)
     kernel.pages.update(tables.pages())

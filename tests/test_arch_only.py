@@ -47,7 +47,7 @@ NO_PAGE = {
     ("gdb_kdump.channel.wire", "MAX_NODE"),
     ("gdb_kdump.channel.wire", "MAX_NODES"),
     ("gdb_kdump.dump.preflight", "_HEAD_BYTES"),
-    ("gdb_kdump.dump.preflight", "_SADUMP_BLOCK"),
+    ("gdb_kdump.formats.strangers", "_BLOCK"),
     ("gdb_kdump.formats.flattened", "_FLAT_HEADER"),
     ("gdb_kdump.formats.page_bitmap", "_STEP"),
     ("gdb_kdump.kernel.mm.slub", "_MAX_PAGES"),

@@ -136,6 +136,10 @@ class Architecture(Protocol):
         """Where the image is by the (virtual, physical) addresses of a dump's segments, or None."""
 
     @property
+    def memory_holes(self) -> tuple[tuple[int, int], ...]:
+        """Where memory of a virtual machine may have a hole for devices: first address, and the first one after it."""
+
+    @property
     def located_by(self) -> tuple[str, ...]:
         """The symbols of a vmlinux that locate() takes, as far as it has them."""
 
@@ -258,6 +262,9 @@ def by_name(name: str) -> Architecture | None:
     """The architecture that uname calls so, or None."""
     return next((known for known in ARCHITECTURES if known.name == name), None)
 
+
+UNSAID = ARCHITECTURES[0]
+"""Whose memory it is that does not say whose it is: raw files and LiME's name no machine."""
 
 NAMES = tuple(known.name for known in ARCHITECTURES)
 """The machines whose dumps can be read."""

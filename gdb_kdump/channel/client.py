@@ -59,7 +59,9 @@ class Answer:
 class Server:
     """One dump server process and the bulk channel to it."""
 
-    def __init__(self, vmcores: Sequence[str], interpreter: str, open_timeout: float, read_timeout: float) -> None:
+    def __init__(
+        self, vmcores: Sequence[str], interpreter: str, open_timeout: float, read_timeout: float, memory: str = ""
+    ) -> None:
         self._read_timeout = read_timeout
         self._sequence = HELLO
         self._vmcore = vmcores[0]
@@ -67,7 +69,7 @@ class Server:
         self._obituary: str | None = None
         self._awaited: WeakValueDictionary[int, Answer] = WeakValueDictionary()
         self._notices: list[str] = []
-        self._process, self._channel, self._socket_fd, self._stderr = spawn(interpreter, vmcores)
+        self._process, self._channel, self._socket_fd, self._stderr = spawn(interpreter, vmcores, memory)
         self._poll = select.poll()
         self._poll.register(self._channel, select.POLLIN)
         try:
@@ -77,16 +79,19 @@ class Server:
             raise
 
     @classmethod
-    def start(cls, *vmcores: str, open_timeout: float = 60.0, read_timeout: float = 60.0) -> Server:
+    def start(cls, *vmcores: str, open_timeout: float = 60.0, read_timeout: float = 60.0, memory: str = "") -> Server:
         """Start a server for the dump in the files `vmcores`; timeouts in seconds, without a word from the server.
 
+        With `memory` a file of no known form may be physical memory as it is: "raw", or "raw START END", decimal
+        addresses, where the user knows between which there is none.
         The interpreter is $KDUMP_PYTHON, or the first of several that can import kdumpfile.
         Raises DumpError when the dump cannot be opened, or when no interpreter has libkdumpfile.
         """
         refusals = []
         for interpreter in interpreters():
             try:
-                return cls([os.path.abspath(path) for path in vmcores], interpreter, open_timeout, read_timeout)
+                paths = [os.path.abspath(path) for path in vmcores]
+                return cls(paths, interpreter, open_timeout, read_timeout, memory)
             except NoLibrary as refusal:
                 refusals.append(str(refusal))
         raise DumpError(

@@ -55,14 +55,17 @@ def interpreters() -> Iterator[str]:
             yield candidate
 
 
-def spawn(interpreter: str, vmcores: Sequence[str]) -> Child:
-    """Start a server for the dump in the files `vmcores`; raises NoLibrary, DumpError."""
+def spawn(interpreter: str, vmcores: Sequence[str], memory: str = "") -> Child:
+    """Start a server for the dump in the files `vmcores`; raises NoLibrary, DumpError.
+
+    `memory` says whether a file of no known form may be memory as it is: see dump/server.py.
+    """
     stderr = _memory_file()
     channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
     listener, socket_fd = _listen()
     try:
-        process = _start(interpreter, vmcores, theirs, listener, stderr)
+        process = _start(interpreter, [memory, *vmcores], theirs, listener, stderr)
     except OSError as error:
         channel.close()
         stderr.close()
@@ -111,9 +114,9 @@ def _memory_file() -> BinaryIO:
 
 
 def _start(
-    interpreter: str, vmcores: Sequence[str], channel: socket.socket, listener: socket.socket, stderr: BinaryIO
+    interpreter: str, words: Sequence[str], channel: socket.socket, listener: socket.socket, stderr: BinaryIO
 ) -> subprocess.Popen[bytes]:
-    arguments = [str(channel.fileno()), str(listener.fileno()), str(os.getpid()), *vmcores]
+    arguments = [str(channel.fileno()), str(listener.fileno()), str(os.getpid()), *words]
     return subprocess.Popen(
         [interpreter, "-I", str(_SERVER), *arguments],
         stdin=subprocess.DEVNULL,

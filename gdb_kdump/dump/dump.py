@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from gdb_kdump.arch.architecture import NAMES, Architecture, Translation, by_elf_machine, by_name
+from gdb_kdump.arch.architecture import NAMES, Architecture, Located, Translation, by_elf_machine, by_name
 from gdb_kdump.dump.library import KVADDR, File, KdumpfileError, NotImplementedHere, open_files
 from gdb_kdump.dump.preflight import Examined
 from gdb_kdump.errors import DumpError, Why
 from gdb_kdump.formats.kdump_header import other_machine
+from gdb_kdump.formats.memory_image import MemoryImage
 from gdb_kdump.formats.notes import cpu_notes
 from gdb_kdump.formats.vmcoreinfo import parse_vmcoreinfo
 from gdb_kdump.records.dump_info import DumpInfo, NamedFile
@@ -27,19 +28,19 @@ class Dump:
         """Open it; raises DumpError when libkdumpfile cannot."""
         self._path = examined.path
         self._examined = examined
-        self._elf = examined.elf if examined.elf and examined.elf.by_address else None
+        self._elf = examined.segments if examined.segments and examined.segments.by_address else None
         self._pages: dict[int, int | Why] = {}  # by page: what _present() said of it
         self._is_plain = len(examined.kdumps) == 1 and not examined.gaps
         # ELF segments without physical addresses, /proc/kcore's, libkdumpfile reads by virtual ones; others it need not
         # see: it dies of damaged headers.
-        self._by_library = examined.elf is not None and self._elf is None
+        self._by_library = examined.segments is not None and self._elf is None
         try:
             self._files = [] if self._elf else open_files(examined)
         except (KdumpfileError, OSError) as error:
             raise self._cannot("opened", error) from None
         # QEMU's kdump files name a machine, but no kernel, and libkdumpfile takes neither then.
         name = self._text("arch.name") or next((kdump.header.machine for kdump in examined.kdumps), "")
-        arch = by_elf_machine(examined.elf.machine) if examined.elf else by_name(name)
+        arch = by_elf_machine(examined.segments.machine) if examined.segments else by_name(name)
         if arch is None:
             raise other_machine(examined.files[0], name or "an unknown machine", NAMES)
         self.arch: Architecture = arch
@@ -64,7 +65,7 @@ class Dump:
             machine=self.arch.name,
             format=self._format(),
             release=release,
-            max_pfn=self._max_pfn(),
+            max_pfn=self._most_pfn(),
             cpus=len(cpus),
             registers=[note.registers for note in cpus],
             pids=[note.pid for note in cpus],
@@ -140,7 +141,7 @@ class Dump:
 
         `kaslr_offset` is what the user knows of it, or None. Raises DumpError when it is not there.
         """
-        kernels = self.arch.locate(banner, symbols, self._read_physical, self._max_pfn())
+        kernels = self._located(banner, symbols)
         offsets = " and ".join(f"{one.kaslr_offset:#x}" for one in kernels)
         if kaslr_offset is not None:
             right = [one for one in kernels if one.kaslr_offset == kaslr_offset]
@@ -155,7 +156,39 @@ class Dump:
         self._pages.clear()
         return kernels[0].kaslr_offset
 
+    def _located(self, banner: bytes, symbols: Mapping[str, int]) -> Sequence[Located]:
+        """The kernels of a vmlinux; where the memory may lie in several ways, it lies then as one of them counts it."""
+        image = self._elf
+        if not isinstance(image, MemoryImage) or len(image.layouts) == 1:
+            return self.arch.locate(banner, symbols, self._read_physical, self._max_pfn())
+        first: Sequence[Located] = ()
+        for layout in image.layouts:
+            image.use(layout)
+            kernels = self.arch.locate(banner, symbols, self._read_physical, image.max_pfn)
+            if any(self._counted(kernel, symbols) == image.max_pfn for kernel in kernels):
+                return kernels
+            first = first or kernels
+        if not first:
+            return ()
+        raise DumpError(
+            f"{self._path} has the kernel, but not as much memory as that counts, nor with one of the holes that "
+            "machines usually have: name the addresses between which there is none, "
+            "target kdump --hole 0xc0000000-0x100000000 FILE VMLINUX"
+        )
+
+    def _counted(self, kernel: Located, symbols: Mapping[str, int]) -> int | None:
+        """The kernel's max_pfn, one more than the highest page frame's number; mm/memory.c."""
+        linked = symbols.get("max_pfn")
+        physical = None if linked is None else kernel.tables.physical(linked + kernel.kaslr_offset)
+        data = self._read_physical(physical, 8) if isinstance(physical, int) else None
+        return int.from_bytes(data, "little") if isinstance(data, bytes) else None
+
     def _no_kernel(self) -> str:
+        if isinstance(self._elf, MemoryImage):
+            return (
+                f"{self._path} is no kernel dump of a known form, and as memory ({self._elf.description}) it has not "
+                "the kernel of this vmlinux: name the vmcore itself, or the vmlinux of the kernel that crashed"
+            )
         missing = self._examined.report.sentence
         reason = f" ({missing})" if missing else ""
         return (
@@ -238,16 +271,25 @@ class Dump:
 
     def _image_base(self) -> int | None:
         """Where the kernel's image is, as makedumpfile has noted it, or a segment says."""
-        elf = self._examined.elf
-        return self.arch.image_base(elf.mapped) if elf else self._number("linux.phys_base")
+        segments = self._examined.segments
+        return self.arch.image_base(segments.mapped) if segments else self._number("linux.phys_base")
 
     def _format(self) -> str:
-        name = self._text("file.description") or ("ELF64 dump" if self._examined.elf else "unknown")
+        segments = self._examined.segments
+        name = self._text("file.description") or (segments.description if segments else "unknown")
         files = self._examined.files
         parts = f"split into {len(files)} files" if len(files) > 1 else ""
         return ", ".join(word for word in (name, parts, *sorted({file.form for file in files})) if word)
 
+    def _most_pfn(self) -> int:
+        """The same, as high as it may be while it is not known where the memory lies."""
+        if not isinstance(self._elf, MemoryImage):
+            return self._max_pfn()
+        return self._elf.most_pfn
+
     def _max_pfn(self) -> int:
+        if self._elf:
+            return self._elf.max_pfn
         return self._examined.max_pfn or self._number("max_pfn") or 0
 
     def _attribute(self, name: str) -> Any:

@@ -135,6 +135,6 @@ class File:
 
 
 def open_files(examined: Examined) -> list[File]:
-    if examined.elf:
+    if examined.segments:
         return [File(examined.files[0], None, [])]
     return [File(kdump.file, kdump, [(0, kdump.descriptors_at)]) for kdump in examined.kdumps]

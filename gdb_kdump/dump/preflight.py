@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from gdb_kdump.arch.architecture import NAMES, PAGE_SIZES
+from gdb_kdump.arch.architecture import NAMES, PAGE_SIZES, UNSAID
 from gdb_kdump.errors import DumpError
 from gdb_kdump.formats.elf_core import ElfCore
 from gdb_kdump.formats.flattened import DumpFile, open_dump_file
 from gdb_kdump.formats.kdump import Kdump
+from gdb_kdump.formats.memory_image import MemoryImage, lime, raw
 from gdb_kdump.formats.notes import is_of_xen, vmcoreinfo
-from gdb_kdump.formats.signatures import ELF, KDUMP
+from gdb_kdump.formats.segments import Segments
+from gdb_kdump.formats.signatures import ELF, KDUMP, LIME
+from gdb_kdump.formats.strangers import stranger
 from gdb_kdump.records.dump_info import Report
 
 
@@ -27,7 +30,8 @@ class Examined:
     report: Report
     kdumps: Sequence[Kdump] = ()
     """The files of a kdump-compressed dump, by the memory that they are for."""
-    elf: ElfCore | None = None
+    segments: Segments | None = None
+    """The memory of a dump in one file that is not kdump-compressed."""
     max_pfn: int | None = None
     gaps: Sequence[tuple[int, int]] = field(default=())
     """The page frames of files of the set that are missing: from, to before."""
@@ -54,56 +58,61 @@ class Examined:
 _HEAD_BYTES = 4096
 
 
-def examine(paths: Sequence[str], alive: Callable[[], None] = lambda: None) -> Examined:
+@dataclass(frozen=True)
+class RawMemory:
+    """A file of no known form may be memory as it is; `hole` is where there is none, as far as the user knows it."""
+
+    hole: tuple[int, int] | None = None
+
+
+def examine(
+    paths: Sequence[str], alive: Callable[[], None] = lambda: None, memory: RawMemory | None = None
+) -> Examined:
     """Look at the headers of a dump's files; raises DumpError when they are no dump, or cut off before their pages.
 
-    `alive` is called now and then while that takes long.
+    `alive` is called now and then while that takes long; `memory` says that a file of no known form may be some.
     """
     files = [open_dump_file(path, alive) for path in paths]
     heads = [file.read(0, _HEAD_BYTES) for file in files]
     for file, head in zip(files, heads):
-        if not head.startswith((*KDUMP, ELF)):
-            _refuse(file, head)
+        if not head.startswith((*KDUMP, ELF, LIME)):
+            _refuse(file, head, memory is not None and len(files) == 1)
     if all(head.startswith(KDUMP) for head in heads):
         return _examine_kdump([Kdump(file, NAMES) for file in files])
     if len(files) > 1:
         stranger = next(file for file, head in zip(files, heads) if not head.startswith(KDUMP))
         raise DumpError(f"{stranger.path} is not one of the files that `makedumpfile --split` writes: name it alone")
-    return _examine_elf(ElfCore(files[0], PAGE_SIZES, NAMES))
+    if heads[0].startswith(ELF):
+        return _examine_elf(ElfCore(files[0], PAGE_SIZES, NAMES))
+    return _examine_segments(_memory_image(files[0], heads[0], alive, memory))
 
 
-_LKCD = 0xA8190173618F23ED.to_bytes(8, "little")  # dump_magic of LKCD's struct __dump_header
-_LKCD_REMEDY = "is an LKCD dump, of the years before kdump: use crash, which knows that form"
-_SADUMP_BLOCK = 4096  # bytes
-_SADUMP = b"sadump\0\0"  # at the beginning, or in the second block of a media backup
-_OTHERS: dict[bytes, str] = {
-    b"\x1f\x8b": "is compressed with gzip: unpack it with `gunzip` first",
-    b"\xfd7zXZ\0": "is compressed with xz: unpack it with `unxz` first",
-    b"BZh": "is compressed with bzip2: unpack it with `bunzip2` first",
-    b"\x28\xb5\x2f\xfd": "is compressed with zstd: unpack it with `unzstd` first",
-    b"PK\x03\x04": "is a zip archive: unpack it with `unzip` first",
-    _LKCD: _LKCD_REMEDY,
-    _LKCD[::-1]: _LKCD_REMEDY,
-    _SADUMP: "is a dump of the firmware's sadump: make a vmcore of it with `makedumpfile -x VMLINUX`, or use crash",
-    b"\xa8\x19\x01\x73\x61\x8f\x23\xfd": "is a stand-alone dump of s390x: use drgn, or crash of that machine",
-}
+def _memory_image(file: DumpFile, head: bytes, alive: Callable[[], None], memory: RawMemory | None) -> MemoryImage:
+    """Memory that says nothing of itself; its machine is not in it."""
+    if head.startswith(LIME):
+        return lime(file, UNSAID.page_size, UNSAID.elf_machine, alive)
+    hole = memory.hole if memory else None
+    return raw(file, UNSAID.page_size, UNSAID.elf_machine, UNSAID.memory_holes, hole)
 
 
-def _refuse(file: DumpFile, head: bytes) -> None:
-    """Raise DumpError: the file is none that can be read here."""
+def _refuse(file: DumpFile, head: bytes, may_be_memory: bool) -> None:
+    """Raise DumpError: the file is none that can be read here; return where it may be memory as it is."""
     if not head and file.form:
         raise DumpError(f"{file.path} is a flattened dump that ends before its first byte: copy it again")
     if not head:
         raise DumpError(f"{file.path} is empty: the dump was never written, look at the capture kernel's log")
-    second = file.read(_SADUMP_BLOCK, len(_SADUMP))
-    for signature, sentence in _OTHERS.items():
-        if head.startswith(signature) or second == signature == _SADUMP:
-            raise DumpError(f"{file.path} {sentence}")
+    sentence = stranger(file.read)
+    if sentence:
+        raise DumpError(f"{file.path} {sentence}")
     if b"\0" not in head and all(byte >= 0x20 or byte in b"\t\n\r\f\x1b" for byte in head):
         raise DumpError(f"{file.path} is a text file, not a dump: name the vmcore itself")
     if file.form:
         raise DumpError(f"{file.path} is a flattened file, but what it holds is no dump: copy it again")
-    raise DumpError(f"{file.path} is no kernel dump of a known form: name the vmcore itself")
+    if not may_be_memory:
+        raise DumpError(
+            f"{file.path} is no kernel dump of a known form: name the vmcore itself; of a machine's memory as it is "
+            "(QEMU's pmemsave, a .vmem, a snapshot of Firecracker) name the vmlinux, too"
+        )
 
 
 def _refuse_xen(file: DumpFile, notes: bytes) -> None:
@@ -226,6 +235,10 @@ def _in_bytes(bytes_missing: int, at_least: bool = False) -> str:
 
 def _examine_elf(elf: ElfCore) -> Examined:
     _refuse_xen(elf.file, elf.notes)
+    return _examine_segments(elf)
+
+
+def _examine_segments(elf: Segments) -> Examined:
     pages, lost = elf.pages, elf.pages_lost
     sentence = _sentence(lost, pages, _in_bytes(elf.bytes_missing), True, elf.incomplete)
     if elf.incomplete:
@@ -243,7 +256,7 @@ def _examine_elf(elf: ElfCore) -> Examined:
     return Examined(
         files=[elf.file],
         report=report,
-        elf=elf,
+        segments=elf,
         max_pfn=elf.max_pfn,
         notes=elf.notes,
         vmcoreinfo=vmcoreinfo(elf.notes),

@@ -1,7 +1,7 @@
 """The dump server: a child process of GDB that alone holds libkdumpfile, and answers on two sockets.
 
-Run as `python3 -I server.py CHANNEL_FD LISTENER_FD PARENT_PID VMCORE...` by channel/spawn.py.  It ends when its parent
-does, when the parent closes the channel, or when GDB's connection ends.
+Run as `python3 -I server.py CHANNEL_FD LISTENER_FD PARENT_PID MEMORY VMCORE...` by channel/spawn.py.  It ends when its
+parent does, when the parent closes the channel, or when GDB's connection ends.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from gdb_kdump.channel.wire import (
 )
 from gdb_kdump.dump.bulk import follow, gather
 from gdb_kdump.dump.confinement import die_with, keep_secrets, restrain
-from gdb_kdump.dump.preflight import examine
+from gdb_kdump.dump.preflight import RawMemory, examine
 from gdb_kdump.dump.rsp import GdbThread, Stub, ThreadTable
 from gdb_kdump.dump.saved_registers import SavedRegisters
 from gdb_kdump.errors import DumpError
@@ -74,11 +74,11 @@ class DumpServer:
         self._overwritten: Callable[[], str | None] = lambda: None
         self._sign = time.monotonic()
 
-    def open(self, paths: list[str]) -> None:
+    def open(self, paths: list[str], memory: RawMemory | None) -> None:
         """Open the dump's files and say hello; raises DumpError, and ImportError when there is no kdumpfile."""
         from gdb_kdump.dump.dump import Dump  # imports kdumpfile
 
-        examined = examine(paths, self._show_life)
+        examined = examine(paths, self._show_life, memory)
         restrain(examined.bitmap_bytes, examined.window_bytes)
         self._dump = Dump(examined)
         self._overwritten = self._dump.overwritten
@@ -286,19 +286,27 @@ def _cpu_threads(registers: list[dict[str, int]]) -> ThreadTable:
     return ThreadTable(threads or [GdbThread(1, "no registers", None, {})], 1)
 
 
+def _raw_memory(words: str) -> RawMemory | None:
+    """What a file of no known form may be: "" for a refusal, else "raw" or "raw START END"."""
+    if not words:
+        return None
+    _, *ends = words.split()
+    return RawMemory((int(ends[0]), int(ends[1])) if ends else None)
+
+
 def _check_many(size: int, count: int) -> None:
     if not 0 < size <= MAX_NODE or count > MAX_NODES:
         raise DumpError(f"{count} pieces of {size} bytes cannot be asked for at once")
 
 
-def main(channel_fd: str, listener_fd: str, parent: str, *vmcores: str) -> int:
+def main(channel_fd: str, listener_fd: str, parent: str, memory: str, *vmcores: str) -> int:
     die_with(int(parent))
     keep_secrets()
     for descriptor in (channel_fd, listener_fd):
         os.set_inheritable(int(descriptor), False)
     server = DumpServer(socket.socket(fileno=int(channel_fd)), socket.socket(fileno=int(listener_fd)), int(parent))
     try:
-        server.open(list(vmcores))
+        server.open(list(vmcores), _raw_memory(memory))
     except ImportError as error:
         server.reply(HELLO, f"{sys.executable}: {error}".encode(), Status.NO_LIBRARY)
         server.drain()

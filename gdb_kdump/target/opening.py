@@ -32,6 +32,8 @@ class Hints:
 
     kaslr_offset: int | None = None
     vmcoreinfo: Path | None = None
+    hole: tuple[int, int] | None = None
+    """Between which physical addresses a file of raw memory has none."""
 
 
 def open_dump(vmcores: Sequence[Path], vmlinux: Path | None, progress: Progress, hints: Hints) -> Session:
@@ -43,7 +45,7 @@ def open_dump(vmcores: Sequence[Path], vmlinux: Path | None, progress: Progress,
     _refuse_foreign_process()
     close()
     vmcore = vmcores[0]
-    server = Server.start(*map(str, vmcores))
+    server = Server.start(*map(str, vmcores), memory=_memory(hints.hole) if vmlinux is not None else "")
     try:
         dump = server.info()
         text = _vmcoreinfo_file(hints.vmcoreinfo) if hints.vmcoreinfo else dump.vmcoreinfo or ""
@@ -70,6 +72,11 @@ def open_dump(vmcores: Sequence[Path], vmlinux: Path | None, progress: Progress,
         server.close()
         raise
     return Session(vmcore, elf.path, elf.build_id, kaslr_offset, dump, vmcoreinfo, server, memory, debuginfo, arch)
+
+
+def _memory(hole: tuple[int, int] | None) -> str:
+    """How the server is told that a file may be raw memory: that it is needs the vmlinux, whose banner is in it."""
+    return "raw" if hole is None else f"raw {hole[0]} {hole[1]}"
 
 
 def _architecture(dump: DumpInfo, elf: KernelFile) -> Architecture:
@@ -115,7 +122,8 @@ def _locate_kernel(
                 f"VMCOREINFO has the kernel at the KASLR offset {told:#x}, not at {asked:#x}: omit --kaslr"
             )
         return asked or told or 0
-    symbols = {name: symbol.value for name in arch.located_by if (symbol := elf.find_symbol(name))}
+    wanted = (*arch.located_by, "max_pfn")
+    symbols = {name: symbol.value for name in wanted if (symbol := elf.find_symbol(name))}
     if not arch.can_locate(symbols):
         needed = ", ".join(arch.needed_to_locate)
         raise UsageError(f"{elf.path} has no symbols to find the kernel by ({needed}): name another")

@@ -243,3 +243,27 @@ def test_nothing_has_crashed(kernel: str, gdb_run: Gdb) -> None:
     assert story["summary"].startswith("Nothing crashed: the kernel was running when the dump was taken.")
     assert "skbcheck --all judged" in story["summary"]
     assert "nothing crashed: the kernel was running" in run.stdout and "none: the kernel was running" in run.stdout
+
+
+def test_memory_as_it_is(gdb_run: Gdb, old_reference: Reference, tmp_path: Path) -> None:
+    """What pmemsave and LiME write of that guest: tasks, their frames and the kernel's log are the same."""
+    raw, lime = tmp_path / "memory", tmp_path / "memory.lime"
+    ram = [(start, data) for start, data in old_reference.segments if start < 1 << 30]
+    with raw.open("wb") as file, lime.open("wb") as ranges:
+        for start, data in ram:
+            file.seek(start)
+            file.write(data)
+            ranges.write(struct.pack("<4sIQQ8x", b"EMiL", 1, start, start + len(data) - 1) + data)
+    commands = ("kps --json", "kbt -a --json", "klog --json")
+    told = [
+        gdb_run(*commands, "kinfo --json", vmcore=path, vmlinux=old_reference.vmlinux).documents
+        for path in (old_reference.path, raw, lime)
+    ]
+    assert [documents[-1]["format"] for documents in told[1:]] == ["raw memory", "LiME"]
+    noted, as_it_is, in_ranges = (documents[:-1] for documents in told)
+    assert as_it_is == in_ranges
+    assert len(noted[0]["tasks"]) == len(as_it_is[0]["tasks"]) > 40
+    # Memory has no registers: what runs has no frames, or those of its stack.
+    running = {task["pid"] for task in noted[1]["tasks"] if task["state"] == "R" and task["cpu"] is not None}
+    asleep = [[task for task in one["tasks"] if task["pid"] not in running] for one in (noted[1], as_it_is[1])]
+    assert asleep[0] == asleep[1] and len(asleep[0]) > 40

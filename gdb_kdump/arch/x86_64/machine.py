@@ -36,6 +36,8 @@ class X86_64:
     entry_areas = (("struct cpu_entry_area", "estacks"),)
     stop_functions = ("stop_this_cpu",)
 
+    # QEMU's pc, cloud-hypervisor and VMware; Firecracker; QEMU's q35; others between them.
+    memory_holes = tuple((start << 28, 1 << 32) for start in (0xC, 0xD, 0x8, 0xE, 0xB, 0xF))
     located_by = SYMBOLS
     needed_to_locate = SYMBOLS[:2]
 
