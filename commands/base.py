@@ -10,7 +10,8 @@ import gdb
 from gdb_kdump import session, walks
 from gdb_kdump.commands.arguments import Arguments, Option, parse
 from gdb_kdump.commands.show.jsontext import json_pieces
-from gdb_kdump.errors import Interrupted, KdumpError
+from gdb_kdump.errors import DumpError, Interrupted, KdumpError, Why
+from gdb_kdump.kernel.mm.left_out import LeftOut
 from gdb_kdump.kernel.module.symbols import ModuleSymbols
 from gdb_kdump.session import Session
 from gdb_kdump.text import escape
@@ -85,7 +86,7 @@ class Command(gdb.Command, Generic[R]):
 
     def _text(self, result: R, gaps: Gaps, running: walks.StoppableCommand) -> Iterator[str]:
         yield from _lines(self.text(result))
-        yield from _lines(f"{self.gap_words}: {sentence}" for sentence in gaps)
+        yield from _lines(f"{self.gap_words}: {sentence}" for sentence in told(session.find_current(), gaps))
         yield from _lines(self.closing(result))
 
     def _json(self, result: R, gaps: Gaps, running: walks.StoppableCommand) -> Iterator[str]:
@@ -146,10 +147,30 @@ def _lines(lines: Iterable[str]) -> Iterator[str]:
         walks.interrupt()
 
 
+def told(opened: Session | None, gaps: Iterable[str]) -> list[str]:
+    """The gaps as people are told them: those of one cause that is known already, as one sentence without addresses."""
+    sentences = list(gaps)
+    filtered = [sentence for sentence in sentences if f"({Why.FILTERED.name})" in sentence]
+    if opened is None or not filtered or opened.once(LeftOut).find() is None:
+        return sentences
+    rest = [sentence for sentence in sentences if sentence not in filtered]
+    places = "one place lies" if len(filtered) == 1 else f"{len(filtered)} places lie"
+    return [*rest, f"{places} in pages that makedumpfile left out (as was said; --json names them)"]
+
+
 def show_notices() -> None:
-    """Warn of what the dump's server has found out."""
-    for notice in session.take_notices():
+    """Warn of what has been found out of the dump beside the way, each once."""
+    for notice in (*session.take_notices(), *_slabs_left_out()):
         gdb.write(escape(f"warning: {notice}") + "\n", gdb.STDERR)
+
+
+def _slabs_left_out() -> list[str]:
+    opened = session.find_current()
+    try:
+        notice = opened.once(LeftOut).take_notice() if opened is not None else None
+    except DumpError:  # the server has gone, and the next command says it
+        return []
+    return [] if notice is None else [notice]
 
 
 def _write(text: str) -> None:
@@ -165,4 +186,4 @@ def _forget_parts() -> None:
     """Have no later command take what an interrupted one has read for the whole."""
     opened = session.find_current()
     if opened is not None:
-        opened.forget_walks(ModuleSymbols)  # which GDB has, whatever became of the command
+        opened.forget_walks(ModuleSymbols, LeftOut)  # GDB has the symbols, and the user was told

@@ -12,6 +12,7 @@ from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.kps import display_name
 from gdb_kdump.commands.show.tables import pairs, table
 from gdb_kdump.errors import UsageError
+from gdb_kdump.kernel.mm.left_out import LeftOut
 from gdb_kdump.kernel.system import System, read_system
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
@@ -47,7 +48,7 @@ With `layout`: for each structure member that kernels disagree on, the path that
 
     def json(self, result: Info) -> Any:
         session, system = result.session, result.system
-        task = system.panic_task
+        task, slabs = system.panic_task, session.once(LeftOut).find()
         return {
             "release": system.release,
             "build_id": session.build_id,
@@ -64,6 +65,7 @@ With `layout`: for each structure member that kernels disagree on, the path that
             "uptime": system.uptime,
             "registers": {str(cpu): origin for cpu, origin in system.registers.items()},
             "missing": asdict(session.dump.report),
+            "slabs_left_out": None if slabs is None else asdict(slabs),
             "crashed": system.crashed,
             "panic": {
                 "message": system.panic_message,
@@ -105,13 +107,14 @@ def partial_summary(session: Session) -> Iterator[str]:
 
 
 def _files(session: Session) -> list[tuple[str, Any]]:
-    missing = session.dump.report.sentence
+    missing, slabs = session.dump.report.sentence, session.once(LeftOut).find()
     return [
         ("KERNEL", session.vmlinux),
         ("BUILD-ID", session.build_id or "none"),
         ("DUMPFILE", ", ".join(file.path for file in session.dump.files)),
         ("FORMAT", session.dump.format),
         *([("MISSING", missing)] if missing else []),
+        *([("LEFT OUT", f"slab pages, {slabs.missing} of {slabs.looked_at} looked at")] if slabs else []),
         ("KASLR OFFSET", f"{session.kaslr_offset:#x}"),
     ]
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import gdb
 
-from gdb_kdump.commands.base import show_notices
+from gdb_kdump.commands.base import show_notices, told
 from gdb_kdump.commands.kinfo import partial_summary, summary
 from gdb_kdump.debuginfo import index_cache
 from gdb_kdump.errors import DumpError, KdumpError, MissingDebugInfo, Unreadable, UsageError
 from gdb_kdump.formats.signatures import looks_like_dump, looks_like_program
+from gdb_kdump.kernel.mm.left_out import LeftOut
 from gdb_kdump.kernel.module.source import Source
 from gdb_kdump.kernel.sched.cpus import Running
 from gdb_kdump.kernel.sched.registers import Registers
@@ -105,7 +106,9 @@ def _with_tasks(opened: Session) -> _Opening:
         opened.once(Source).load_symbols(stopped.registers[opened.arch.pc])
     tasks = Gaps()
     opened.once(Tasks).all(tasks)
-    warnings += [f"there may be more tasks: {problem}" for problem in tasks]
+    notice = opened.once(LeftOut).take_notice()
+    warnings += [notice] if notice else []
+    warnings += [f"there may be more tasks: {problem}" for problem in told(opened, tasks)]
     warnings += opened.once(Running).gaps
     return _Opening(lines, warnings, *_startable(threads, selected, opened.arch.pc, warnings), frame)
 

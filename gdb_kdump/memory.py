@@ -215,6 +215,10 @@ class Memory:
                     yield at + skipped, run[skipped : skipped + whole]
                 at += len(run)
 
+    def known_holes(self, why: Why) -> list[int]:
+        """The addresses of pages that were asked for and could not be read for that reason, as far as it remembers."""
+        return [page << _SHIFT for page, known in self._holes.items() if known is why]
+
     def why(self, addr: int) -> Why | None:
         """Why the byte at `addr` cannot be read, or None when it can."""
         return self.read_prefix(addr, 1)[1]

@@ -81,6 +81,23 @@ SCENARIOS = (
         expect=r"general protection fault.*RIP: 0010:skb_release_data\+",
     ),
     Scenario(
+        name="old-makedumpfile",
+        summary="the same, saved by a makedumpfile that does not know this kernel's slab pages: -d 31 leaves many out",
+        lines=("6.12",),
+        words=(
+            "cpu 1",
+            "tcp tcp0 inet 10 100000",
+            "udp udp0 inet 100 1472 4000",
+            "udp-cork cork0 inet 40 2912",
+            "cork-overrun cork0 80",
+            "settle 1500",
+            "publish",
+            "cork-flush",
+        ),
+        expect=r"general protection fault.*RIP: 0010:skb_release_data\+",
+        dump_level=31,
+    ),
+    Scenario(
         name="faults",
         summary="the fault matrix: damage of every kind, each on a socket of its own, planted just before sysrq-c",
         words=words(FAULTS),

@@ -10,6 +10,7 @@ from gdb_kdump.layout.mm import compound_order, head_page, page_flags, page_type
 from gdb_kdump.session import Session
 
 _MAX_ORDER = 10
+_SAMPLED_RUNS, _SAMPLED_PAGES = 64, 1024  # places in memory, and pages at each
 _TAIL = 1  # the bit of compound_head that marks a tail page
 
 
@@ -166,6 +167,28 @@ class Pages:
                 size = self._memory.u64(head + self._private)
                 return (head, size, "buddy") if order <= size <= _MAX_ORDER else (page, 0, "")
         return page, 0, ""
+
+    @property
+    def slab_is_a_type(self) -> bool:
+        """Whether a page's type says that it is of a slab, and no flag does."""
+        return not self._slab_flag
+
+    def some_slabs(self, most: int) -> Iterator[int]:
+        """So many struct pages of slabs at most, from all over memory, as far as the dump has them."""
+        share = max(1, most // _SAMPLED_RUNS * 2)  # of one place: some have none
+        for first in range(0, self._max_pfn, max(1, self._max_pfn // _SAMPLED_RUNS)):
+            start, found = self._vmemmap + first * self._size, 0
+            data, _ = self._memory.read_prefix(start, min(_SAMPLED_PAGES, self._max_pfn - first) * self._size)
+            for page in range(start, start + len(data) // self._size * self._size, self._size):
+                flags, page_type, head, _ = self._read(page)
+                if not head and self._is_slab(flags, page_type):
+                    yield page
+                    found += 1
+                    if found == min(share, most):
+                        break
+            most -= found
+            if not most:
+                return
 
     def for_each_slab(self) -> Iterator[tuple[int, int] | Unreadable]:
         """Every slab of the machine as (struct page *, kmem_cache pointer), from the whole array of struct pages.
