@@ -22,6 +22,7 @@ VIRTUALBOX_NAMES = (
     "rflags",
 )  # fmt: skip
 VIRTUALBOX_SEGMENT = struct.Struct("<QIIHHI")  # DBGFCORESEL: base, limit, attributes, selector, reserved
+QEMU_KERNEL_GS_BASE, VIRTUALBOX_KERNEL_GS_BASE = 432, 536
 DBGFCORECPU = 0x2F50  # about as large as with the extended state that follows
 
 
@@ -90,7 +91,7 @@ def _virtualbox(state: bytes) -> bytes:
         at = QEMU_REGISTERS.size + QEMU_SEGMENTS.size * number
         selector, limit, flags, _, base = QEMU_SEGMENTS.unpack_from(state, at)
         words += VIRTUALBOX_SEGMENT.pack(base, limit, flags, selector, 0, 0)
-    return words.ljust(DBGFCORECPU, b"\0")
+    return (words.ljust(VIRTUALBOX_KERNEL_GS_BASE, b"\0") + state[QEMU_KERNEL_GS_BASE:][:8]).ljust(DBGFCORECPU, b"\0")
 
 
 def _notes(data: bytes) -> Iterator[Note]:

@@ -227,7 +227,7 @@ class Architecture(Protocol):
         """The functions in which a CPU stays that another one has stopped."""
 
     def per_cpu_base(self, registers: Mapping[str, int], /) -> int | None:
-        """The offset of a CPU's per-CPU variables, where its registers have it: in the kernel."""
+        """The offset of a CPU's per-CPU variables, where what a hypervisor has noted of it tells that, or None."""
 
     def state(self, registers: dict[str, int], interrupted: bool, /) -> State:
         """The state with these registers, among which are pc and sp."""

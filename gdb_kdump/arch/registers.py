@@ -44,6 +44,7 @@ class RegisterSet:
         registers: Sequence[Register],
         return_column: int,
         flags: Sequence[Flags] = (),
+        qemu: Sequence[Field] = (),
         virtualbox: Sequence[Field] = (),
     ) -> None:
         self.gdb_name = gdb_name
@@ -61,6 +62,8 @@ class RegisterSet:
         noted = sorted((register.note, register.name) for register in registers if register.note is not None)
         self.note = tuple(name for _, name in noted)
         """The names in the order of elf_prstatus.pr_reg."""
+        self.qemu = tuple(qemu)
+        """What QEMU's own note has besides those: GDB need not know it."""
         self.virtualbox = tuple(virtualbox)
         """Those that stand in VirtualBox's DBGFCORECPU; none where it has no such machine."""
         self.members = tuple(self.by_name[name].member for name in self.note if self.by_name[name].member)

@@ -59,7 +59,7 @@ class Dump:
     def info(self) -> DumpInfo:
         """What the dump says of itself."""
         known = self.arch.registers
-        cpus = cpu_notes(self._examined.notes, known.note, known.virtualbox)
+        cpus = cpu_notes(self._examined.notes, known.note, known.qemu, known.virtualbox)
         release = self._text("linux.uts.release") or parse_vmcoreinfo(self._vmcoreinfo or "").get("OSRELEASE")
         return DumpInfo(
             machine=self.arch.name,

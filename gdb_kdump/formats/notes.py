@@ -52,23 +52,30 @@ def _notes(data: bytes) -> Iterator[tuple[bytes, int, bytes]]:
         yield data[name_at : name_at + name_size].rstrip(b"\0"), kind, data[descriptor_at : descriptor_at + size]
 
 
-def cpu_notes(data: bytes, names: Sequence[str], virtualbox: Sequence[Field] = ()) -> list[CpuNote]:
+def cpu_notes(
+    data: bytes, names: Sequence[str], qemu: Sequence[Field] = (), virtualbox: Sequence[Field] = ()
+) -> list[CpuNote]:
     """What the notes have of each CPU, in their order.
 
-    `names` are those of the words in elf_prstatus.pr_reg, `virtualbox` the registers in a DBGFCORECPU.
+    `names` are those of the words in elf_prstatus.pr_reg, `qemu` what a QEMUCPUState has besides, `virtualbox` the
+    registers in a DBGFCORECPU.
 
     Traps: QEMU writes NT_PRSTATUS as the kernel does, of all its CPUs, with cpu_index + 1 for a PID; what tells them
     apart are its own notes, which come after those.  dump/dump.c: write_elf64_notes, hw/core/cpu-common.c.
     """
     words = struct.Struct(f"<{_REGISTERS_AT}x{len(names)}Q")
     notes = list(_notes(data))
-    is_of_qemu = any(name == b"QEMU" for name, _, _ in notes)
+    states = [descriptor for name, _, descriptor in notes if name == b"QEMU"]
     cpus: list[CpuNote] = []
     for name, kind, descriptor in notes:
         if name == b"CORE" and kind == _PRSTATUS and len(descriptor) >= words.size:
             registers = dict(zip(names, words.unpack_from(descriptor)))
             (pid,) = _PID.unpack_from(descriptor)
-            cpus.append(CpuNote(registers, None, pid - 1) if is_of_qemu else CpuNote(registers, pid, None))
+            if states:
+                state = states[len(cpus)] if len(cpus) < len(states) else b""
+                cpus.append(CpuNote({**registers, **_fields(state, qemu)}, None, pid - 1))
+            else:
+                cpus.append(CpuNote(registers, pid, None))
     return cpus or _virtualbox_cpus(notes, virtualbox)
 
 
@@ -80,14 +87,19 @@ def _virtualbox_cpus(notes: Sequence[tuple[bytes, int, bytes]], fields: Sequence
         return []
     of_cpus = [note for name, kind, note in notes if (name, kind) == _VIRTUALBOX_CPU]
     return [
-        CpuNote(
-            {name: int.from_bytes(note[offset : offset + size], "little") for name, offset, size in fields},
-            None,
-            number,
-        )
+        CpuNote(registers, None, number)
         for number, note in enumerate(of_cpus)
-        if all(offset + size <= len(note) for _, offset, size in fields)
+        if len(registers := _fields(note, fields)) == len(fields)
     ]
+
+
+def _fields(note: bytes, fields: Sequence[Field]) -> dict[str, int]:
+    """Those of the registers that a struct is long enough for."""
+    return {
+        name: int.from_bytes(note[offset : offset + size], "little")
+        for name, offset, size in fields
+        if offset + size <= len(note)
+    }
 
 
 def vmcoreinfo(data: bytes) -> bytes | None:

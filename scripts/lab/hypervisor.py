@@ -49,7 +49,6 @@ class Guest:
     init: tuple[str, ...] = LOAD
     cpus: int = 4
     memory: int = 160  # MiB: QEMU leaves nothing out
-    cmdline: str = ""
     on_demand: bool = False
 
 
@@ -134,7 +133,7 @@ def make_dumps(kernel: Kernel, built: Build, guest: Guest, cache: Path, report: 
         command = (
             *QEMU, "-m", str(guest.memory), "-smp", str(guest.cpus), "-kernel", str(kernel.vmlinuz),
             "-initrd", str(work / "initramfs"), "-append",
-            f"console=ttyS0 ignore_loglevel printk.devkmsg=on log_buf_len=4M sysctl.kernel.sysrq=1 {guest.cmdline}",
+            "console=ttyS0 ignore_loglevel printk.devkmsg=on log_buf_len=4M sysctl.kernel.sysrq=1",
             "-qmp", f"unix:{work / 'qmp'},server=on,wait=off",
         )  # fmt: skip
         lines: list[str] = []

@@ -10,7 +10,7 @@ from gdb_kdump.arch.state import State
 from gdb_kdump.arch.x86_64.direct_map import MemoryMap, direct_map, find_direct_map, memory_map
 from gdb_kdump.arch.x86_64.locate import SYMBOLS, Located, locate, vmlinux_of
 from gdb_kdump.arch.x86_64.paging import PAGE_SIZE, PageTables, known_tables, phys_base_of
-from gdb_kdump.arch.x86_64.registers import PC, REGISTERS, SP, UNWOUND_BY
+from gdb_kdump.arch.x86_64.registers import KERNEL_GS_BASE, PC, REGISTERS, SP, UNWOUND_BY
 from gdb_kdump.arch.x86_64.states import after_call, is_user_selector, state_of
 from gdb_kdump.errors import Why
 
@@ -83,7 +83,7 @@ class X86_64:
         return direct_map(find_address, read_u64, why)
 
     def per_cpu_base(self, registers: Mapping[str, int]) -> int | None:
-        return None if is_user_selector(registers.get("cs", 0)) else registers.get("gs_base")
+        return registers.get(KERNEL_GS_BASE if is_user_selector(registers.get("cs", 0)) else "gs_base")
 
     def state(self, registers: dict[str, int], interrupted: bool) -> State:
         return state_of(registers, interrupted)

@@ -51,8 +51,13 @@ _EFLAGS = (
     ("CF", 0), ("", 1), ("PF", 2), ("AF", 4), ("ZF", 6), ("SF", 7), ("TF", 8), ("IF", 9), ("DF", 10), ("OF", 11),
     ("NT", 14), ("RF", 16), ("VM", 17), ("AC", 18), ("VIF", 19), ("VIP", 20), ("ID", 21),
 )  # fmt: skip
+KERNEL_GS_BASE = "kernel_gs_base"  # the MSR that a program's gs_base is exchanged with: swapgs
+# struct QEMUCPUState of QEMU's target/i386/arch_dump.c: two 32-bit words, 18 registers, 10 segments and tables of 24
+# bytes, 5 control registers; an old QEMU ends there.
+_QEMU = (Field(KERNEL_GS_BASE, 8 + 8 * 18 + 24 * 10 + 8 * 5, 8),)
 # struct DBGFCORECPU of VirtualBox's include/VBox/vmm/dbgfcorefmt.h: 64-bit registers, then a struct DBGFCORESEL of each
-# segment, of which uBase is the first member and uSel the fourth.
+# segment, of which uBase is the first member and uSel the fourth; 4 control and 8 debug registers, 2 tables of 16
+# bytes, 2 more segments, 9 words of MSRs before the one of swapgs.
 _VIRTUALBOX_WORDS = (
     "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip", "rsp", "rbp",
     "eflags",
@@ -69,6 +74,7 @@ _VIRTUALBOX = (
         Field(f"{name}_base", _SELECTORS_AT + _SELECTOR_BYTES * _VIRTUALBOX_SEGMENTS.index(name), 8)
         for name in ("fs", "gs")
     ),
+    Field(KERNEL_GS_BASE, _SELECTORS_AT + _SELECTOR_BYTES * 8 + 8 * 12 + 16 * 2 + 8 * 9, 8),
 )
 
 REGISTERS = RegisterSet(
@@ -82,6 +88,7 @@ REGISTERS = RegisterSet(
     ],
     16,
     [Flags("i386_eflags", _CORE, _EFLAGS)],
+    _QEMU,
     _VIRTUALBOX,
 )
 

@@ -145,7 +145,7 @@ class SkbObjects:
         count, cache = (self._layout.find_member(f"napi_alloc_cache.{name}") for name in ("skb_count", "skb_cache"))
         if count is None or cache is None:
             return waiting
-        for cpu in percpu.online_cpus():
+        for cpu in percpu.possible_cpus():
             data = percpu.pointer(symbol, cpu)
             number = min(self._memory.u32(data + count.offset), cache.size // 8)
             waiting.update(self._memory.ptr(data + cache.offset + 8 * index) for index in range(number))

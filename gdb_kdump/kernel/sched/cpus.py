@@ -20,6 +20,7 @@ class Running:
         self._session = session
         self._tasks: dict[int, int] | None = None
         self._offline: dict[int, int] | None = None
+        self._cpus: dict[int, int] | None = None  # by task
         self._notes: dict[int, int] | None = None  # which note is whose, where the notes led to the tasks
         self.gaps = Gaps()
 
@@ -49,10 +50,12 @@ class Running:
         The task is 0 where nothing leads to it.  Raises MissingDebugInfo, Unreadable.
         """
         if self._offline is None:
-            running = self.tasks()
-            gone = [cpu for cpu in self._session.once(PerCpu).present_cpus() if cpu not in running]
-            known = () if self._notes is not None else gone
-            self._offline = {cpu: self._find_idle(cpu) for cpu in known}
+            running, known = self.tasks(), list[int]()
+            try:
+                known = self._session.once(PerCpu).present_cpus() if self._notes is None else []
+            except Unreadable as error:
+                self.gaps.note(f"which CPUs were offline is not known: {error}")
+            self._offline = {cpu: self._find_idle(cpu) for cpu in known if cpu not in running}
         return self._offline
 
     def _find_idle(self, cpu: int) -> int:
@@ -63,11 +66,10 @@ class Running:
 
     def cpu_of(self, task: int) -> int | None:
         """The CPU that a `struct task_struct *` is on, running or as the idle task of an offline CPU; or None."""
-        for tasks in (self.tasks(), self.offline()):
-            for cpu, on_cpu in tasks.items():
-                if on_cpu == task:
-                    return cpu
-        return None
+        if self._cpus is None:
+            on_cpus = {**self.offline(), **self.tasks()}
+            self._cpus = {on_cpu: cpu for cpu, on_cpu in sorted(on_cpus.items(), reverse=True)}
+        return self._cpus.get(task)
 
     def note_of(self, cpu: int) -> int | None:
         """Which of the dump's notes is that of a CPU, or None.

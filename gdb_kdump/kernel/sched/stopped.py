@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 
 from gdb_kdump.errors import MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.lib.percpu import PerCpu
@@ -40,8 +41,10 @@ class Stopped:
         """
         if self._cpus is None:
             percpu = self._session.once(PerCpu)
-            online = percpu.online_cpus()
-            gone = [cpu for cpu in percpu.present_cpus() if cpu not in online]
+            online, present = percpu.online_cpus(), list[int]()
+            with suppress(Unreadable):  # Running.offline() says so
+                present = percpu.present_cpus()
+            gone = [cpu for cpu in present if cpu not in online]
             stopped = filter(self._is_stopped, gone) if gone and has_panicked(self._session) else ()
             self._cpus = tuple(stopped)
         return self._cpus
