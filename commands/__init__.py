@@ -10,6 +10,7 @@ from gdb_kdump.commands.base import show_notices
 from gdb_kdump.commands.functions import FUNCTIONS, Function
 from gdb_kdump.commands.kbt import Kbt
 from gdb_kdump.commands.kinfo import Kinfo
+from gdb_kdump.commands.klock import Klock
 from gdb_kdump.commands.klog import Klog
 from gdb_kdump.commands.kmod import Kmod
 from gdb_kdump.commands.kps import Kps
@@ -42,6 +43,7 @@ COMMANDS = (
     Kslab,
     Ksock,
     Kwalk,
+    Klock,
 )
 
 _registered = False

@@ -64,3 +64,17 @@ def thread_list(layout: Layout) -> tuple[Member | None, Member]:
     """
     head = layout.find_member("signal_struct.thread_head")
     return head, layout.member("task_struct.thread_node" if head is not None else "task_struct.thread_group")
+
+
+def last_ran(layout: Layout) -> str:
+    """The member of task_struct with the run queue's clock (ns) of when a task was last given a CPU.
+
+    sched_info, which crash's `ps -m` shows, is there with CONFIG_SCHED_INFO; without it se.exec_start tells when time
+    was last charged to the task.  Raises MissingDebugInfo.
+    """
+    paths = ("sched_info.last_arrival", "se.exec_start")
+    struct = layout.struct("task_struct")
+    path = next((path for path in paths if find_path(struct, path) is not None), None)
+    if path is None:
+        raise MissingDebugInfo("when a task last ran", [f"task_struct.{path}" for path in paths])
+    return path

@@ -192,6 +192,8 @@ STRUCTS: dict[str, tuple[tuple[str, ...], str]] = {
     "printk_log": (("printk_log", "log"), "ts_nsec"),
     # ce8eb6c424c7 (v3.11) slab: Rename list3/l3 to node
     "kmem_list3": (("kmem_cache_node", "kmem_list3"), "slabs_partial"),
+    # Split off, with what mutexes of PREEMPT_RT are made of, in v5.15.
+    "rt_mutex_base": (("rt_mutex_base", "rt_mutex"), "owner"),
     # d122019bf061 (v5.17) mm: Split slab into its own type; the allocator SLAB has always had one that is another.
     "slab": (("slab", "page"), "slab_cache"),
 }

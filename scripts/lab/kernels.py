@@ -13,12 +13,12 @@ from errors import LabError
 GUEST = Path(__file__).resolve().parent / "guest"
 LOADER_SOURCES = (
     "load.c", "payload.c", "inet.c", "tcp.c", "other.c", "tasks.c", "odd.c", "stacks.c", "plant.c", "net.c",
-    "unusual.c", "rogue_load.c",
+    "unusual.c", "rogue_load.c", "netns.c",
 )  # fmt: skip
 MODULE_FILES = (
     "Makefile", "main.c", "publish.c", "damage.c", "faults.c", "faults_skb.c", "faults_queue.c", "faults_slab.c",
-    "faults_net.c", "netqueues.c", "crash.c", "spin.c", "wait.c", "module.h", "faults.h", "kdump_lab.h",
-    "rogue.c", "rogue_skb.c", "rogue_memory.c", "rogue_sock.c", "rogue.h",
+    "faults_net.c", "netqueues.c", "crash.c", "spin.c", "wait.c", "locks.c", "hooks.c", "module.h", "faults.h",
+    "kdump_lab.h", "rogue.c", "rogue_skb.c", "rogue_memory.c", "rogue_sock.c", "rogue.h",
 )  # fmt: skip
 COMPILE_LOADER = ("gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread")
 

@@ -50,6 +50,12 @@ All addresses are strings of "0x" and 16 digits, all other values numbers unless
                     fq_codel, head is the struct fq_codel_flow), gro_hash, rx_list, arp_queue; of the device "cpu":
                     input_pkt_queue; of "ipv4" and "ipv6": fragments (head is the struct rb_root, skbs run by run)
                     qlen: the kernel's own count, -1 where it keeps none
+    lock_users      [{pid, lock, address, holds, since}]: what the lab's tasks hold (1) or were about to wait for (0),
+                    and when (ns of the log's clock); address is 0 for rtnl_mutex, which the module cannot know
+    hooks           [{kind, where, name, function, net, priority}]: functions of the module that the network stack calls
+    netns           [{comm, inum}]: tasks with a network namespace of their own
+    programs        [{kind, name, device}]: BPF programs on devices
+    files           {path: [lines]}: files of the kernel's own, with spaces for control characters
     skbs            [{skb, place, index, sk, next, prev, len, data_len, truesize, users, head, data, tail, end, cloned,
                     nohdr, fclone, head_frag, pp_recycle, pfmemalloc, protocol, mac_header, network_header,
                     transport_header, shinfo, nr_frags, dataref, flags, tx_flags, gso_size, gso_segs, gso_type,
@@ -111,6 +117,11 @@ def read_log(lines: list[str], expect: str) -> Record:
         "tasks": _tasks(by_kind),
         "socks": _socks(by_kind),
         "net_queues": _net_queues(by_kind),
+        "lock_users": by_kind.get("lock_user", []),
+        "hooks": by_kind.get("hook", []),
+        "netns": by_kind.get("netns", []),
+        "programs": by_kind.get("program", []),
+        "files": _files(by_kind),
         "skbs": _skbs(by_kind),
     }
 
@@ -231,6 +242,13 @@ def _skbs(by_kind: dict[str, list[Record]]) -> list[Record]:
 def _net_queues(by_kind: dict[str, list[Record]]) -> list[Record]:
     members = _by_place(by_kind)
     return [queue | {"skbs": members.get(queue["head"], [])} for queue in by_kind.get("net_queue", [])]
+
+
+def _files(by_kind: dict[str, list[Record]]) -> dict[str, list[str]]:
+    files: dict[str, list[str]] = {}
+    for line in by_kind.get("line", []):
+        files.setdefault(line["file"], []).append(line["text"])
+    return files
 
 
 def _by_place(by_kind: dict[str, list[Record]]) -> dict[str, list[str]]:

@@ -12,7 +12,7 @@ from pytest_gdb_fixtures import Gdb, LabDump
 # The contract: these names and options stay; there may be more.
 CONTRACT = {
     "kinfo": {"--json"},
-    "kps": {"--json"},
+    "kps": {"-m", "--state", "--json"},
     "kbt": {"-a", "-c", "-f", "-l", "-v", "-s", "--state", "--grep", "--group", "--json"},
     "kstruct": {"-o", "-x", "-d", "-r", "-p", "-c", "-l", "--json"},
     "shinfo": {"--json"},
@@ -23,6 +23,7 @@ CONTRACT = {
     "kslab": {"--json"},
     "kmod": {"-s", "-S", "--json"},
     "kwalk": {"-o", "-s", "-r", "-c", "-x", "--json"},
+    "klock": {"--json"},
     "klog": {"-T", "--json"},
 }
 FUNCTIONS = ("skb_shinfo", "skb_end_pointer", "task", "per_cpu", "container_of", "kwalk")

@@ -89,7 +89,8 @@ static long lab_run(unsigned int cmd, void *arg)
 static int lab_do(struct lab_do *arg)
 {
 	static const struct lab_action *const tables[] = { lab_crash_actions, lab_spin_actions, lab_wait_actions,
-							lab_net_actions };
+							lab_net_actions, lab_lock_actions,
+							lab_hook_actions };
 	const struct lab_action *action;
 	int i;
 

@@ -41,6 +41,10 @@ void lab_put_skb(struct lab_text *text, const struct sk_buff *skb, const void *p
 void lab_put_net_queues(struct lab_text *text);
 struct sk_buff *lab_find_net_skb(const char *device, const char *name, int index, const void **head);
 
+/* locks.c, hooks.c */
+void lab_put_locks(struct lab_text *text);
+void lab_put_hooks(struct lab_text *text);
+
 /* damage.c */
 int lab_damage(const struct lab_damage *damage);
 
@@ -62,6 +66,7 @@ struct lab_action {
 	int (*run)(int value);
 };
 
-extern const struct lab_action lab_crash_actions[], lab_spin_actions[], lab_wait_actions[], lab_net_actions[];
+extern const struct lab_action lab_crash_actions[], lab_spin_actions[], lab_wait_actions[], lab_net_actions[],
+	lab_lock_actions[], lab_hook_actions[];
 
 #endif

@@ -267,6 +267,8 @@ static int collect(struct lab_text *text)
 	for (i = 0; i < lab_nr_entries; i++)
 		put_sock(text, &lab_entries[i]);
 	lab_put_net_queues(text);
+	lab_put_locks(text);
+	lab_put_hooks(text);
 	return text->overflow ? -ENOSPC : 0;
 }
 
