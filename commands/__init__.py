@@ -13,6 +13,7 @@ from gdb_kdump.commands.kinfo import Kinfo
 from gdb_kdump.commands.klock import Klock
 from gdb_kdump.commands.klog import Klog
 from gdb_kdump.commands.kmod import Kmod
+from gdb_kdump.commands.knet import Knet
 from gdb_kdump.commands.kps import Kps
 from gdb_kdump.commands.kslab import Kslab
 from gdb_kdump.commands.ksock import Ksock
@@ -44,6 +45,7 @@ COMMANDS = (
     Ksock,
     Kwalk,
     Klock,
+    Knet,
 )
 
 _registered = False

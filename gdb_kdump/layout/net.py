@@ -125,3 +125,32 @@ def skb_zerocopy(layout: Layout) -> tuple[str, int]:
     tx_flags) to SKBFL_ZEROCOPY_ENABLE (bit 0 of flags).
     """
     return ("flags", 1) if layout.find_member("skb_shared_info.flags") is not None else ("tx_flags", 8)
+
+
+_FAMILIES = {"ipv4": "IPv4", "ipv6": "IPv6", "arp": "ARP"}
+_NUMBERS = {2: "IPv4", 3: "ARP", 7: "bridge", 10: "IPv6"}  # include/uapi/linux/netfilter.h: NFPROTO_IPV4 and others
+
+
+def netfilter_tables(layout: Layout) -> list[tuple[str, int, int]]:
+    """Where a struct net has pointers to netfilter's hooks: (family, byte offset of the first, how many).
+
+    Since v4.16 each family has an array of its own, before they were one of two dimensions.  Raises MissingDebugInfo
+    for kernels before v4.14, which had chains of hooks in place of a struct nf_hook_entries.
+    """
+    layout.struct("nf_hook_entries")
+    tables = []
+    nf = find_path(layout.struct("net"), "nf")
+    for field in nf.type.strip_typedefs().fields() if nf is not None else ():
+        if nf is None or not str(field.name).startswith("hooks") or not is_array(field.type):
+            continue
+        offset, (low, high) = nf.offset + field.bitpos // 8, field.type.strip_typedefs().range()
+        inner = field.type.strip_typedefs().target()
+        if is_array(inner):
+            first, last = inner.strip_typedefs().range()
+            count = last - first + 1
+            families = range(high - low + 1)
+            tables += [(_NUMBERS.get(n, f"family {n}"), offset + 8 * n * count, count) for n in families]
+        else:
+            name = str(field.name).partition("_")[2]
+            tables.append((_FAMILIES.get(name, name), offset, high - low + 1))
+    return tables

@@ -57,6 +57,8 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "sk_buff.rb_left": ("rbnode.rb_left",),
     # 435d5f4bb2cc (v3.19) common object embedded into various struct ....ns
     "net.inum": ("ns.inum", "proc_inum"),
+    # 0c5c9fb55106 (v4.1) net: Introduce possible_net_t
+    "net_device.net": ("nd_net.net", "nd_net"),
     "net.packet_list": ("packet.sklist.first",),
     "net.xdp_list": ("xdp.list.first",),
     "net.tcp_hashinfo": ("ipv4.tcp_death_row.hashinfo",),
@@ -83,6 +85,9 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     # 291515c76409 (v6.15) net: gro: decouple GRO from the NAPI layer
     "napi_struct.gro_hash": ("gro.hash", "gro_hash"),
     "napi_struct.rx_list": ("gro.rx_list", "rx_list"),
+    "bpf_xdp_link.prog": ("link.prog",),
+    # f191a1d17f22 (v3.8) net: Remove code duplication between offload structures
+    "net_offload.gro_receive": ("callbacks.gro_receive", "gro_receive"),
     "Qdisc.qlen": ("q.qlen",),
     "skb_shared_info.dataref": ("dataref.counter",),
     # 2244d07bfa20 (v2.6.36) net: simplify flags for tx timestamping

@@ -50,6 +50,10 @@ class NetDevices:
         member = self._layout.member("net_device.name")
         return NetDevice(addr, escape(self._memory.cstring(addr + member.offset, member.size)))
 
+    def net(self, device: NetDevice) -> int:
+        """Its `struct net *`; raises Unreadable, MissingDebugInfo."""
+        return self._session.pointer(device.addr, "net_device.net")
+
     def tx_queues(self, device: NetDevice) -> Iterator[int]:
         """Each `struct netdev_queue *` for transmission, and the one of ingress; raises Unreadable, Corrupt."""
         first = self._session.pointer(device.addr, "net_device._tx")
