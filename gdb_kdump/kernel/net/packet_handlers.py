@@ -32,8 +32,8 @@ class PacketHandlers:
         """Every packet_type and rx_handler; those of /proc/net/ptype and more."""
         devices = self._devices.all(gaps)
         names = {device.addr: device.name for device in devices}
-        for head, net, device in self._heads(gaps):
-            yield from self._packet_types(head, net, device, names, gaps)
+        for head, of_net, of_device in self._heads(gaps):
+            yield from self._packet_types(head, of_net, of_device, names, gaps)
         handler = self._layout.find_member("net_device.rx_handler")
         for device in devices if handler is not None else ():
             try:
