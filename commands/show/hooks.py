@@ -46,13 +46,28 @@ def hook_json(hook: Hook) -> dict[str, Any]:
         "netns": hook.netns,
         "device": hook.device,
         "priority": hook.priority,
-        "address": hex16(hook.code.addr),
-        "function": hook.code.symbol or None,
-        "place": hook.code.place.value,
-        "module": hook.code.module,
-        "taint": hook.code.taint,
+        **code_json(hook.code),
         "detail": hook.detail or None,
     }
+
+
+def code_json(code: Code) -> dict[str, Any]:
+    """A function as a JSON object."""
+    return {
+        "address": hex16(code.addr),
+        "function": code.symbol or None,
+        "place": code.place.value,
+        "module": code.module,
+        "taint": code.taint,
+    }
+
+
+def code_text(code: Code) -> str:
+    """A function with its module, and the letters by which that taints the kernel."""
+    name = code.symbol or hex16(code.addr)
+    if code.module is None:
+        return name if code.place is not Place.NOWHERE else f"{name} (in no loaded module)"
+    return f"{name} [{code.module}]" + (f" ({code.taint})" if code.taint else "")
 
 
 def _netns(hook: Hook) -> str:

@@ -224,6 +224,7 @@ SCENARIOS = (
             "do net-arp-device 1",
             "net-up lab1 10.9.9.1",
             "net-send 10.9.9.9 1 100",
+            "udp udp0 inet 1 100 1472",
             "lines /proc/net/dev /proc/net/ptype /proc/net/arp",
             "settle 1000",
             "task lab-rtnl-hold -1 rtnl-hold",

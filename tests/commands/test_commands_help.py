@@ -24,7 +24,7 @@ CONTRACT = {
     "kmod": {"-s", "-S", "--json"},
     "kwalk": {"-o", "-s", "-r", "-c", "-x", "--json"},
     "klock": {"--json"},
-    "knet": {"--hooks", "-a", "--json"},
+    "knet": {"--hooks", "-a", "--neigh", "--json"},
     "klog": {"-T", "--json"},
 }
 FUNCTIONS = ("skb_shinfo", "skb_end_pointer", "task", "per_cpu", "container_of", "kwalk")

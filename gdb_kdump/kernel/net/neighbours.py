@@ -38,13 +38,25 @@ class Neighbours:
             try:
                 proxy_queue = table + self._layout.offset("neigh_table.proxy_queue")
                 yield self._queues.linked(f"proxy_queue of {symbol}", proxy_queue).queue
-                for neighbour in self._all(table, gaps):
+                for neighbour in self._of(table, gaps):
                     name = f"arp_queue of the {family} neighbour {hex16(neighbour)}"
                     yield self._queues.linked(name, neighbour + queue).queue
             except (Unreadable, Corrupt) as error:
                 gaps.note(f"the {family} neighbours: {error}")
 
-    def _all(self, table: int, gaps: Gaps) -> Iterator[int]:
+    def all(self, gaps: Gaps) -> Iterator[tuple[int, int]]:
+        """Each `struct neighbour *`, and before it its `struct neigh_table *`; what is broken goes to `gaps`."""
+        for symbol, family in _TABLES.items():
+            table = self._session.debuginfo.find_address(symbol)
+            if table is None:
+                continue
+            try:
+                for neighbour in self._of(table, gaps):
+                    yield table, neighbour
+            except (Unreadable, Corrupt) as error:
+                gaps.note(f"the {family} neighbours: {error}")
+
+    def _of(self, table: int, gaps: Gaps) -> Iterator[int]:
         """Each `struct neighbour *`: f7f52738637f (v6.13) neighbour: create netdev->neighbour association put
         hlist_nodes into the chains.
         """

@@ -94,7 +94,7 @@ class Qdiscs:
                 if not is_kernel_address(addr) or addr & 7:
                     gaps.note(f"device {device.name} leads to a qdisc at {hex16(addr)}, which is none")
                     continue
-                qdiscs[addr] = self._read(device, addr)
+                qdiscs[addr] = self.read(device, addr)
         except (Unreadable, Corrupt) as error:
             gaps.note(f"the qdiscs of {device.name}: {error}")
         return list(qdiscs.values())
@@ -117,7 +117,8 @@ class Qdiscs:
             offset = layout.offset("Qdisc.list")
             yield from (link - offset for link in list_for_each(self._session, root + offset))
 
-    def _read(self, device: NetDevice, addr: int) -> Qdisc:
+    def read(self, device: NetDevice, addr: int) -> Qdisc:
+        """A `struct Qdisc *` of a device; raises Unreadable, MissingDebugInfo."""
         layout, memory = self._layout, self._memory
         ops = self._session.pointer(addr, "Qdisc.ops")
         member = layout.member("Qdisc_ops.id")
