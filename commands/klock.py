@@ -72,7 +72,7 @@ What sleeps in state D (not to be disturbed) and waits for no such lock is liste
             yield "in state D, for no lock that is known:"
             yield from _rows(result.others)
         if not result.graph.locks and not result.others:
-            yield "no task waits for a lock, and none is in state D"
+            yield "no task was found to wait for a lock, and none is in state D"
 
     def json(self, result: Waits) -> Any:
         return {

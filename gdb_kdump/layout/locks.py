@@ -45,7 +45,7 @@ def wait_lists(layout: Layout) -> tuple[list[WaitList], list[str]]:
             head = layout.offset(f"{lock}.wait_list")
             lists.append(WaitList(kind, node, task, head, None if owner is None else owner.offset))
         except MissingDebugInfo as error:
-            lacking.append(f"who waits for a {kind}: {error}")
+            lacking.append(f"who waits for {kind}s: {error}")
     return lists, lacking
 
 

@@ -76,5 +76,5 @@ def last_ran(layout: Layout) -> str:
     struct = layout.struct("task_struct")
     path = next((path for path in paths if find_path(struct, path) is not None), None)
     if path is None:
-        raise MissingDebugInfo("when a task last ran", [f"task_struct.{path}" for path in paths])
+        raise MissingDebugInfo("time when a task last ran", [f"task_struct.{path}" for path in paths])
     return path

@@ -1,4 +1,4 @@
-"""Functions that the kernel calls by pointers: whose they are."""
+"""Functions and variables that pointers lead to: whose they are."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from enum import Enum
 
 
 class Place(Enum):
-    """What has the code at an address."""
+    """What has the code or data at an address."""
 
     KERNEL = "kernel"
     MODULE = "module"
     BPF = "bpf"
     NOWHERE = "nowhere"
-    """No loaded module: one that was unloaded, or no code at all."""
+    """No loaded module: one that was unloaded, or nothing that is loaded at all."""
 
 
 @dataclass(frozen=True)
 class Code:
-    """A function: `symbol` with its offset where that is not 0, "" without one.
+    """A function or a variable: `symbol` with its offset where that is not 0, "" without one.
 
     `taint` has the module's letters as /proc/modules shows them (O out of tree, E unsigned, P proprietary, …).
     """

@@ -1,4 +1,4 @@
-"""Whose code stands at an address, with the letters by which its module taints the kernel."""
+"""Whose function or variable stands at an address, with the letters by which its module taints the kernel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LETTERS = "PFSRMBUDAWCIOELKXTN"
 
 
 class CodeOwners:
-    """Names the functions of one session."""
+    """Names the functions and variables of one session."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -39,14 +39,14 @@ class CodeOwners:
 
     def last_unloaded(self) -> str:
         """The name of the module that was unloaded last, "" where there is none; kernel/module/main.c."""
-        variable = self._session.debuginfo.find_address("last_unloaded_module")  # its name, and since v6.0 its taints
+        variable = self._session.debuginfo.find_address("last_unloaded_module")  # first the name
         try:
             return escape(self._session.memory.cstring(variable, _MAX_NAME)) if variable is not None else ""
         except Unreadable:
             return ""
 
     def of(self, addr: int) -> Code:
-        """The function at an address."""
+        """What stands at an address; a symbol is the last one before it, as nothing tells how far that goes."""
         if addr not in self._known:
             self._known[addr] = self._look_up(addr)
         return self._known[addr]

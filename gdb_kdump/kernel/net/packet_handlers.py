@@ -54,10 +54,10 @@ class PacketHandlers:
         if table is not None:
             yield from ((table + at, 0, 0) for at in range(0, self._session.debuginfo.size("ptype_base"), _HEAD))
         for name in _LISTS:
-            member = self._layout.find_member(f"net.{name}")  # since v6.16
+            member = self._layout.find_member(f"net.{name}")  # in place of the global ones, in newer kernels
             if member is not None:
                 yield from ((net + member.offset, net, 0) for net in self._nets.all(gaps))
-            member = self._layout.find_member(f"net_device.{name}")  # since v3.20
+            member = self._layout.find_member(f"net_device.{name}")  # since v4.0
             if member is not None:
                 yield from ((device.addr + member.offset, 0, device.addr) for device in self._devices.all(gaps))
 

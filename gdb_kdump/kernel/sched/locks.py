@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.lib.checked_lists import list_elements
-from gdb_kdump.kernel.module.data_symbols import DataSymbols
+from gdb_kdump.kernel.module.code import CodeOwners
 from gdb_kdump.kernel.sched.tasks import Task, Tasks
 from gdb_kdump.kernel.stack.sleeping import Sleeping
 from gdb_kdump.layout.locks import WaitList, wait_lists
@@ -47,7 +47,7 @@ class Locks:
         self._memory = session.memory
         self._layout = session.layout
         self._sleeping = session.once(Sleeping)
-        self._symbols = session.once(DataSymbols)
+        self._code = session.once(CodeOwners)
         self._kinds, self._lacking = wait_lists(session.layout)
         self._places = {(kind.node, kind.task) for kind in self._kinds}
         self._stack_size = 0
@@ -98,6 +98,9 @@ class Locks:
     def _of_waiter(self, task: Task, waiter: int, node: int, task_at: int, gaps: Gaps) -> Lock | None:
         if not self._is_linked(waiter + node):
             return None
+        kind = self._find_kind(task, waiter)
+        if kind is None:
+            return None
         heads: list[int] = []
         waiters = [Waiter(task.addr, waiter)]
         for step in list_elements(self._session, waiter + node):
@@ -111,9 +114,12 @@ class Locks:
                 heads.append(step.addr)
                 first = len(waiters)
         if len(heads) != 1:
+            gaps.note(f"those who wait for the lock of PID {task.pid}: their list has {len(heads)} heads")
             return None
+        addr = heads[0] - kind.head
+        owner, held = self._owner(addr, kind)
         # The list begins after its head, and we did in the middle.
-        return self._find_lock(task, heads[0], waiter, (*waiters[first:], *waiters[:first]))
+        return Lock(addr, kind.kind, self._name(addr), owner, held, (*waiters[first:], *waiters[:first]))
 
     def _is_linked(self, node: int) -> bool:
         """Whether both neighbours of a list_head know it, and it is not alone."""
@@ -137,15 +143,14 @@ class Locks:
             return None
         return self._stacks[number][1]
 
-    def _find_lock(self, task: Task, head: int, waiter: int, waiters: tuple[Waiter, ...]) -> Lock | None:
-        """The lock with that list of waiters; None where no function of a lock is at work: in a wait queue."""
+    def _find_kind(self, task: Task, waiter: int) -> WaitList | None:
+        """The kind of lock that a waiter is for; None where no function of a lock has put it there."""
         name = self._kind_of(self._sleeping.functions_at(task, waiter))
-        kind = next((kind for kind in self._kinds if kind.kind == name), None)
-        if kind is None:
-            return None
-        addr = head - kind.head
-        owner, held = self._owner(addr, kind)
-        return Lock(addr, name, self._symbols.name(addr), owner, held, waiters)
+        return next((kind for kind in self._kinds if kind.kind == name), None)
+
+    def _name(self, addr: int) -> str:
+        code = self._code.of(addr)
+        return f"{code.symbol} [{code.module}]" if code.module else code.symbol
 
     @staticmethod
     def _kind_of(functions: Iterator[str]) -> str:
@@ -189,7 +194,7 @@ class Locks:
         return Lock(
             addr=base,
             kind=kind if kind == "spinlock" else "rt_mutex",
-            name=self._symbols.name(base),
+            name=self._name(base),
             owner=owner if held is Held.BY_OWNER else 0,
             held=held,
             waiters=(Waiter(task.addr, waiter),),
