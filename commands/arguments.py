@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 
 import gdb
 
+from gdb_kdump.debuginfo.gdb_settings import as_user
 from gdb_kdump.errors import UsageError
 
-# Hex digits without 0x, as crash users type an address: 16 of them, or at least 8 with a letter among them.
-_BARE_ADDRESS = re.compile(r"[0-9a-fA-F]{16}|(?=[0-9]*[a-fA-F])[0-9a-fA-F]{8,15}")
+# Hex digits, with 0x whatever GDB's language may have instead; without it, as crash users type an address, 16 of them,
+# or at least 8 with a letter among them.
+_BARE_ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{1,16}|[0-9a-fA-F]{16}|(?=[0-9]*[a-fA-F])[0-9a-fA-F]{8,15}")
 _CAST = re.compile(r"\(.*\*\s*\)$")
 
 
@@ -91,14 +93,15 @@ def _words(text: str) -> list[str]:
 
 
 def address(expression: str) -> int:
-    """The address that a GDB expression stands for: a pointer's value, a struct's own address, an integer, bare hex.
+    """The address that a GDB expression stands for: a pointer's value, a struct's own address, an integer, plain hex.
 
     Raises UsageError.
     """
     if _BARE_ADDRESS.fullmatch(expression):
         return int(expression, 16)
     try:
-        value = gdb.parse_and_eval(expression)
+        with as_user():
+            value = gdb.parse_and_eval(expression)
         code = value.type.strip_typedefs().code
         if code in (gdb.TYPE_CODE_STRUCT, gdb.TYPE_CODE_UNION, gdb.TYPE_CODE_ARRAY):
             if value.address is None:

@@ -10,6 +10,7 @@ import gdb
 from gdb_kdump import session, walks
 from gdb_kdump.commands.arguments import Arguments, Option, parse
 from gdb_kdump.commands.show.jsontext import json_pieces
+from gdb_kdump.debuginfo.gdb_settings import for_names
 from gdb_kdump.errors import DumpError, Interrupted, KdumpError, Why
 from gdb_kdump.kernel.mm.left_out import LeftOut
 from gdb_kdump.kernel.module.symbols import ModuleSymbols
@@ -59,14 +60,8 @@ class Command(gdb.Command, Generic[R]):
         """Run the command as GDB asks for it; raises gdb.GdbError with one sentence, also after a partial result."""
         with walks.StoppableCommand() as running:
             try:
-                arguments, gaps = parse(argument, self._all_options), Gaps()
-                result = self._result(arguments, gaps)
-                self.note(result)
-                show = self._json if arguments.has(JSON.name) else self._text
-                for piece in show(result, gaps, running):
-                    _write(piece)
-                if running.is_interrupted:
-                    raise Interrupted
+                with for_names():
+                    self._run(parse(argument, self._all_options), running)
             except KdumpError as error:
                 raise gdb.GdbError(escape(f"{self.name}: {error}")) from None
             except KeyboardInterrupt:
@@ -76,6 +71,16 @@ class Command(gdb.Command, Generic[R]):
                 if running.is_interrupted:
                     _forget_parts()
                 show_notices()
+
+    def _run(self, arguments: Arguments, running: walks.StoppableCommand) -> None:
+        gaps = Gaps()
+        result = self._result(arguments, gaps)
+        self.note(result)
+        show = self._json if arguments.has(JSON.name) else self._text
+        for piece in show(result, gaps, running):
+            _write(piece)
+        if running.is_interrupted:
+            raise Interrupted
 
     def _result(self, arguments: Arguments, gaps: Gaps) -> R:
         try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import gdb
 from gdb_kdump.commands.base import show_notices, told
 from gdb_kdump.commands.kinfo import partial_summary, summary
 from gdb_kdump.debuginfo import index_cache
+from gdb_kdump.debuginfo.gdb_settings import for_commands
 from gdb_kdump.errors import DumpError, KdumpError, MissingDebugInfo, Unreadable, UsageError
 from gdb_kdump.formats.signatures import looks_like_dump, looks_like_program
 from gdb_kdump.kernel.mm.left_out import LeftOut
@@ -21,7 +24,7 @@ from gdb_kdump.kernel.sched.tasks import Tasks
 from gdb_kdump.kernel.system import read_system
 from gdb_kdump.records.threads import SavedFrame, Thread
 from gdb_kdump.session import Session
-from gdb_kdump.target.connection import connect
+from gdb_kdump.target.connection import connect, put_back
 from gdb_kdump.target.opening import Hints, open_dump
 from gdb_kdump.target.threads import all_threads, thread_id
 from gdb_kdump.text import escape
@@ -54,7 +57,8 @@ class TargetKdump(gdb.Command):
         """Open the dump; raises gdb.GdbError with one sentence."""
         self.dont_repeat()
         try:
-            _open(gdb.string_to_argv(argument))
+            with for_commands():
+                _open(gdb.string_to_argv(argument))
         except KdumpError as error:
             raise gdb.GdbError(escape(f"target kdump: {error}")) from None
         finally:
@@ -66,20 +70,24 @@ def _open(words: list[str]) -> None:
     vmcores, vmlinux = _sort(files)
     progress = _Progress()
     opened = open_dump(vmcores, vmlinux, progress, hints)
-    progress.end()
-    try:
+    with ExitStack() as undo:  # whatever fails, Ctrl-C too
+        undo.callback(put_back)
+        undo.callback(opened.close)
+        progress.end()
         try:
             opening = _with_tasks(opened)
         except (Unreadable, MissingDebugInfo) as error:
             opening = _without_tasks(opened, error)
-    except BaseException:  # Ctrl-C too: no caller has it yet to close it
-        opened.close()
-        raise
-    # Connecting prints the selected frame, as a core file's opening does: the summary belongs above it.
-    gdb.write("\n".join(opening.summary) + "\n")
-    for warning in opening.warnings:
-        gdb.write(escape(f"warning: {warning}") + "\n", gdb.STDERR)
-    connect(opened, opening.threads, opening.selected, opening.frame)
+        # Connecting prints the selected frame, as a core file's opening does: the summary belongs above it.
+        gdb.write("\n".join(opening.summary) + "\n")
+        _warn(opening.warnings)
+        _warn(connect(opened, opening.threads, opening.selected, opening.frame))
+        undo.pop_all()
+
+
+def _warn(sentences: Iterable[str]) -> None:
+    for sentence in sentences:
+        gdb.write(escape(f"warning: {sentence}") + "\n", gdb.STDERR)
 
 
 @dataclass(frozen=True)

@@ -84,13 +84,19 @@ class Session:
 
 
 _current: Session | None = None  # GDB has one target at a time that is ours
+_elsewhere: Callable[[], int | None] | None = (
+    None  # tells the number of the inferior that has it, if another is selected
+)
 
 
 def current() -> Session:
-    """The open dump; raises UsageError when there is none, DumpError when its server has died."""
+    """The open dump; raises UsageError when the selected inferior has none, DumpError when its server has died."""
     if _current is None:
         raise UsageError("no dump is open; open one with: target kdump VMCORE [VMLINUX]")
     _current.server.check()
+    inferior = _elsewhere() if _elsewhere else None
+    if inferior is not None:
+        raise UsageError(f"the open dump is that of inferior {inferior}, which is not selected: `inferior {inferior}`")
     return _current
 
 
@@ -107,7 +113,10 @@ def find_current() -> Session | None:
     return _current
 
 
-def set_current(session: Session | None) -> None:
-    """Make a session the open dump, or let there be none; for target/connection.py alone."""
-    global _current
-    _current = session
+def set_current(session: Session | None, elsewhere: Callable[[], int | None] | None = None) -> None:
+    """Make a session the open dump, or let there be none; for target/connection.py alone.
+
+    `elsewhere` tells which inferior has it, where GDB has another one selected.
+    """
+    global _current, _elsewhere
+    _current, _elsewhere = session, elsewhere

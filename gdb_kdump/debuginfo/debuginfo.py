@@ -7,6 +7,7 @@ from functools import cached_property
 import gdb
 
 from gdb_kdump.arch.architecture import Architecture
+from gdb_kdump.debuginfo.gdb_settings import changed
 from gdb_kdump.debuginfo.kernel_file import KernelFile
 from gdb_kdump.errors import MissingDebugInfo
 from gdb_kdump.formats.cfi import CallFrames
@@ -38,10 +39,11 @@ class DebugInfo:
     def find_type(self, name: str) -> gdb.Type | None:
         """The type of that C name ("struct sk_buff", "unsigned long"), or None."""
         if name not in self._types:
-            try:
-                self._types[name] = gdb.lookup_type(name)
-            except gdb.error:
-                self._types[name] = None
+            with changed("language", "c"):  # in others of GDB's, C's names mean nothing
+                try:
+                    self._types[name] = gdb.lookup_type(name)
+                except gdb.error:
+                    self._types[name] = None
         return self._types[name]
 
     def type(self, name: str) -> gdb.Type:

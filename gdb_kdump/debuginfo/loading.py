@@ -34,16 +34,15 @@ def debug_file_directories() -> list[Path]:
     return split_path(str(gdb.parameter("debug-file-directory") or ""))
 
 
-def load_symbols(kernel: KernelFile, kaslr_offset: int, machine: str, progress: Progress) -> None:
+def load_symbols(kernel: KernelFile, kaslr_offset: int, progress: Progress) -> None:
     """Have GDB read a vmlinux at its KASLR offset (bytes), and no other symbols, with the index that we keep of it.
 
-    `machine` is what GDB calls the machine.  Raises DumpError when GDB cannot read its debug information.
+    Raises DumpError when GDB cannot read its debug information.
     """
     symbols, debug = kernel.for_gdb
     if _dismiss_others() and symbols is debug and _loaded_at(debug) == kaslr_offset:
         return
     cache = index_cache.prepare(debug, lambda seconds: progress.indexing(debug.path, seconds))
-    gdb.execute(f"set architecture {machine}", to_string=True)
     if cache is None:
         progress.indexing(debug.path, None)
         _read(symbols, debug, kaslr_offset)
@@ -60,7 +59,10 @@ def _read(symbols: ElfFile, debug: ElfFile, kaslr_offset: int) -> None:
             if symbols is not debug and not any(objfile.owner is not None for objfile in gdb.objfiles()):
                 gdb.execute(f"add-symbol-file -o {kaslr_offset:#x} {quoted(debug.path)}", to_string=True)
     except gdb.error as error:
-        raise index_cache.cannot_be_read(debug) from error
+        if debug.compressions:
+            raise index_cache.cannot_be_read(debug) from error
+        words = str(error).strip() or type(error).__name__  # perhaps those of a user's hook
+        raise DumpError(f"GDB cannot read {debug.path}: {words}") from error
 
 
 def _loaded_at(elf: ElfFile) -> int | None:

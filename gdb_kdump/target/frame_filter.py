@@ -9,9 +9,9 @@ from typing import Any
 import gdb
 from gdb.FrameDecorator import FrameDecorator
 
-from gdb_kdump import session
 from gdb_kdump.errors import KdumpError
 from gdb_kdump.kernel.module.source import Source
+from gdb_kdump.target.connection import find_selected
 
 
 class ModuleFrameFilter:
@@ -26,7 +26,7 @@ class ModuleFrameFilter:
 
     def filter(self, frames: Iterator[Any]) -> Iterator[Any]:
         """GDB's frames, those without a name replaced by ones that have it."""
-        opened = session.find_current()
+        opened = find_selected()
         return frames if opened is None else map(_Namer(opened.once(Source)), takewhile(_is_a_caller, frames))
 
 

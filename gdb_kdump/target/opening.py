@@ -20,8 +20,8 @@ from gdb_kdump.errors import Unreadable, UsageError
 from gdb_kdump.formats.vmcoreinfo import KNOWN_SYMBOLS, offset_of, parse_vmcoreinfo
 from gdb_kdump.memory import Memory
 from gdb_kdump.records.dump_info import DumpInfo
-from gdb_kdump.session import Session, find_current
-from gdb_kdump.target.connection import close
+from gdb_kdump.session import Session
+from gdb_kdump.target.connection import change_while_open, close, elsewhere, is_selected, put_back
 
 _MOST_VMCOREINFO = 1 << 16
 
@@ -60,7 +60,8 @@ def open_dump(vmcores: Sequence[Path], vmlinux: Path | None, progress: Progress,
         memory = Memory(server)
         if build_id is None:
             check_banner(elf, memory, kaslr_offset)
-        load_symbols(elf, kaslr_offset, arch.registers.gdb_name, progress)
+        change_while_open("architecture", arch.registers.gdb_name)
+        load_symbols(elf, kaslr_offset, progress)
         debuginfo = DebugInfo(elf, kaslr_offset, arch)
         if dump.report.pages_missing:
             # Page tables may be missing too: the direct map can be read without them, if one knows where it starts.
@@ -70,6 +71,7 @@ def open_dump(vmcores: Sequence[Path], vmlinux: Path | None, progress: Progress,
                 server.look_for_direct_map()
     except BaseException:  # Ctrl-C too: no half-open dump is left
         server.close()
+        put_back()
         raise
     return Session(vmcore, elf.path, elf.build_id, kaslr_offset, dump, vmcoreinfo, server, memory, debuginfo, arch)
 
@@ -131,7 +133,12 @@ def _locate_kernel(
 
 
 def _refuse_foreign_process() -> None:
-    inferior = gdb.selected_inferior()
-    if inferior.pid == 0 or find_current() is not None:
-        return
-    raise UsageError(f"GDB is debugging process {inferior.pid}; `kill` or `detach` it first, or use `add-inferior`")
+    """Raise UsageError where the dump would take the place of what GDB debugs, or be the second one of this GDB."""
+    inferior, other = gdb.selected_inferior(), elsewhere()
+    if other is not None:
+        raise UsageError(
+            f"inferior {other} has a dump, and one GDB can have one: `inferior {other}` and open the other there, "
+            "which closes the first, or start another GDB"
+        )
+    if inferior.pid and not is_selected():
+        raise UsageError(f"GDB is debugging process {inferior.pid}; `kill` or `detach` it first, or use `add-inferior`")

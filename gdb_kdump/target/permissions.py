@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gdb
 
+from gdb_kdump.debuginfo.gdb_settings import change
+
 _WRITING = ("may-write-memory", "may-write-registers")
 
 _withdrawn: list[str] = []
@@ -15,11 +17,12 @@ def withdraw() -> None:
         return
     for permission in _WRITING:
         if gdb.parameter(permission):
-            gdb.execute(f"set {permission} off", to_string=True)
+            change(permission, False)
             _withdrawn.append(permission)
 
 
 def restore() -> None:
-    """Give back what withdraw() took."""
+    """Give back what withdraw() took; raises DumpError as long as another inferior has a process."""
     while _withdrawn:
-        gdb.execute(f"set {_withdrawn.pop()} on", to_string=True)
+        change(_withdrawn[-1], True)
+        _withdrawn.pop()

@@ -8,10 +8,11 @@ from __future__ import annotations
 import gdb
 from gdb.unwinder import Unwinder
 
-from gdb_kdump import session
 from gdb_kdump.arch.state import Stop
 from gdb_kdump.errors import KdumpError
 from gdb_kdump.kernel.stack.unwind import Stacks
+from gdb_kdump.session import Session
+from gdb_kdump.target.connection import find_selected
 
 _USER_LIMIT = 1 << 63
 
@@ -31,7 +32,7 @@ class KernelUnwinder(Unwinder):
 
     def __call__(self, pending: gdb.PendingFrame) -> gdb.UnwindInfo | None:
         """How to unwind a frame, or None for GDB's own unwinders."""
-        opened = session.find_current()
+        opened = find_selected()
         if opened is None:
             return None
         arch = opened.arch
@@ -50,11 +51,11 @@ class KernelUnwinder(Unwinder):
             return None  # kbt says why; bt just ends here
         if caller is None or caller.in_user_mode:
             return None  # the end, which gdb_kdump.target.end_of_stack tells GDB
-        info = pending.create_unwind_info(_FrameId(_value(sp), _value(pc)))
+        info = pending.create_unwind_info(_FrameId(_value(opened, sp), _value(opened, pc)))
         if caller.interrupted:
             self._interrupted.add((caller.sp, caller.pc))
         for name, value in caller.registers.items():
-            info.add_saved_register(name, _value(value, arch.registers.by_name[name].bits // 8))
+            info.add_saved_register(name, _value(opened, value, arch.registers.by_name[name].bits // 8))
         return info
 
 
@@ -65,6 +66,6 @@ def _register(pending: gdb.PendingFrame, name: str) -> int | None:
         return None
 
 
-def _value(number: int, size: int = 8) -> gdb.Value:
-    value_type = gdb.lookup_type("unsigned long" if size == 8 else "unsigned int")
+def _value(opened: Session, number: int, size: int = 8) -> gdb.Value:
+    value_type = opened.debuginfo.type("unsigned long" if size == 8 else "unsigned int")
     return gdb.Value((number & (1 << 8 * size) - 1).to_bytes(size, "little"), value_type)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import gdb
 
+from gdb_kdump.debuginfo.gdb_settings import changed
 from gdb_kdump.kernel.sched.tasks import Task
 from gdb_kdump.target.threads import thread_id
 
@@ -21,10 +22,11 @@ def for_each_variable(task: Task) -> Iterator[tuple[gdb.Frame, gdb.Symbol]]:
         return
     try:
         thread.switch()
-        frame: gdb.Frame | None = gdb.newest_frame()
-        while frame is not None:
-            yield from ((frame, symbol) for symbol in _symbols(frame))
-            frame = frame.older()
+        with changed("backtrace limit", None):
+            frame: gdb.Frame | None = gdb.newest_frame()
+            while frame is not None:
+                yield from ((frame, symbol) for symbol in _symbols(frame))
+                frame = frame.older()
     finally:
         if selected is not None and selected.is_valid():
             selected.switch()

@@ -41,7 +41,7 @@ def call(
         )
     )
     commands = [f"file {elf}"] if elf is not None else []
-    run = gdb(*commands, f"source {script}", vmcore=vmcore, script=True, plugin=vmcore is not None, **options)
+    run = gdb(*commands, f"source {script}", vmcore=vmcore, script=True, **{"plugin": vmcore is not None, **options})
     result = next((line for line in run.stdout.splitlines() if line.startswith(_RESULT)), None)
     assert run.status == 0 and result is not None, f"{body.__name__} failed inside gdb:\n{run.output}"
     return json.loads(result.removeprefix(_RESULT))
