@@ -80,7 +80,7 @@ def _open(words: list[str]) -> None:
             opening = _without_tasks(opened, error)
         # Connecting prints the selected frame, as a core file's opening does: the summary belongs above it.
         gdb.write("\n".join(opening.summary) + "\n")
-        _warn(opening.warnings)
+        _warn([*filter(None, [opened.note]), *opening.warnings])
         _warn(connect(opened, opening.threads, opening.selected, opening.frame))
         undo.pop_all()
 

@@ -37,6 +37,8 @@ class Session:
     memory: Memory
     debuginfo: DebugInfo
     arch: Architecture
+    note: str = ""
+    """What the user has to know of how it was opened."""
     _readers: dict[Any, Any] = field(default_factory=dict)
     _members: dict[tuple[Any, str], tuple[int, int, Any]] = field(default_factory=dict)
 

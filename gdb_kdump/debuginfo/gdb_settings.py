@@ -74,7 +74,7 @@ def for_commands() -> Iterator[None]:
 def for_names() -> Iterator[None]:
     """GDB naming types as C does and any symbol whatever its distance; as_user() is the way back."""
     global _users_language
-    before, _users_language = _users_language, _users_language or gdb.parameter("language")
+    before, _users_language = _users_language, _users_language or str(gdb.parameter("language"))
     try:
         with ExitStack() as stack:
             for name, value in _NAMES:

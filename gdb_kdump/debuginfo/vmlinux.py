@@ -14,8 +14,7 @@ from gdb_kdump.debuginfo.elf import ElfFile
 from gdb_kdump.debuginfo.kernel_file import KernelFile
 from gdb_kdump.debuginfo.packed import open_vmlinux
 from gdb_kdump.debuginfo.progress import Progress
-from gdb_kdump.errors import DumpError, Unreadable, UsageError
-from gdb_kdump.memory import Memory
+from gdb_kdump.errors import DumpError, UsageError
 from gdb_kdump.text import escape
 
 _PIECE = 1 << 20  # bytes
@@ -175,25 +174,3 @@ def _candidates(wanted: Wanted, loaded: Path | None) -> Iterator[Path]:
     places = [path for root in wanted.roots for path in tree.vmlinux_files(root, wanted.release, wanted.build_id)]
     yield from places
     yield from (path.with_name(f"{path.name}{suffix}") for path in places for suffix in SUFFIXES)
-
-
-def check_banner(kernel: KernelFile, memory: Memory, kaslr_offset: int) -> None:
-    """Raise UsageError when the dump has another banner where `kernel` has its own; init/version.c: linux_banner.
-
-    For a dump whose kernel noted no build-id: 0935288c6e00 (v5.9) kdump: append kernel build-id string to VMCOREINFO.
-    A dump that lacks the page, or that has nothing there, tells nothing.
-    """
-    symbol = kernel.find_symbol("linux_banner")
-    expected = kernel.banner
-    if symbol is None or not expected:
-        return
-    try:
-        banner = memory.cstring(symbol.value + (kaslr_offset if symbol.relocated else 0), len(expected) + 256)
-    except Unreadable:
-        return
-    if banner and banner != expected:
-        text = escape(banner.decode("utf-8", "replace").strip()) if banner.startswith(b"Linux version ") else "none"
-        raise UsageError(
-            f"{kernel.path} is the vmlinux of another kernel: its banner is {escape(expected.strip())!r}, the dump has "
-            f"{text!r} there; name the vmlinux of the kernel that crashed"
-        )

@@ -173,7 +173,7 @@ def change_while_open(name: str, value: Setting) -> None:
     """Change a setting of GDB until put_back(); raises DumpError."""
     before = gdb.parameter(name)
     change(name, value)
-    _to_put_back.append((name, before, value))  # type: ignore[arg-type]
+    _to_put_back.append((name, before, value))
 
 
 def put_back() -> None:

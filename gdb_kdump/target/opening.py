@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import gdb
@@ -15,13 +15,14 @@ from gdb_kdump.debuginfo.debuginfo import DebugInfo
 from gdb_kdump.debuginfo.kernel_file import KernelFile
 from gdb_kdump.debuginfo.loading import debug_file_directories, load_symbols, loaded_file
 from gdb_kdump.debuginfo.progress import Progress
-from gdb_kdump.debuginfo.vmlinux import Wanted, check_banner, find_vmlinux
-from gdb_kdump.errors import Unreadable, UsageError
-from gdb_kdump.formats.vmcoreinfo import KNOWN_SYMBOLS, offset_of, parse_vmcoreinfo
+from gdb_kdump.debuginfo.vmlinux import Wanted, find_vmlinux
+from gdb_kdump.errors import DumpError, Unreadable, UsageError
+from gdb_kdump.formats.vmcoreinfo import parse_vmcoreinfo
 from gdb_kdump.memory import Memory
 from gdb_kdump.records.dump_info import DumpInfo
 from gdb_kdump.session import Session
 from gdb_kdump.target.connection import change_while_open, close, elsewhere, is_selected, put_back
+from gdb_kdump.target.whereabouts import Claim, locate_kernel
 
 _MOST_VMCOREINFO = 1 << 16
 
@@ -53,13 +54,14 @@ def open_dump(vmcores: Sequence[Path], vmlinux: Path | None, progress: Progress,
         build_id = vmcoreinfo.get("BUILD-ID")
         release, roots = dump.release or vmcoreinfo.get("OSRELEASE"), tree.roots(vmcore, debug_file_directories())
         wanted = Wanted(vmcore, release, build_id, roots)
-        elf = find_vmlinux(wanted, vmlinux, loaded_file(), progress)
+        elf, refusal = _find_vmlinux(wanted, vmlinux, progress)
         arch = _architecture(dump, elf)
-        given = text if hints.vmcoreinfo else None
-        kaslr_offset = _locate_kernel(server, elf, arch, vmcoreinfo, given, hints.kaslr_offset)
-        memory = Memory(server)
-        if build_id is None:
-            check_banner(elf, memory, kaslr_offset)
+        claim = Claim(vmcoreinfo, text if hints.vmcoreinfo else None, refusal is not None)
+        try:
+            found = locate_kernel(server, elf, arch, claim, hints.kaslr_offset)
+        except (DumpError, UsageError) as error:
+            raise refusal or error from None
+        kaslr_offset, memory = found.kaslr_offset, Memory(server)
         change_while_open("architecture", arch.registers.gdb_name)
         load_symbols(elf, kaslr_offset, progress)
         debuginfo = DebugInfo(elf, kaslr_offset, arch)
@@ -73,7 +75,19 @@ def open_dump(vmcores: Sequence[Path], vmlinux: Path | None, progress: Progress,
         server.close()
         put_back()
         raise
-    return Session(vmcore, elf.path, elf.build_id, kaslr_offset, dump, vmcoreinfo, server, memory, debuginfo, arch)
+    return Session(
+        vmcore,
+        elf.path,
+        elf.build_id,
+        kaslr_offset,
+        dump,
+        found.vmcoreinfo,
+        server,
+        memory,
+        debuginfo,
+        arch,
+        found.note,
+    )
 
 
 def _memory(hole: tuple[int, int] | None) -> str:
@@ -104,32 +118,17 @@ def _vmcoreinfo_file(path: Path) -> str:
     return text
 
 
-def _locate_kernel(
-    server: Server,
-    elf: KernelFile,
-    arch: Architecture,
-    vmcoreinfo: dict[str, str],
-    given: str | None,
-    asked: int | None,
-) -> int:
-    """Have the server translate the kernel's addresses; the KASLR offset.
+def _find_vmlinux(wanted: Wanted, vmlinux: Path | None, progress: Progress) -> tuple[KernelFile, UsageError | None]:
+    """The vmlinux; and where the user named one of another build-id than VMCOREINFO has, what there is to say of it.
 
-    `given` is the text of a VMCOREINFO that is not the dump's own, `asked` the KASLR offset that the user gave.
+    That VMCOREINFO may be of an earlier kernel, or of a host.
     """
-    translates = server.use_vmcoreinfo(given) if given is not None else server.info().translates
-    if translates:
-        told = offset_of(vmcoreinfo, {name: found.value for name in KNOWN_SYMBOLS if (found := elf.find_symbol(name))})
-        if asked not in (None, told) and told is not None:
-            raise UsageError(
-                f"VMCOREINFO has the kernel at the KASLR offset {told:#x}, not at {asked:#x}: omit --kaslr"
-            )
-        return asked or told or 0
-    wanted = (*arch.located_by, "max_pfn")
-    symbols = {name: symbol.value for name in wanted if (symbol := elf.find_symbol(name))}
-    if not arch.can_locate(symbols):
-        needed = ", ".join(arch.needed_to_locate)
-        raise UsageError(f"{elf.path} has no symbols to find the kernel by ({needed}): name another")
-    return server.find_kernel(elf.banner, symbols, asked)
+    try:
+        return find_vmlinux(wanted, vmlinux, loaded_file(), progress), None
+    except UsageError as refusal:
+        if vmlinux is None or wanted.build_id is None:
+            raise
+        return find_vmlinux(replace(wanted, build_id=None), vmlinux, None, progress), refusal
 
 
 def _refuse_foreign_process() -> None:
