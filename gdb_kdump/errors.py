@@ -24,12 +24,17 @@ class Why(Enum):
 
 
 _WHY_SENTENCES = {
-    Why.FILTERED: "the page was left out of the dump by makedumpfile",
+    Why.FILTERED: "the page was left out of the dump",  # by makedumpfile, or by whatever else has made it
     Why.TRUNCATED: "the page lies in the missing part of a truncated dump",
     Why.UNMAPPED: "the kernel's page tables do not map it",
     Why.CORRUPT: "the page's data in the dump file is damaged",
     Why.UNKNOWN: "libkdumpfile could not read it and did not say why",
 }
+
+
+def words_of(error: BaseException) -> str:
+    """What an exception says, for the end of a sentence; its kind where it says nothing."""
+    return str(getattr(error, "strerror", None) or error).strip() or type(error).__name__
 
 
 class KdumpError(Exception):

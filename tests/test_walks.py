@@ -36,7 +36,7 @@ def test_a_walk_ends_at_a_hole_and_at_ctrl_c_and_says_where() -> None:
             taken.append(node)
     assert taken == [0x1000, 0x2000]
     assert list(gaps) == [
-        "the table: cannot read 0x0000000000003000: the page was left out of the dump by makedumpfile (FILTERED)"
+        "the table: cannot read 0x0000000000003000: the page was left out of the dump (FILTERED)"
         " (last good: 0x0000000000002000)"
     ]
     gaps = Gaps()

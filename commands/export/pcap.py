@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gdb_kdump.diagnosis.checks import Checks
-from gdb_kdump.errors import KdumpError, Unreadable, UsageError
+from gdb_kdump.errors import KdumpError, Unreadable, UsageError, words_of
 from gdb_kdump.formats import pcapng
 from gdb_kdump.kernel.net.packet import ETHERNET, IP, PAYLOAD, SkbData
 from gdb_kdump.records.queue import Queue
@@ -58,7 +58,7 @@ def write_pcap(session: Session, name: str, queues: list[Queue]) -> Written:
     except FileExistsError:
         raise UsageError(f"{file} exists, and is not overwritten: name a new file") from None
     except OSError as error:
-        raise UsageError(f"cannot write {file}: {error.strerror}") from None
+        raise UsageError(f"cannot write {file}: {words_of(error)}") from None
     try:
         with os.fdopen(descriptor, "wb") as stream:
             capture = _Capture(session, stream)
@@ -70,7 +70,7 @@ def write_pcap(session: Session, name: str, queues: list[Queue]) -> Written:
     except BaseException as error:
         file.unlink(missing_ok=True)
         if isinstance(error, OSError) and not isinstance(error, KdumpError):
-            raise UsageError(f"cannot write {file}: {error.strerror}") from None
+            raise UsageError(f"cannot write {file}: {words_of(error)}") from None
         raise
     return Written(file, *counts, steps.ended)
 

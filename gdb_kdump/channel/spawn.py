@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from gdb_kdump.errors import DumpError
+from gdb_kdump.errors import DumpError, words_of
 
 _SERVER = Path(__file__).resolve().parents[1] / "dump" / "server.py"
 _SEND_BUFFER = 1 << 20  # what the server may be ahead of us; the kernel gives less, but more than without asking
@@ -70,7 +70,7 @@ def spawn(interpreter: str, vmcores: Sequence[str], memory: str = "") -> Child:
         channel.close()
         stderr.close()
         os.close(socket_fd)
-        raise NoLibrary(f"cannot start {interpreter}: {error.strerror}") from error
+        raise NoLibrary(f"cannot start {interpreter}: {words_of(error)}") from error
     finally:
         theirs.close()
         listener.close()
@@ -93,7 +93,7 @@ def _listen() -> tuple[socket.socket, int]:
             os.unlink(path)
     except OSError as error:
         listener.close()
-        raise DumpError(f"cannot make a socket in {directory}: {error.strerror or error}") from error
+        raise DumpError(f"cannot make a socket in {directory}: {words_of(error)}") from error
     finally:
         os.close(folder)
         os.rmdir(directory)

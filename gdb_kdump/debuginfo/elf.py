@@ -20,7 +20,7 @@ from elftools.construct import ConstructError
 from elftools.elf.elffile import ELFFile
 
 from gdb_kdump.debuginfo.compression import compression, section_contents, section_size
-from gdb_kdump.errors import DumpError
+from gdb_kdump.errors import DumpError, words_of
 from gdb_kdump.formats.boot_image import LONGEST, is_boot_image
 
 # What is raised for wild numbers: by pyelftools, and by what reads and decodes with them.
@@ -53,11 +53,13 @@ def open_file(path: Path, remedy: str = VMLINUX) -> BinaryIO:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):  # opening a fifo would wait for a writer
             raise DumpError(f"{path} is {'a folder' if stat.S_ISDIR(mode) else 'not a file'}: {remedy}")
-        return path.open("rb")
+        file = path.open("rb")
+        file.peek(1)  # some files of /proc can be opened, but not read
+        return file
     except DumpError:
         raise
     except OSError as error:
-        raise DumpError(f"cannot read {path}: {error.strerror}") from error
+        raise DumpError(f"cannot read {path}: {words_of(error)}") from error
 
 
 class ElfFile:

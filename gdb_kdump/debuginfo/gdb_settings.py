@@ -11,7 +11,7 @@ from typing import Union
 
 import gdb
 
-from gdb_kdump.errors import DumpError
+from gdb_kdump.errors import DumpError, words_of
 
 Setting = Union[str, bool, int, None]
 
@@ -30,7 +30,7 @@ def execute(command: str) -> None:
     try:
         gdb.execute(command, to_string=True)
     except gdb.error as error:
-        raise DumpError(f"GDB cannot `{command}`: {str(error).strip() or type(error).__name__}") from error
+        raise DumpError(f"GDB cannot `{command}`: {words_of(error)}") from error
 
 
 def change(name: str, value: Setting) -> None:

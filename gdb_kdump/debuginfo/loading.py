@@ -14,7 +14,7 @@ from gdb_kdump.debuginfo.elf import ElfFile
 from gdb_kdump.debuginfo.kernel_file import KernelFile
 from gdb_kdump.debuginfo.progress import Progress
 from gdb_kdump.debuginfo.tree import split_path
-from gdb_kdump.errors import DumpError
+from gdb_kdump.errors import DumpError, words_of
 from gdb_kdump.text import is_plain_name
 
 _SECTION = re.compile(r"[\w.]+")  # a name that can be a word of a GDB command
@@ -61,8 +61,7 @@ def _read(symbols: ElfFile, debug: ElfFile, kaslr_offset: int) -> None:
     except gdb.error as error:
         if debug.compressions:
             raise index_cache.cannot_be_read(debug) from error
-        words = str(error).strip() or type(error).__name__  # perhaps those of a user's hook
-        raise DumpError(f"GDB cannot read {debug.path}: {words}") from error
+        raise DumpError(f"GDB cannot read {debug.path}: {words_of(error)}") from error  # or a user's hook says it
 
 
 def _loaded_at(elf: ElfFile) -> int | None:

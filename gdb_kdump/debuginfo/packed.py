@@ -10,7 +10,7 @@ from gdb_kdump.debuginfo import index_cache
 from gdb_kdump.debuginfo.compression import unpacked, unpacking_command
 from gdb_kdump.debuginfo.elf import ElfFile, open_file
 from gdb_kdump.debuginfo.progress import Progress
-from gdb_kdump.errors import DumpError
+from gdb_kdump.errors import DumpError, words_of
 
 _MAGIC = b"\x7fELF"
 _LARGEST = 1 << 33  # bytes, far above any vmlinux; a few kilobytes can be packed that fill a disk
@@ -54,7 +54,7 @@ def _unpack(path: Path, command: str, progress: Progress) -> Path:
             raise
         raise DumpError(f"cannot unpack {path}: {error}") from error
     except OSError as error:  # a full disk, a read-only home
-        raise DumpError(f"{path} is packed, and {folder} has no room for it ({error.strerror}): {by_hand}") from error
+        raise DumpError(f"{path} is packed, and {folder} has no room for it ({words_of(error)}): {by_hand}") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

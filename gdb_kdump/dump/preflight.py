@@ -16,6 +16,7 @@ from gdb_kdump.formats.flattened import DumpFile, open_dump_file
 from gdb_kdump.formats.kdump import Kdump
 from gdb_kdump.formats.memory_image import MemoryImage, lime, raw
 from gdb_kdump.formats.notes import is_of_xen, vmcoreinfo
+from gdb_kdump.formats.program_core import find_program
 from gdb_kdump.formats.segments import Segments
 from gdb_kdump.formats.signatures import ELF, KDUMP, LIME
 from gdb_kdump.formats.strangers import stranger
@@ -77,6 +78,12 @@ def examine(
     for file, head in zip(files, heads):
         if not head.startswith((*KDUMP, ELF, LIME)):
             _refuse(file, head, memory is not None and len(files) == 1)
+        program = find_program(file)
+        if program is not None:
+            raise DumpError(
+                f"{file.path} is the core file of a program ({program or 'of unknown name'}), not the dump of a "
+                f"kernel: `target core {file.path}` opens it"
+            )
     if all(head.startswith(KDUMP) for head in heads):
         return _examine_kdump([Kdump(file, NAMES) for file in files])
     if len(files) > 1:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 
-from gdb_kdump.errors import DumpError
+from gdb_kdump.errors import DumpError, words_of
 from gdb_kdump.formats.flattened import DumpFile
 
 _BLOCK = 1 << 16  # a multiple of what libkdumpfile caches: it must never see a part of a block
@@ -36,7 +36,7 @@ class Window:
             os.truncate(self.descriptor, file.size)
         except OSError as error:
             os.close(self.descriptor)
-            raise DumpError(f"{file.path} is damaged: a dump of {file.size} bytes: {error.strerror}") from None
+            raise DumpError(f"{file.path} is damaged: a dump of {file.size} bytes: {words_of(error)}") from None
         self._fill(self._heads)
 
     def show(self, extents: Iterable[tuple[int, int]]) -> None:

@@ -15,7 +15,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from gdb_kdump.errors import DumpError
+from gdb_kdump.errors import DumpError, words_of
 from gdb_kdump.formats.signatures import FLATTENED
 
 _FLAT_HEADER = 4096  # makedumpfile's MAX_SIZE_MDF_HEADER: where the records begin
@@ -160,15 +160,17 @@ def open_dump_file(path: str, alive: Callable[[], None] = lambda: None) -> DumpF
         if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
             raise DumpError(f"{path} is not a file: a dump must be one that can be read at any place")
         file = open(path, "rb", buffering=0)  # noqa: SIM115 (open as long as the dump)
+        if _read(file, 0, len(FLATTENED)) == FLATTENED:
+            return Flattened(path, file, alive)
+        return DumpFile(path, file)
     except PermissionError:
         raise DumpError(f"{path}: no permission to read it (dumps belong to root)") from None
     except FileNotFoundError:
         raise DumpError(f"{path}: no such file") from None
+    except DumpError:
+        raise
     except (OSError, ValueError) as error:
-        raise DumpError(f"{path} cannot be opened: {getattr(error, 'strerror', None) or error}") from None
-    if _read(file, 0, len(FLATTENED)) == FLATTENED:
-        return Flattened(path, file, alive)
-    return DumpFile(path, file)
+        raise DumpError(f"{path} cannot be opened: {words_of(error)}") from None
 
 
 def _read(file: BinaryIO, offset: int, size: int) -> bytes:

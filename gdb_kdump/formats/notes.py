@@ -39,7 +39,7 @@ class Field(NamedTuple):
     size: int
 
 
-def _notes(data: bytes) -> Iterator[tuple[bytes, int, bytes]]:
+def for_each_note(data: bytes) -> Iterator[tuple[bytes, int, bytes]]:
     """Name, type and descriptor of each note, as far as they are sound."""
     at = 0
     while at + _HEADER.size <= len(data):
@@ -64,7 +64,7 @@ def cpu_notes(
     apart are its own notes, which come after those.  dump/dump.c: write_elf64_notes, hw/core/cpu-common.c.
     """
     words = struct.Struct(f"<{_REGISTERS_AT}x{len(names)}Q")
-    notes = list(_notes(data))
+    notes = list(for_each_note(data))
     states = [descriptor for name, _, descriptor in notes if name == b"QEMU"]
     cpus: list[CpuNote] = []
     for name, kind, descriptor in notes:
@@ -104,10 +104,10 @@ def _fields(note: bytes, fields: Sequence[Field]) -> dict[str, int]:
 
 def vmcoreinfo(data: bytes) -> bytes | None:
     """The text of VMCOREINFO, or None."""
-    found = (descriptor for name, _, descriptor in _notes(data) if name == b"VMCOREINFO")
+    found = (descriptor for name, _, descriptor in for_each_note(data) if name == b"VMCOREINFO")
     return next(found, None)
 
 
 def is_of_xen(data: bytes) -> bool:
     """Whether the hypervisor Xen made the dump, when its host crashed: page tables hold machine addresses then."""
-    return any(name == b"Xen" and kind == _XEN_CRASH_INFO for name, kind, _ in _notes(data))
+    return any(name == b"Xen" and kind == _XEN_CRASH_INFO for name, kind, _ in for_each_note(data))

@@ -10,7 +10,7 @@ import gdb
 
 from gdb_kdump.channel.client import Server
 from gdb_kdump.debuginfo.gdb_settings import Setting, change, changed
-from gdb_kdump.errors import DumpError, KdumpError, UsageError
+from gdb_kdump.errors import DumpError, KdumpError, UsageError, words_of
 from gdb_kdump.records.threads import SavedFrame, Thread
 from gdb_kdump.session import Session, find_current, set_current
 from gdb_kdump.target import end_of_stack, permissions
@@ -66,7 +66,7 @@ def _connect(socket: str) -> list[str]:
         with changed("osabi", "none"), changed("remotetimeout", REMOTE_TIMEOUT_SECONDS):
             gdb.execute(f"target remote {socket}", to_string=True)
     except gdb.error as error:
-        words = str(error).strip() or type(error).__name__
+        words = words_of(error)
         if not _is_connected(socket):
             raise DumpError(f"GDB could not connect to the dump server: {words}") from error
         notes.append(

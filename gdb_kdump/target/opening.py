@@ -16,7 +16,7 @@ from gdb_kdump.debuginfo.kernel_file import KernelFile
 from gdb_kdump.debuginfo.loading import debug_file_directories, load_symbols, loaded_file
 from gdb_kdump.debuginfo.progress import Progress
 from gdb_kdump.debuginfo.vmlinux import Wanted, find_vmlinux
-from gdb_kdump.errors import DumpError, Unreadable, UsageError
+from gdb_kdump.errors import DumpError, Unreadable, UsageError, words_of
 from gdb_kdump.formats.vmcoreinfo import parse_vmcoreinfo
 from gdb_kdump.memory import Memory
 from gdb_kdump.records.dump_info import DumpInfo
@@ -110,9 +110,14 @@ def _architecture(dump: DumpInfo, elf: KernelFile) -> Architecture:
 def _vmcoreinfo_file(path: Path) -> str:
     """The text in a file that holds a VMCOREINFO; raises UsageError."""
     try:
-        text = path.read_bytes()[:_MOST_VMCOREINFO].decode(errors="backslashreplace")
-    except OSError as error:
-        raise UsageError(f"cannot read the VMCOREINFO {path}: {error.strerror}") from error
+        if path.exists() and not path.is_file():  # a pipe may never end
+            raise UsageError(f"{path} is not a file: name one with the VMCOREINFO")
+        with path.open("rb") as file:
+            text = file.read(_MOST_VMCOREINFO).decode(errors="backslashreplace")
+    except (OSError, ValueError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"cannot read the VMCOREINFO {path}: {words_of(error)}") from error
     if not parse_vmcoreinfo(text).get("OSRELEASE"):
         raise UsageError(f"{path} is no VMCOREINFO: it has no line OSRELEASE=...")
     return text

@@ -49,10 +49,10 @@ def locate_kernel(
         return Whereabouts(_search(server, kernel, arch, asked), {}, _note(kernel, "is that of another kernel"))
     if not (server.use_vmcoreinfo(claim.given) if claim.given is not None else server.info().translates):
         return Whereabouts(_search(server, kernel, arch, asked), vmcoreinfo)
-    linked = {name: found.value for name in (*KNOWN_SYMBOLS, *arch.located_by) if (found := kernel.find_symbol(name))}
+    linked = {name: at.value for name in (*KNOWN_SYMBOLS, *arch.located_by) if (at := kernel.find_symbol(name))}
     told = offset_of(vmcoreinfo, {name: value for name, value in linked.items() if name in KNOWN_SYMBOLS})
     offset = asked if asked is not None else told or 0
-    moved = {at - linked[name] for name in linked if (at := symbol(vmcoreinfo, name)) is not None}
+    moved = {noted - linked[name] for name in linked if (noted := symbol(vmcoreinfo, name)) is not None}
     banner = _banner(server, kernel, offset)
     if moved <= {offset} and banner == kernel.banner:
         return Whereabouts(offset, vmcoreinfo)
@@ -69,7 +69,8 @@ def locate_kernel(
 
 
 def _search(server: Server, kernel: KernelFile, arch: Architecture, asked: int | None) -> int:
-    symbols = {name: symbol.value for name in arch.located_by if (symbol := kernel.find_symbol(name))}
+    wanted = (*arch.located_by, "max_pfn")
+    symbols = {name: at.value for name in wanted if (at := kernel.find_symbol(name))}
     if not arch.can_locate(symbols):
         needed = ", ".join(arch.needed_to_locate)
         raise UsageError(f"{kernel.path} has no symbols to find the kernel by ({needed}): name another")

@@ -16,7 +16,7 @@ from gdb_kdump.debuginfo.compression import unpacked, unpacking_command
 from gdb_kdump.debuginfo.elf import ElfFile, open_file
 from gdb_kdump.debuginfo.loading import debug_file_directories, in_memory
 from gdb_kdump.debuginfo.module_image import ModuleImage
-from gdb_kdump.errors import DumpError
+from gdb_kdump.errors import DumpError, words_of
 from gdb_kdump.session import Session
 
 _NAME = re.compile(r"(?P<module>.+?)\.ko(?P<debug>(-.+)?\.debug)?(?P<packed>\.(?:xz|gz|zst|bz2))?")
@@ -39,7 +39,7 @@ class ModuleFile:
         try:
             return ModuleImage(self.readable.read_bytes())
         except OSError as error:
-            raise DumpError(f"cannot read {self.path}: {error.strerror}") from error
+            raise DumpError(f"cannot read {self.path}: {words_of(error)}") from error
 
 
 class ModuleFiles:
