@@ -44,7 +44,6 @@ def connect(session: Session, threads: list[Thread], selected: int, frame: Saved
         notes = _leave_non_stop()
         permissions.withdraw()
         notes += _connect(socket)
-        _select(selected)
         try:
             end_of_stack.load(session.arch)
         except DumpError as error:
@@ -52,6 +51,7 @@ def connect(session: Session, threads: list[Thread], selected: int, frame: Saved
         for name, default, ours in _SETTINGS:
             if gdb.parameter(name) == default:
                 change_while_open(name, ours)
+        _select(selected)
         undo.pop_all()
     server.drop_socket()
     _remember(session)
@@ -81,7 +81,7 @@ def _connect(socket: str) -> list[str]:
 
 
 def _select(number: int) -> None:
-    """Select a thread by its id; it is selected, unless a plugin has looked at others and failed before it was back."""
+    """Select a thread by its id: it was, but a plugin may have looked at others since."""
     selected = gdb.selected_thread()
     wanted = next((one for one in gdb.selected_inferior().threads() if one.ptid[1] == number), None)
     if wanted is not None and (selected is None or selected.ptid != wanted.ptid):
