@@ -8,7 +8,7 @@ import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import pytest
 from pytest_gdb_fixtures import Gdb, LabDump
@@ -58,7 +58,7 @@ def test_mi(dump: LabDump) -> None:
 class Dap:
     """A client of the Debug Adapter Protocol: requests, and their responses."""
 
-    def __init__(self, to: BinaryIO, source: BinaryIO) -> None:
+    def __init__(self, to: IO[bytes], source: IO[bytes]) -> None:
         self._to, self._from, self._sequence = to, source, 0
 
     def ask(self, command: str, **arguments: Any) -> Any:

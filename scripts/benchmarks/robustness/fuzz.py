@@ -128,7 +128,7 @@ def serve(path: Path, addresses: list[int]) -> tuple[str, str, int]:
         try:
             ours.close()
             os.dup2(words, 2)
-            code = server.main(str(theirs.fileno()), str(listener.fileno()), str(parent), str(path))
+            code = server.main(str(theirs.fileno()), str(listener.fileno()), str(parent), "", str(path))
         finally:
             if sys.exc_info()[0]:
                 traceback.print_exc()
