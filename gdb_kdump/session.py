@@ -86,9 +86,8 @@ class Session:
 
 
 _current: Session | None = None  # GDB has one target at a time that is ours
-_elsewhere: Callable[[], int | None] | None = (
-    None  # tells the number of the inferior that has it, if another is selected
-)
+# Tells the number of the inferior that has it, if another one is selected.
+_elsewhere: Callable[[], int | None] | None = None
 
 
 def current() -> Session:
