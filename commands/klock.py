@@ -112,7 +112,7 @@ def _lock_text(result: Waits, lock: Lock) -> Iterator[str]:
 
 
 def _cycle_text(result: Waits, cycle: list[tuple[int, Lock]]) -> Iterator[str]:
-    yield f"DEADLOCK of {len(cycle)} tasks:"
+    yield f"DEADLOCK of {len(cycle)} task{'s' if len(cycle) > 1 else ''}:"
     for task, lock in cycle:
         yield f"    {_who(result, task)} waits for {_title(lock)}, {_holder(result, lock)}"
     yield ""

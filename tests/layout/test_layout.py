@@ -195,7 +195,7 @@ def test_packed_bitfields_do_not_reach_past_the_end(in_gdb: InGdb, compile_types
 def meaning(question: str, *about: str) -> Any:
     import gdb
 
-    from gdb_kdump.layout import mm, module, net, sched
+    from gdb_kdump.layout import locks, mm, module, net, sched
     from gdb_kdump.layout.layout import Layout
 
     def find_type(name: str) -> gdb.Type | None:
@@ -204,7 +204,8 @@ def meaning(question: str, *about: str) -> Any:
         except gdb.error:
             return None
 
-    ask = next(getattr(subject, question) for subject in (mm, module, net, sched) if hasattr(subject, question))
+    subjects = (locks, mm, module, net, sched)
+    ask = next(getattr(subject, question) for subject in subjects if hasattr(subject, question))
     return ask(Layout(find_type), *about)
 
 
@@ -459,3 +460,32 @@ def test_a_struct_may_have_a_typedef_instead_of_a_tag(in_gdb: InGdb, compile_typ
     source = "typedef struct { long log; int mask; } udp_table; typedef int number; typedef struct away far;"
     program = compile_types(f"{source} udp_table table; number one; far *pointer;")
     assert in_gdb(body, elf=program) == [8, None, None]
+
+
+HOOKS = "struct nf_hook_entries { unsigned short num_hook_entries; };"
+NETFILTER = {
+    # As of v4.14, [NFPROTO_NUMPROTO][NF_MAX_HOOKS], made smaller; and of v4.16.
+    "one array": "struct net { int a; struct { long sysctl; struct nf_hook_entries *hooks[4][2]; } nf; };",
+    "one each": "struct net { int a; struct { long s; struct nf_hook_entries *hooks_ipv4[2], *hooks_arp[1]; } nf; };",
+}
+
+
+@pytest.mark.parametrize("shape", NETFILTER)
+def test_where_the_hooks_of_netfilter_are(in_gdb: InGdb, compile_types: Compile, shape: str) -> None:
+    found = in_gdb(meaning, "netfilter_tables", elf=compile_types(f"{HOOKS} {NETFILTER[shape]}"))
+    if shape == "one each":
+        assert found == [["IPv4", 16, 2], ["ARP", 32, 1]]
+    else:
+        assert found == [["family 0", 16, 2], ["family 1", 32, 2], ["IPv4", 48, 2], ["ARP", 64, 2]]
+
+
+RAN = {
+    "sched_info.last_arrival": "struct sched_info { long a, last_arrival; }; struct se { long exec_start; };"
+    " struct task_struct { struct se se; struct sched_info sched_info; };",
+    "se.exec_start": "struct se { long exec_start; }; struct task_struct { struct se se; };",
+}
+
+
+@pytest.mark.parametrize("member", RAN)
+def test_what_tells_when_a_task_ran(in_gdb: InGdb, compile_types: Compile, member: str) -> None:
+    assert in_gdb(meaning, "last_ran", elf=compile_types(RAN[member])) == member
