@@ -109,13 +109,20 @@ def test_a_dump_where_nobody_waits_says_so(gdb_run: Gdb, lab_dump: Callable[[str
 
 def test_damage_costs_what_it_hits(gdb_run: Gdb, lab_dump: Callable[[str], LabDump], tmp_path: Path) -> None:
     dump = lab_dump("6.1-locks")
-    before = gdb_run("klock --json", vmcore=dump.vmcore).succeeded().json()
-    locks = {name(lock): lock for lock in before["locks"]}
+    offset = "print/d (long)&((struct rw_semaphore *)0)->owner"
+    before = gdb_run("klock --json", offset, vmcore=dump.vmcore).succeeded()
+    locks = {name(lock): lock for lock in before.json()["locks"]}
+    at = re.search(r"^\$\d+ = (\d+)$", before.stdout, re.MULTILINE)
+    assert at
     patched = PatchedDump(dump.vmcore, tmp_path / "patched.vmcore")
     third = int(locks["rtnl_mutex"]["waiters"][2]["waiter"], 16)
     patched.write_words(third, 0x4141414141414141)
     patched.write_words(int(locks["lab_left"]["lock"], 16), 0x4242424242424240)
-    after = gdb_run("klock --json", vmcore=patched.path).succeeded().json()
+    # As if the last reader had been the writer: RWSEM_READER_OWNED.
+    holder = locks["lab_rwsem"]["owner"]
+    patched.write_words(int(locks["lab_rwsem"]["lock"], 16) + int(at[1]), int(holder["task"], 16) | 1)
+    run = gdb_run("klock --json", "klock", vmcore=patched.path).succeeded()
+    after = run.json()
     damaged = {name(lock): lock for lock in after["locks"]}
     # All of them: the list is followed from its other end, too.
     pids = [waiter["pid"] for waiter in locks["rtnl_mutex"]["waiters"]]
@@ -125,5 +132,6 @@ def test_damage_costs_what_it_hits(gdb_run: Gdb, lab_dump: Callable[[str], LabDu
     assert found and int(found[1]) in pids and int(found[2], 16) == third
     assert (damaged["lab_left"]["held"], damaged["lab_left"]["owner"]) == ("unknown", None)
     assert after["deadlocks"] == []
-    assert damaged["lab_rwsem"] == locks["lab_rwsem"]
+    assert damaged["lab_rwsem"] == locks["lab_rwsem"] | {"held": "readers"}
+    assert re.search(r"^lab_rwsem .*: held by readers \(the last that came: PID \d+ lab-rwsem-hold ", run.stdout, re.M)
     assert damaged["lab_chained"]["chain"] == locks["lab_chained"]["chain"]
