@@ -55,6 +55,7 @@ All addresses are strings of "0x" and 16 digits, all other values numbers unless
     hooks           [{kind, where, name, function, net, priority}]: functions of the module that the network stack calls
     netns           [{comm, inum}]: tasks with a network namespace of their own
     programs        [{kind, name, device}]: BPF programs on devices
+    filters         [{device, where, priority}]: of traffic control, at the ingress and egress of devices
     files           {path: [lines]}: files of the kernel's own, with spaces for control characters
     skbs            [{skb, place, index, sk, next, prev, len, data_len, truesize, users, head, data, tail, end, cloned,
                     nohdr, fclone, head_frag, pp_recycle, pfmemalloc, protocol, mac_header, network_header,
@@ -121,6 +122,7 @@ def read_log(lines: list[str], expect: str) -> Record:
         "hooks": by_kind.get("hook", []),
         "netns": by_kind.get("netns", []),
         "programs": by_kind.get("program", []),
+        "filters": by_kind.get("filter", []),
         "files": _files(by_kind),
         "skbs": _skbs(by_kind),
     }

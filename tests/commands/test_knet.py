@@ -60,6 +60,18 @@ def test_programs_are_on_their_devices(gdb_run: Gdb, dump: LabDump) -> None:
     assert all(hook["detail"].startswith(("xdp, tag", "sched_cls, tag")) for hook in hooks)
 
 
+def test_filters_are_on_their_devices(gdb_run: Gdb, dump: LabDump) -> None:
+    document = gdb_run("knet --hooks --json", vmcore=dump.vmcore).succeeded().json()
+    filters = [hook for hook in document["hooks"] if hook["kind"] == "filter"]
+    ours = {(hook["device"], hook["where"], hook["priority"]) for hook in filters}
+    assert ours == {(one["device"], one["where"], one["priority"]) for one in dump.truth["filters"]}
+    # A module of the kernel's own taints nothing.
+    functions = {(hook["function"], hook["module"], hook["taint"]) for hook in filters}
+    assert functions == {("mall_classify", "cls_matchall", "")}
+    (action,) = [hook for hook in document["hooks"] if hook["kind"] == "action"]
+    assert (action["where"], action["function"], action["module"]) == ("gact", "tcf_gact_act", "act_gact")
+
+
 def test_a_hook_of_no_module_and_a_wild_table(gdb_run: Gdb, lab_dump: Callable[[str], LabDump], tmp_path: Path) -> None:
     dump = lab_dump("6.1-locks")
     before = gdb_run("knet --hooks --json", vmcore=dump.vmcore).succeeded().json()["hooks"]

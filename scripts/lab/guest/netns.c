@@ -2,13 +2,18 @@
 /* Network namespaces, programs on devices, and what the kernel's own files say of devices. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <arpa/inet.h>
 #include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/pkt_sched.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -83,6 +88,57 @@ static void run_programs(int argc, char **argv)
 	errno = 0;
 }
 
+/* What the kernel is asked about traffic control, with a kind and no options. */
+static void ask_tc(uint16_t type, const char *device, const char *kind, const struct tcmsg *tc)
+{
+	struct {
+		struct nlmsghdr header;
+		struct tcmsg tc;
+		struct rtattr kind;
+		char name[12];
+		struct rtattr options;
+	} message = {
+		.header = {
+			.nlmsg_len = sizeof(message), .nlmsg_type = type, .nlmsg_flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_ACK,
+		},
+		.tc = *tc,
+		.kind = { .rta_type = TCA_KIND, .rta_len = RTA_LENGTH(sizeof(message.name)) },
+		.options = { .rta_type = TCA_OPTIONS, .rta_len = RTA_LENGTH(0) },
+	};
+	struct {
+		struct nlmsghdr header;
+		struct nlmsgerr error;
+		char rest[512];
+	} answer;
+	int fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+
+	strcpy(message.name, kind);
+	message.tc.tcm_ifindex = (int)if_nametoindex(device);
+	if (send(fd, &message, sizeof(message), 0) < 0 || recv(fd, &answer, sizeof(answer), 0) < 0)
+		die("%s on %s", kind, device);
+	errno = -answer.error.error;
+	if (errno)
+		die("%s on %s", kind, device);
+	close(fd);
+}
+
+/* A filter that takes all that comes in, and one for what goes out. */
+static void run_filters(int argc, char **argv)
+{
+	struct tcmsg tc = { .tcm_parent = TC_H_CLSACT, .tcm_handle = TC_H_MAKE(TC_H_CLSACT, 0) };
+
+	(void)argc;
+	ask_tc(RTM_NEWQDISC, argv[1], "clsact", &tc);
+	tc = (struct tcmsg){ .tcm_parent = TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS) };
+	tc.tcm_info = TC_H_MAKE(7 << 16, htons(ETH_P_ALL));
+	ask_tc(RTM_NEWTFILTER, argv[1], "matchall", &tc);
+	tc.tcm_parent = TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS);
+	tc.tcm_info = TC_H_MAKE(9 << 16, htons(ETH_P_ALL));
+	ask_tc(RTM_NEWTFILTER, argv[1], "matchall", &tc);
+	note("{\"r\":\"filter\",\"device\":\"%s\",\"where\":\"ingress matchall\",\"priority\":7}", argv[1]);
+	note("{\"r\":\"filter\",\"device\":\"%s\",\"where\":\"egress matchall\",\"priority\":9}", argv[1]);
+}
+
 /* Their lines as they are; what JSON would not take is a space. */
 static void run_lines(int argc, char **argv)
 {
@@ -106,6 +162,7 @@ static void run_lines(int argc, char **argv)
 const struct word netns_words[] = {
 	{ "netns", 2, run_netns },		/* netns COMM ACTION [VALUE]: a task of its own network namespace does that */
 	{ "programs", 1, run_programs },	/* programs DEVICE: an XDP program, and where the kernel has that a tcx one */
+	{ "filters", 1, run_filters },		/* filters DEVICE: at its ingress and egress */
 	{ "lines", 1, run_lines },		/* lines FILE...: publish what the kernel's files say */
 	{ 0 },
 };
