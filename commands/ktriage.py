@@ -13,7 +13,9 @@ from gdb_kdump.commands.kps import display_name
 from gdb_kdump.commands.show.findings import finding_json, findings_text, note_findings
 from gdb_kdump.commands.show.hexdump import buffer_text
 from gdb_kdump.commands.show.tables import pairs
+from gdb_kdump.diagnosis.causes.answer import CERTAIN, Cause
 from gdb_kdump.diagnosis.triage import Triage, triage
+from gdb_kdump.diagnosis.trip import Culprit
 from gdb_kdump.errors import UsageError
 from gdb_kdump.rules.findings import CORRUPT, verdict
 from gdb_kdump.session import Session
@@ -86,6 +88,9 @@ Where no sk_buff is involved, or nothing crashed, it says so, and judges all of 
                 for q in result.queues
             ],
             "overrun": _overrun_json(result),
+            "kernel_says": list(result.trip.says) if result.trip is not None else [],
+            "cause": _cause_json(result.cause),
+            "culprit": _culprit_json(result.cause),
             "findings": [finding_json(finding) for finding in walks.shown(result.findings)],
             "verdict": verdict(result.findings),
             "summary": " ".join(summary(result)),
@@ -117,6 +122,26 @@ def _panic_json(result: Triage) -> dict[str, Any]:
         "cpu": task.cpu,
         "task": hex16(task.addr),
     }
+
+
+def _cause_json(cause: Cause | None) -> dict[str, Any] | None:
+    if cause is None:
+        return None
+    return {
+        "kind": cause.kind,
+        "object": None if cause.object is None else hex16(cause.object),
+        "member": cause.member,
+        "message": cause.message,
+        "certainty": cause.certainty,
+        "evidence": [{"text": fact.text, "command": fact.command} for fact in cause.evidence],
+    }
+
+
+def _culprit_json(cause: Cause | None) -> dict[str, Any] | None:
+    if cause is None or cause.culprit is None:
+        return None
+    who = cause.culprit
+    return {"function": who.function, "module": who.module, "level": who.level, "why": who.why}
 
 
 def _overrun_json(result: Triage) -> dict[str, Any] | None:
@@ -167,8 +192,11 @@ def summary(result: Triage) -> Iterator[str]:
     message = escape(result.message or "A panic")
     yield f"{message}: task {escape(display_name(task))} (PID {task.pid}) on CPU {task.cpu} fell in {function}."
     corrupt = [finding for finding in result.findings if finding.severity == CORRUPT]
-    if not result.suspects:
-        yield "The panic is not about an sk_buff, as far as its frames tell." + _everything(result)
+    if result.cause is not None and result.cause.kind != "unrelated":
+        yield _cause_sentence(result.cause)
+    elif not result.suspects:
+        who = _who(result.cause.culprit) if result.cause is not None else ""
+        yield f"The panic is not about an sk_buff, as far as its frames tell.{who}" + _everything(result)
     elif result.attribution is not None:
         found, first = result.attribution, result.suspects[0]
         yield (
@@ -179,6 +207,22 @@ def summary(result: Triage) -> Iterator[str]:
         yield f"{corrupt[0].rule} of {hex16(corrupt[0].object)} is corrupt: {corrupt[0].message}."
     else:
         yield f"The sk_buff in its frames, {hex16(result.suspects[0].skb.addr)}, is sound." + _everything(result)
+
+
+def _cause_sentence(cause: Cause) -> str:
+    """The cause, how sure that is where it is not certain, and who did it."""
+    sure = "" if cause.certainty == CERTAIN else f" ({cause.certainty})"
+    who = cause.culprit if cause.culprit is not None and cause.culprit.function not in cause.message else None
+    by = _who(who)
+    first = cause.message.split()[0]
+    message = cause.message[0].upper() + cause.message[1:] if first.isalpha() else cause.message
+    return f"{message}{sure}.{by}"
+
+
+def _who(culprit: Culprit | None) -> str:
+    if culprit is None:
+        return ""
+    return f" The first module function on the way there is {culprit.function} [{culprit.module}]: {culprit.why}."
 
 
 def _everything(result: Triage) -> str:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gdb_kdump import walks
+from gdb_kdump.diagnosis.causes import find_cause
+from gdb_kdump.diagnosis.causes.answer import Case, Cause
 from gdb_kdump.diagnosis.checks import Checked, Checks
 from gdb_kdump.diagnosis.pointers import Pointer, registers_in, variables_in
 from gdb_kdump.diagnosis.sockets import judge_sock_and_queues
 from gdb_kdump.diagnosis.sweep import check_everything
+from gdb_kdump.diagnosis.trip import Trip, trip_of
 from gdb_kdump.errors import MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.mm.allocations import Allocations
 from gdb_kdump.kernel.net.skbuff import Skbs
 from gdb_kdump.kernel.net.sock import Sock, Socks
 from gdb_kdump.kernel.panic import Panic
+from gdb_kdump.kernel.sched.registers import Registers
 from gdb_kdump.kernel.stack.crash_path import backtrace
 from gdb_kdump.kernel.stack.unwind import Frame, Trace
 from gdb_kdump.records.queue import Queue
@@ -21,6 +25,7 @@ from gdb_kdump.records.skb import Skb
 from gdb_kdump.rules.findings import CORRUPT, Finding
 from gdb_kdump.rules.overrun import Attribution, attribute
 from gdb_kdump.session import Session
+from gdb_kdump.text import is_kernel_address
 from gdb_kdump.walks import Gaps
 
 # Structs that begin with a struct sock; include/linux/tcp.h, udp.h, include/net/af_unix.h, inet_sock.h.
@@ -28,6 +33,7 @@ _SOCK_TYPES = frozenset(
     ("sock", "inet_sock", "tcp_sock", "udp_sock", "raw_sock", "unix_sock", "netlink_sock", "packet_sock",
      "inet_connection_sock", "tcp6_sock", "udp6_sock", "raw6_sock")
 )  # fmt: skip
+_MAX_BUFFER, _MAX_TRUESIZE = 1 << 22, 1 << 28  # more than kmalloc() and any sk_buff's fragments give, in bytes
 _MAX_FAMILY = 64  # include/linux/socket.h: AF_MAX is 46 today
 
 
@@ -59,6 +65,8 @@ class Triage:
     queues: tuple[Queue, ...] = ()  # of the socket
     findings: tuple[Finding, ...] = ()  # about the first one, the socket and its queues
     everything: Checked | None = None  # what became of all sk_buffs, when none in the frames explains the panic
+    trip: Trip | None = None  # what the CPU or the kernel objected to
+    cause: Cause | None = None  # what explains that, where a rule here knows it
 
 
 def triage(session: Session, gaps: Gaps) -> Triage:
@@ -77,6 +85,22 @@ def triage(session: Session, gaps: Gaps) -> Triage:
     gaps.note(*session.once(Skbs).gaps)
     queues, findings = _of_sock(session, checks, sock, gaps) if sock is not None else ((), ())
     findings = _merged(first.findings if first else (), findings)
+    fault = fault_frame(trace)
+    trip = trip_of(session, trace, fault)
+    attribution = attribute(first.skb) if first is not None and first.is_corrupt else None
+    case = Case(
+        session=session,
+        checks=checks,
+        trip=trip,
+        skb=first.skb if first is not None else None,
+        findings=_merged(first.findings if first else (), findings),
+        attribution=attribution,
+        sock=sock,
+        queues=queues,
+        pointers=tuple(pointers),
+        cpu=panic.cpu(),
+        pc=session.once(Registers).of_cpu(panic.cpu()).get(session.arch.pc, 0),
+    )
     everything = None
     if not any(finding.severity == CORRUPT for finding in findings):
         everything = _everything(session, checks, gaps)
@@ -85,14 +109,16 @@ def triage(session: Session, gaps: Gaps) -> Triage:
         crashed=True,
         message=panic.message(),
         trace=trace,
-        fault=fault_frame(trace),
+        fault=fault,
         suspects=suspects,
-        attribution=attribute(first.skb) if first is not None and first.is_corrupt else None,
+        attribution=attribution,
         sock=sock,
         sock_from=sock_from,
         queues=queues,
         findings=findings,
         everything=everything,
+        trip=trip,
+        cause=find_cause(case),
     )
 
 
@@ -154,8 +180,16 @@ def _suspects(session: Session, checks: Checks, pointers: list[Pointer]) -> tupl
             skb = skbs.read_with_buffer(pointer.value)
         except Unreadable:
             continue
+        if not pointer.type and not _reads_as_one(skb):
+            continue
         suspects[pointer.value] = Suspect(skb, pointer, checks.skb(pointer.value).findings)
     return tuple(sorted(suspects.values(), key=lambda suspect: not suspect.is_corrupt))
+
+
+def _reads_as_one(skb: Skb) -> bool:
+    """Whether what a register leads to could be an sk_buff by what it holds: a merged cache has other objects, too."""
+    size = skb.end - skb.members.head
+    return is_kernel_address(skb.members.head) and 0 < size <= _MAX_BUFFER and 0 < skb.members.truesize < _MAX_TRUESIZE
 
 
 def _sock(session: Session, suspect: Suspect | None, pointers: list[Pointer]) -> tuple[Sock | None, str]:

@@ -20,6 +20,7 @@ class Crash:
     expect: str
     cause: str
     culprit: str = ""
+    usual: tuple[str, ...] = ()  # the kernels for which continuous integration has it
 
 
 def _words(*words: str, before: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -34,6 +35,7 @@ CRASHES = (
         r"RIP: 0010:skb_panic\+.*rogue_rx_frame\+",
         "no-room",
         "rogue_rx_frame",
+        usual=("6.1",),
     ),
     Crash(
         "hook-length",
@@ -42,6 +44,7 @@ CRASHES = (
         r"kernel BUG at .*skbuff\.[hc].*ip_local_deliver",
         "lengths",
         "rogue_local_in",
+        usual=("6.12",),
     ),
     Crash(
         "xmit-shared",
@@ -57,7 +60,8 @@ CRASHES = (
         _words("rogue frag-null", "net-send 10.9.0.2 2 1450"),
         r"NULL pointer dereference.*RIP: 0010:skb_release_data\+",
         "fragment",
-        "rogue_rx_frame",
+        "rogue_poll",
+        usual=("6.1",),
     ),
     Crash(
         "frag-flip",
@@ -72,6 +76,7 @@ CRASHES = (
         _words("rogue stale-write", "settle 100", "udp udp1 inet 1400 1400 1400 1400"),
         r"general protection fault.*RIP: 0010:(kmem_cache_alloc|__kmem_cache_alloc|__kmalloc|kmalloc)",
         "freelist",
+        usual=("6.1",),
     ),
     Crash(
         "xmit-double-free",
@@ -80,6 +85,7 @@ CRASHES = (
         r"kernel BUG at mm/slub\.c|refcount_t: underflow",
         "double-free",
         "rogue_xmit",
+        usual=("6.12",),
     ),
     Crash(
         "neighbour",
@@ -88,6 +94,7 @@ CRASHES = (
         r"RIP: 0010:skb_release_data\+|RIP: 0010:kfree_skb",
         "overrun-neighbour",
         "rogue_neighbour",
+        usual=("6.1",),
     ),
     Crash(
         "queue-cycle",
@@ -106,6 +113,7 @@ CRASHES = (
         _words("rogue-udp gone-callback"),
         r"BUG: unable to handle page fault.*__udp_enqueue_schedule_skb|BUG: unable to handle page fault",
         "bad-call",
+        usual=("6.1",),
     ),
     Crash(
         "xmit-csum",
@@ -114,6 +122,7 @@ CRASHES = (
         r"RIP: 0010:skb_checksum_help\+",
         "lengths",
         "rogue_xmit_fault",
+        usual=("6.12",),
     ),
     Crash(
         "rtx-unlink",
@@ -129,6 +138,7 @@ CRASHES = (
         r"NULL pointer dereference.*RIP: 0010:rogue_reset\+",
         "unrelated",
         "rogue_reset",
+        usual=("6.1", "6.12"),
     ),
     Crash(
         "xmit-encrypt",
@@ -151,6 +161,7 @@ CRASHES = (
         r"kernel BUG at lib/list_debug\.c.*rogue_list\+",
         "linkage",
         "rogue_list",
+        usual=("6.12",),
     ),
     Crash(
         "sock-put",

@@ -24,6 +24,7 @@ class Scenario:
     dump_level: int | None = None  # makedumpfile's -d; the kernel's usual one (kernels.py) where not given
     lines: tuple[str, ...] = ()  # the kernels that it makes sense for (kernels.py); all where not given
     on_demand: bool = False  # made only when it is named: no test needs it
+    usual: tuple[str, ...] = ()  # though it is on demand, these kernels have it always
     timeout: int = 240  # seconds from power-on to the finished dump
 
 
@@ -313,7 +314,15 @@ SCENARIOS = (
         expect=r"divide error: 0000.*RIP: 0010:lab_divide_by\+",
     ),
     *(
-        Scenario(crash.name, crash.summary, crash.words, crash.expect, lines=("6.1", "6.12"), on_demand=True)
+        Scenario(
+            crash.name,
+            crash.summary,
+            crash.words,
+            crash.expect,
+            lines=("6.1", "6.12"),
+            on_demand=True,
+            usual=crash.usual,
+        )
         for crash in CRASHES
     ),
 )
