@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import gdb
 
 from gdb_kdump.debuginfo.gdb_settings import as_user
+from gdb_kdump.debuginfo.objects import address_of
 from gdb_kdump.errors import UsageError
 
 # Hex digits, with 0x whatever GDB's language may have instead; without it, as crash users type an address, 16 of them,
@@ -102,14 +103,12 @@ def address(expression: str) -> int:
     try:
         with as_user():
             value = gdb.parse_and_eval(expression)
-        code = value.type.strip_typedefs().code
-        if code in (gdb.TYPE_CODE_STRUCT, gdb.TYPE_CODE_UNION, gdb.TYPE_CODE_ARRAY):
-            if value.address is None:
-                raise UsageError(f"{expression} has no address: name a pointer to it")
-            return int(value.address)
-        return int(value) & (1 << 64) - 1
+        addr = address_of(value)
     except gdb.error as error:
         raise UsageError(f"cannot evaluate {expression!r}: {error}") from error
+    if addr is None:
+        raise UsageError(f"{expression} has no address: name a pointer to it")
+    return addr
 
 
 def number(text: str, what: str) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import gdb
 
 from gdb_kdump import session, walks
+from gdb_kdump.debuginfo.objects import address_of
 from gdb_kdump.errors import KdumpError, UsageError
 from gdb_kdump.kernel.lib.containers import walk_container
 from gdb_kdump.kernel.lib.percpu import PerCpu
@@ -103,10 +104,10 @@ def kwalk(session: Session, kind: gdb.Value, head: gdb.Value, *place: gdb.Value)
 
 def _head(head: gdb.Value) -> int:
     """The address of a head that is given as it stands, or as a pointer to it."""
-    is_object = head.type.strip_typedefs().code in (gdb.TYPE_CODE_STRUCT, gdb.TYPE_CODE_UNION)
-    if is_object and head.address is None:
+    addr = address_of(head)
+    if addr is None:
         raise UsageError("the head has no address: give a pointer to it")
-    return int(head.address if is_object and head.address is not None else head) & (1 << 64) - 1
+    return addr
 
 
 def _placed(session: Session, text: str) -> tuple[gdb.Type, int]:

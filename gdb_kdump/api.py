@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 
 import gdb
 
+from gdb_kdump.debuginfo.objects import address_of
 from gdb_kdump.errors import (
     Corrupt,
     DumpError,
@@ -146,7 +147,7 @@ def _all_skbs(session: Session, notes: Gaps) -> Iterator[int]:
 
 
 def _address(head: gdb.Value | int) -> int:
-    if isinstance(head, int):
-        return head & _TOP
-    is_object = head.type.strip_typedefs().code in (gdb.TYPE_CODE_STRUCT, gdb.TYPE_CODE_UNION)
-    return int(head.address if is_object and head.address is not None else head) & _TOP
+    addr = head & _TOP if isinstance(head, int) else address_of(head)
+    if addr is None:
+        raise UsageError("the head has no address: give a pointer to it")
+    return addr

@@ -37,6 +37,17 @@ class Object:
         return next((why for low, high, why in self.holes if start < high and low < start + size), None)
 
 
+def address_of(value: gdb.Value) -> int | None:
+    """The address that an expression stands for: a struct's or array's own, a pointer's value, an integer.
+
+    None for a struct that has no address.
+    """
+    own = value.type.strip_typedefs().code in (gdb.TYPE_CODE_STRUCT, gdb.TYPE_CODE_UNION, gdb.TYPE_CODE_ARRAY)
+    if own and value.address is None:
+        return None
+    return int(value.address if own and value.address is not None else value) & (1 << 64) - 1
+
+
 def read_object(memory: Memory, object_type: gdb.Type, addr: int) -> Object:
     """Read an object of any C type at an address; raises Unreadable when there is nothing of it in the dump."""
     size = object_type.sizeof
