@@ -5,13 +5,17 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import json
 import lzma
+import shlex
 import subprocess
 import tarfile
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import page_compression
 import pytest
 from pytest_gdb_fixtures import Gdb, LabDump
 
@@ -46,7 +50,7 @@ FILES: dict[str, tuple[bytes, str]] = {
     "gzip": (gzip.compress(CONTENT), "`gunzip`"),
     "xz": (lzma.compress(CONTENT), "`unxz`"),
     "bzip2": (bz2.compress(CONTENT), "`bunzip2`"),
-    "zstd": (b"\x28\xb5\x2f\xfd" + CONTENT, "`unzstd`"),
+    "zstd": (page_compression.compress(CONTENT[:4096], "zstd")[0], "`unzstd`"),
     "lz4": (b"\x04\x22\x4d\x18" + CONTENT, "`unlz4`"),
     "lz4-legacy": (b"\x02\x21\x4c\x18" + CONTENT, "`unlz4`"),
     "lzop": (b"\x89LZO\0\r\n\x1a\n" + CONTENT, "`lzop -d`"),
@@ -60,6 +64,10 @@ FILES: dict[str, tuple[bytes, str]] = {
     "minidump": (b"MDMP" + CONTENT, "WinDbg"),
     "qcow2": (b"QFI\xfb\0\0\0\3" + CONTENT, "qcow2"),
     "vmdk": (b"KDMV" + CONTENT, "vmdk"),
+    "vdi": (b"<<< QEMU VM Virtual Disk Image >>>".ljust(64, b"\0") + b"\x7f\x10\xda\xbe" + CONTENT, "vdi"),
+    "vhd": (b"conectix" + CONTENT, "vhd"),
+    "deb": (b"!<arch>\ndebian-binary   " + CONTENT, "`dpkg -x`"),
+    "rpm": (b"\xed\xab\xee\xdb\3\0" + CONTENT, "`rpm2cpio`"),
     "hibernated": (at_end_of_page(b"S1SUSPEND\0"), "hibernate"),
     "swap": (at_end_of_page(b"SWAPSPACE2"), "is swap space"),
     "sadump": (b"sadump\0\0" + CONTENT, "makedumpfile -x"),
@@ -84,6 +92,26 @@ def test_what_mkswap_writes(tmp_path: Path) -> None:
     path.chmod(0o600)
     subprocess.run(["/sbin/mkswap", str(path)], check=True, capture_output=True)
     with pytest.raises(DumpError, match="is swap space"):
+        examine([str(path)])
+
+
+def test_what_qemu_migrates(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    qemu = ["qemu-system-x86_64", "-accel", "tcg", "-m", "16", "-display", "none", "-nodefaults", "-S", "-qmp", "stdio"]
+    migrate = {"execute": "migrate", "arguments": {"uri": f"exec:cat > {shlex.quote(str(path))}"}}
+    words = '{"execute":"qmp_capabilities"}' + json.dumps(migrate)
+    with subprocess.Popen(qemu, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as guest:
+        assert guest.stdin and guest.stdout
+        try:
+            guest.stdin.write(words)
+            guest.stdin.flush()
+            deadline = time.monotonic() + 60
+            while not (path.exists() and path.stat().st_size > 4096):
+                assert guest.poll() is None and time.monotonic() < deadline
+                time.sleep(0.02)
+        finally:
+            guest.kill()
+    with pytest.raises(DumpError, match="saved state of QEMU.*virsh dump --memory-only"):
         examine([str(path)])
 
 
