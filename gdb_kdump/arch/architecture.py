@@ -150,11 +150,14 @@ class Architecture(Protocol):
     def can_locate(self, symbols: Mapping[str, int], /) -> bool:
         """Whether these symbols are enough for locate()."""
 
-    def locate(self, banner: bytes, symbols: Mapping[str, int], read: ReadMemory, max_pfn: int, /) -> Sequence[Located]:
+    def locate(
+        self, banner: bytes, symbols: Mapping[str, int], read: ReadMemory, memory: Sequence[tuple[int, int]], /
+    ) -> Sequence[Located]:
         """The kernels of a vmlinux in physical memory: one, or none, or several when it has been loaded twice.
 
         `banner` is the text of its linux_banner, `symbols` are link-time addresses; `read` gives the bytes at a
-        physical address, at most a page's, or why not.
+        physical address, at most a page's, or why not; `memory` says where there are any: ranges that do not overlap,
+        from, to before.
         """
 
     def find_direct_map(self, pages: Iterable[tuple[int, bytes]], /) -> int | None:

@@ -160,11 +160,12 @@ class Dump:
         """The kernels of a vmlinux; where the memory may lie in several ways, it lies then as one of them counts it."""
         image = self._elf
         if not isinstance(image, MemoryImage) or len(image.layouts) == 1:
-            return self.arch.locate(banner, symbols, self._read_physical, self._max_pfn())
+            memory = image.held() if image else [(0, self._max_pfn() * self._page_size)]
+            return self.arch.locate(banner, symbols, self._read_physical, memory)
         first: Sequence[Located] = ()
         for layout in image.layouts:
             image.use(layout)
-            kernels = self.arch.locate(banner, symbols, self._read_physical, image.max_pfn)
+            kernels = self.arch.locate(banner, symbols, self._read_physical, image.held())
             if any(self._counted(kernel, symbols) == image.max_pfn for kernel in kernels):
                 return kernels
             first = first or kernels

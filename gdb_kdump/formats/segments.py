@@ -78,6 +78,22 @@ class Segments:
         self.file.check()
         return runs
 
+    def held(self) -> list[tuple[int, int]]:
+        """The physical addresses that the file may have bytes of, from, to before: no more than a damaged one can hold.
+
+        Ranges that touch or overlap are one.
+        """
+        ranges: list[tuple[int, int]] = []
+        for segment in self._segments:
+            start, end = segment.physical, segment.physical + min(segment.size, self.file.size - segment.offset)
+            if end <= start or not segment.has_physical:
+                continue
+            if ranges and start <= ranges[-1][1]:
+                ranges[-1] = ranges[-1][0], max(ranges[-1][1], end)
+            else:
+                ranges.append((start, end))
+        return ranges
+
     def _find(self, physical: int, size: int) -> tuple[int | Why, int]:
         """Where in the file the byte at `physical` is, or why it is not, and how far that goes.
 

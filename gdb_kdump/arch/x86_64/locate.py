@@ -7,8 +7,9 @@ say where it is mapped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Union
 
 from gdb_kdump.arch.x86_64.paging import IMAGE_MAP, IMAGE_SIZE, PAGE_SIZE, TOP_TABLES, PageTables
@@ -55,17 +56,19 @@ class Located:
     tables: PageTables
 
 
-def locate(vmlinux: Vmlinux, read: ReadMemory, max_pfn: int) -> list[Located]:
+def locate(vmlinux: Vmlinux, read: ReadMemory, memory: Iterable[tuple[int, int]]) -> list[Located]:
     """The kernels of this vmlinux in physical memory: one, or none, or several when it has been loaded twice.
 
-    `read` gives the bytes at a physical address, at most a page's.
+    `read` gives the bytes at a physical address, at most a page's; `memory` says where there are any: ranges that do
+    not overlap, from, to before.
     """
     kernels = []
     distance = vmlinux.banner_at - IMAGE_MAP
-    for load in range(-(distance // _ALIGNMENT) * _ALIGNMENT, max_pfn * PAGE_SIZE - distance, _ALIGNMENT):
-        banner_at = load + distance
-        if banner_at < 0 or not _matches(read, banner_at, vmlinux.banner):
+    places = (range(start + (distance - start) % _ALIGNMENT, end, _ALIGNMENT) for start, end in memory)
+    for banner_at in chain.from_iterable(places):
+        if not _matches(read, banner_at, vmlinux.banner):
             continue
+        load = banner_at - distance
         for levels in (4, 5):
             tables = _tables(vmlinux, read, load, levels)
             offset = _virtual_offset(tables, vmlinux.banner_at, banner_at)

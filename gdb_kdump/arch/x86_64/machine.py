@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from gdb_kdump.arch.readers import Kernel, Memory, Types
@@ -56,10 +56,14 @@ class X86_64:
         return vmlinux_of(b"", symbols) is not None
 
     def locate(
-        self, banner: bytes, symbols: Mapping[str, int], read: Callable[[int, int], bytes | Why], max_pfn: int
+        self,
+        banner: bytes,
+        symbols: Mapping[str, int],
+        read: Callable[[int, int], bytes | Why],
+        memory: Sequence[tuple[int, int]],
     ) -> list[Located]:
         vmlinux = vmlinux_of(banner, symbols)
-        return [] if vmlinux is None else locate(vmlinux, read, max_pfn)
+        return [] if vmlinux is None else locate(vmlinux, read, memory)
 
     def find_direct_map(self, pages: Iterable[tuple[int, bytes]]) -> int | None:
         return find_direct_map(pages)

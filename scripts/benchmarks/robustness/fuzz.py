@@ -5,6 +5,7 @@ sampled addresses.  It may die of what it reads, but not hang, not grow without 
 """
 
 import importlib
+import json
 import os
 import random
 import re
@@ -31,10 +32,13 @@ from gdb_kdump.channel.wire import HELLO, MAX_MESSAGE, READ, REPLY, REQUEST, Op,
 from gdb_kdump.dump import server  # noqa: E402
 
 writer: Any = importlib.import_module("kdumpfile_writer")  # of tests/
+image: Any = importlib.import_module("memory_image_writer")
 
 MUTANTS = {SMALL: 500, "full": 11_000}
 IN_GDB = {SMALL: 6, "full": 300}
+LIME = "LiME"
 BOUND_SECONDS = 30
+_LOOKING = 1 << 16  # the number of that request
 _MOST_MEMORY = 1 << 30  # resident
 _PAGES = (writer.DIRECT_MAP + 0x100000, writer.DIRECT_MAP + 0x205000, writer.VMALLOC + 0x3000,
           writer.IMAGE_MAP + 0x110000, writer.DIRECT_MAP + 0x1002000, 0xFFFFFFFFFFFFF000, 0x1000)  # fmt: skip
@@ -69,6 +73,8 @@ def _files(folder: Path, dump: Dump) -> Iterator[tuple[str, Path]]:
     real = folder / "real"
     real.write_bytes(dump.vmcore.read_bytes())
     yield "6.1 zlib", real
+    image.write_lime(folder / LIME, image.silent_kernel(image.FOUR_GIB // image.PAGE + image.HIGH, high=True))
+    yield LIME, folder / LIME
 
 
 @contextmanager
@@ -98,7 +104,7 @@ def _through_server(kind: str, path: Path, count: int, seed: int) -> Row:
         region, patches = mutant(source, data, layout)
         with damaged(path, patches):
             started = time.monotonic()
-            outcome, failure, memory = serve(path, source.sample(addresses, min(8, len(addresses))))
+            outcome, failure, memory = serve(path, source.sample(addresses, min(8, len(addresses))), kind == LIME)
             row.most("longest s", time.monotonic() - started)
         row.most("memory MB", memory / 1e6)
         if memory > _MOST_MEMORY:
@@ -114,7 +120,7 @@ def _addresses(data: bytes) -> list[int]:
     return [*symbols, *_PAGES, *(address & -4096 for address in symbols)]
 
 
-def serve(path: Path, addresses: list[int]) -> tuple[str, str, int]:
+def serve(path: Path, addresses: list[int], looks_for_kernel: bool = False) -> tuple[str, str, int]:
     """One server: what came of it, what went wrong, and its largest resident set (bytes)."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -135,7 +141,7 @@ def serve(path: Path, addresses: list[int]) -> tuple[str, str, int]:
             os._exit(code)  # a process of its own, which must not go on as this one
     theirs.close()
     listener.close()
-    outcome = _talk(ours, addresses)
+    outcome = _talk(ours, addresses, looks_for_kernel)
     ours.close()
     status, memory = _wait(child)
     said = os.pread(words, 1 << 16, 0).decode(errors="replace").strip()
@@ -149,11 +155,17 @@ def serve(path: Path, addresses: list[int]) -> tuple[str, str, int]:
     return outcome, "", memory
 
 
-def _talk(channel: socket.socket, addresses: list[int]) -> str:
-    """Hear its hello and ask for memory: "opened", "refused", "gone" or "hung"."""
+def _talk(channel: socket.socket, addresses: list[int], looks_for_kernel: bool) -> str:
+    """Hear its hello, have the kernel found, ask for memory: "opened", "refused", "no kernel", "gone" or "hung"."""
     status = _answer(channel, HELLO)
     if status is not Status.OK:
         return {Status.ERROR: "refused", Status.NO_LIBRARY: "no library", None: "gone"}.get(status, "hung")
+    if looks_for_kernel:
+        wanted = {"banner": image.BANNER.hex(), "symbols": image.symbols(), "kaslr_offset": None}
+        channel.send(REQUEST.pack(_LOOKING, Op.FIND_KERNEL) + json.dumps(wanted).encode())
+        status = _answer(channel, _LOOKING)
+        if status is not Status.OK:
+            return {Status.ERROR: "no kernel", None: "gone"}.get(status, "hung")
     for number, addr in enumerate(addresses, start=1):
         size = min(4096 * (1 + number % 3), (1 << 64) - addr)
         try:

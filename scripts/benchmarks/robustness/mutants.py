@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 PAGE = 4096
 _ELF_PHDR = struct.Struct("<IIQQQQQQ")
+_LIME = struct.Struct("<IIQQ8s")
 _PT_NOTE = 4
 
 Patch = tuple[int, bytes]
@@ -22,7 +23,7 @@ class Layout:
 
 
 def layout_of(data: bytes) -> Layout:
-    """The regions of a kdump-compressed file, an ELF core or a flattened file."""
+    """The regions of a kdump-compressed file, an ELF core, a LiME or a flattened file."""
     regions: dict[str, Region] = {}
     if data.startswith(b"\x7fELF"):
         (count,) = struct.unpack_from("<H", data, 56)
@@ -41,6 +42,12 @@ def layout_of(data: bytes) -> Layout:
             "bitmaps": (bitmaps, bitmap_blocks * block), "descriptors": (descriptors, first_page - descriptors),
             "pages": (first_page, len(data) - first_page),
         }  # fmt: skip
+    elif data.startswith(b"EMiL"):
+        at = 0
+        while at < len(data):
+            regions[f"range at {at}"] = (at, _LIME.size)
+            _, _, first, last, _ = _LIME.unpack_from(data, at)
+            at += _LIME.size + last + 1 - first
     else:
         regions = {"flattened header": (0, 512), "flattened records": (PAGE, min(len(data) - PAGE, 64 * PAGE))}
     text = data.find(b"OSRELEASE=")
