@@ -246,7 +246,7 @@ def test_nothing_has_crashed(kernel: str, gdb_run: Gdb) -> None:
 
 
 def test_memory_as_it_is(gdb_run: Gdb, old_reference: Reference, tmp_path: Path) -> None:
-    """What pmemsave and LiME write of that guest: tasks, their frames and the kernel's log are the same."""
+    """The memory of that guest as pmemsave and LiME would write it: tasks, frames and the log are the same."""
     raw, lime = tmp_path / "memory", tmp_path / "memory.lime"
     ram = [(start, data) for start, data in old_reference.segments if start < 1 << 30]
     with raw.open("wb") as file, lime.open("wb") as ranges:
