@@ -15,11 +15,13 @@ from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.kps import display_name, task_json
 from gdb_kdump.commands.show.variables import variables_of
 from gdb_kdump.errors import UsageError
+from gdb_kdump.kernel.module.generated import GeneratedCode
 from gdb_kdump.kernel.panic import Panic
 from gdb_kdump.kernel.sched.cpus import Running
 from gdb_kdump.kernel.sched.registers import task_on
 from gdb_kdump.kernel.sched.tasks import Task, Tasks
 from gdb_kdump.kernel.stack.crash_path import backtrace
+from gdb_kdump.kernel.stack.return_addresses import ReturnAddresses
 from gdb_kdump.kernel.stack.unwind import Frame, Trace
 from gdb_kdump.session import Session
 from gdb_kdump.text import escape, hex16
@@ -88,7 +90,7 @@ An entry frame shows the registers of what it interrupted."""
                 groups.add(trace)
         if not arguments.operands and not arguments.has("-c"):  # all tasks were asked for
             session.once(Tasks).all(gaps)
-        gaps.note(walked.ended)
+        gaps.note(walked.ended, *session.once(GeneratedCode).gaps, *session.once(ReturnAddresses).gaps)
         return Backtraces(groups.all(), arguments, words, session.once(Panic).happened())
 
     def text(self, result: Backtraces) -> Iterator[str]:

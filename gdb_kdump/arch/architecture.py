@@ -41,6 +41,9 @@ class Unwinder(Protocol):
     def fallback(self, state: State, /) -> Caller:
         """What stands above a frame that has no row."""
 
+    def is_after_call(self, pc: int, /) -> bool:
+        """Whether a call stands before an address, as before every return address that nothing has replaced."""
+
     def before_call(self, state: State, /) -> State:
         """The caller, where pc has just been called and is no code."""
 
@@ -228,6 +231,14 @@ class Architecture(Protocol):
     @property
     def stop_functions(self) -> tuple[str, ...]:
         """The functions in which a CPU stays that another one has stopped."""
+
+    @property
+    def graph_return(self) -> tuple[str, ...]:
+        """The symbols that the function_graph tracer puts in place of return addresses."""
+
+    @property
+    def probe_return(self) -> tuple[str, ...]:
+        """The symbols that kretprobes and rethooks put there."""
 
     def per_cpu_base(self, registers: Mapping[str, int], /) -> int | None:
         """The offset of a CPU's per-CPU variables, where what a hypervisor has noted of it tells that, or None."""

@@ -59,6 +59,19 @@ class Module(Protocol):
     def addr(self) -> int: ...
 
 
+class Generated(Protocol):
+    """Code that the kernel made while it ran."""
+
+    @property
+    def start(self) -> int: ...
+
+    @property
+    def is_trampoline(self) -> bool: ...
+
+    @property
+    def saves_registers(self) -> bool: ...
+
+
 @dataclass(frozen=True)
 class Kernel:
     """The readers of one kernel's dump that unwinding takes."""
@@ -70,6 +83,8 @@ class Kernel:
     """The address of a symbol, or None."""
     find_module: Callable[[int], Module | None]
     """The module that an address lies in, or None."""
+    find_generated: Callable[[int], Generated | None]
+    """The code made by the kernel that an address lies in, or None: a copy of ftrace's, else with frame pointers."""
     find_dwarf: Callable[[int], Row | None]
     """DWARF's row for the kernel's own code at an address, or None."""
     read_context: Callable[[int, Context], dict[str, int]]

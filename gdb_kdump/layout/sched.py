@@ -78,3 +78,11 @@ def last_ran(layout: Layout) -> str:
     if path is None:
         raise MissingDebugInfo("time when a task last ran", [f"task_struct.{path}" for path in paths])
     return path
+
+
+def graph_stack_is_words(layout: Layout) -> bool:
+    """Whether a task's ret_stack is a stack of words and not an array of struct ftrace_ret_stack.
+
+    (v6.11) function_graph: Convert ret_stack to a series of longs.
+    """
+    return bool(layout.member("task_struct.ret_stack").type.strip_typedefs().target().strip_typedefs().is_scalar)

@@ -1,4 +1,4 @@
-"""Names in GDB's own backtraces for functions of modules that GDB has no symbols of."""
+"""Names in GDB's own backtraces for functions of modules, and code made by the kernel, that GDB has no symbols of."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class _Namer:
     def __call__(self, frame: Any) -> Any:
         inner = frame.inferior_frame()
         try:
-            name = self._source.find_module_symbol(inner.pc()) if inner.name() is None else None
+            name = self._source.find_symbol_outside(inner.pc()) if inner.name() is None else None
         except gdb.error:
             return _WithoutPc(frame)
         except KdumpError:  # the dump server is gone: the next command says so

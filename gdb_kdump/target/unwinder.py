@@ -43,7 +43,8 @@ class KernelUnwinder(Unwinder):
         try:
             stacks = opened.once(Stacks)
             row = stacks.row(arch.state({arch.pc: pc, arch.sp: sp}, interrupted))
-            if row is not None and row.is_dwarf:
+            by_dwarf = row is not None and row.is_dwarf
+            if by_dwarf and not stacks.returns.any():
                 return None
             known = {name: value for name in arch.unwound_by if (value := _register(pending, name)) is not None}
             caller = stacks.unwind(arch.state(known, interrupted))
@@ -51,6 +52,8 @@ class KernelUnwinder(Unwinder):
             return None  # kbt says why; bt just ends here
         if caller is None or caller.in_user_mode:
             return None  # the end, which gdb_kdump.target.end_of_stack tells GDB
+        if by_dwarf and not stacks.returns.is_replaced(arch.return_slot(caller)):
+            return None
         info = pending.create_unwind_info(_FrameId(_value(opened, sp), _value(opened, pc)))
         if caller.interrupted:
             self._interrupted.add((caller.sp, caller.pc))

@@ -13,7 +13,7 @@ from errors import LabError
 GUEST = Path(__file__).resolve().parent / "guest"
 LOADER_SOURCES = (
     "load.c", "payload.c", "inet.c", "tcp.c", "other.c", "tasks.c", "odd.c", "stacks.c", "plant.c", "net.c",
-    "unusual.c", "rogue_load.c", "netns.c",
+    "unusual.c", "rogue_load.c", "netns.c", "traced.c",
 )  # fmt: skip
 MODULE_FILES = (
     "Makefile", "main.c", "publish.c", "damage.c", "faults.c", "faults_skb.c", "faults_queue.c", "faults_slab.c",

@@ -18,6 +18,7 @@ All addresses are strings of "0x" and 16 digits, all other values numbers unless
                     without that line (string)
     panic_task      {cpu, pid, comm} as the panic text gives them
     nmi_traces      [{cpu, lines}]: what call_trace has of "NMI backtrace for cpu N", each with that line first
+    earlier_nmi_traces  the same of what the log has before the panic: a sysrq-l
     fault           null, or {kind, label, queue, sock, skb, written_from, first_damaged, damaged_bytes, bytes,
                     before: {nr_frags, dataref, frag_list}}.  From written_from to first_damaged (= skb->end) lies room
                     of the buffer that nothing used; "bytes" are the damaged bytes as hex digits
@@ -112,6 +113,7 @@ def read_log(lines: list[str], expect: str) -> Record:
         "panic_message": next((found[1] for line in panic if (found := PANIC_MESSAGE.search(line))), None),
         "panic_task": _panic_task(panic),
         "nmi_traces": nmi_traces(panic),
+        "earlier_nmi_traces": nmi_traces(lines[: -len(panic)]),
         "fault": next(iter(by_kind.get("fault", [])), None),
         "faults": _faults(_last_block(lines, "begin-faults", "end-faults") or []),
         "cpus": by_kind["cpu"],

@@ -34,6 +34,9 @@ class X86_64:
     irq_stack = "struct irq_stack"
     irq_stack_pointers = (("hardirq_stack_ptr", ""), ("pcpu_hot", "hardirq_stack_ptr"))
     entry_areas = (("struct cpu_entry_area", "estacks"),)
+    graph_return = ("return_to_handler",)
+    # Newest first: those of rethooks (v5.18), and of kretprobes.
+    probe_return = ("arch_rethook_trampoline", "__kretprobe_trampoline", "kretprobe_trampoline")
     stop_functions = ("stop_this_cpu",)
 
     # QEMU's pc, cloud-hypervisor and VMware; Firecracker; QEMU's q35; others between them.

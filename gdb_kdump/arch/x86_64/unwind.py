@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from gdb_kdump.arch.readers import Kernel
+from gdb_kdump.arch.readers import Generated, Kernel
 from gdb_kdump.arch.state import Broken, Caller, State
 from gdb_kdump.arch.x86_64.frame_pointers import FrameChain, next_link
 from gdb_kdump.arch.x86_64.orc import Orc, has_orc, indirect_cfa
-from gdb_kdump.arch.x86_64.prologue import call_target
+from gdb_kdump.arch.x86_64.prologue import call_target, ends_in_call
 from gdb_kdump.arch.x86_64.registers import PC, RESTORED
 from gdb_kdump.arch.x86_64.states import state_of
 from gdb_kdump.records.rows import Cfa, Row
@@ -32,6 +32,8 @@ class Unwinder:
         self._memory = kernel.memory
         self._code = kernel.code
         self._find_module = kernel.find_module
+        self._find_generated = kernel.find_generated
+        self._find_address = kernel.find_address
         self._find_dwarf = kernel.find_dwarf
         self._orc = Orc(kernel.memory, kernel.types, kernel.find_address) if has_orc(kernel.find_address) else None
         self._chain = FrameChain(kernel)
@@ -58,6 +60,9 @@ class Unwinder:
 
     def _find_row(self, pc: int) -> Row | None:
         module = None if self._code.in_kernel(pc) else self._find_module(pc)
+        generated = self._find_generated(pc) if module is None else None
+        if generated is not None:
+            return self._row_of_template(generated, pc)
         orc = self._orc.find(pc, module) if self._orc is not None else None
         dwarf = self._find_dwarf(pc) if module is None else None
         if orc is None or dwarf is None:
@@ -68,11 +73,27 @@ class Unwinder:
             return replace(dwarf, may_change_stack=True)
         return replace(orc, saved=dwarf.saved, saved_elsewhere={}, lost=dwarf.lost)
 
+    def _row_of_template(self, generated: Generated, pc: int) -> Row | None:
+        """The row of the code that an ftrace trampoline is a copy of; arch/x86/kernel/unwind_orc.c: orc_ftrace_find."""
+        name = "ftrace_regs_caller" if generated.saves_registers else "ftrace_caller"
+        template = self._find_address(name) if generated.is_trampoline else None
+        if template is None or self._orc is None:
+            return None
+        return self._orc.find(template + pc - generated.start, None)
+
     def fallback(self, state: State) -> Caller:
-        """What stands above a frame that has no row: kernels without ORC have frame pointers.  Raises Unreadable."""
-        if self._orc is not None:
+        """What stands above a frame that has no row.  Raises Unreadable.
+
+        Kernels without ORC have frame pointers, and so has code made by the kernel: what BPF's compiler makes.
+        """
+        pc = state.pc if state.interrupted else state.pc - 1
+        if self._orc is not None and self._find_generated(pc) is None:
             return Broken(f"the kernel has no unwind information for pc {hex16(state.pc)}")
         return self._chain.caller(state)
+
+    def is_after_call(self, pc: int) -> bool:
+        """Whether a call stands before an address."""
+        return ends_in_call(self._memory.read_prefix(pc - 7, 7)[0])
 
     def before_call(self, state: State) -> State:
         """The caller, where pc has just been called and its function has done nothing yet; raises Unreadable."""

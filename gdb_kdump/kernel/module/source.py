@@ -9,6 +9,7 @@ import gdb
 
 from gdb_kdump.debuginfo.elf import without_llvm
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
+from gdb_kdump.kernel.module.generated import Generated, GeneratedCode
 from gdb_kdump.kernel.module.modules import Module, Modules
 from gdb_kdump.kernel.module.symbols import ModuleSymbols
 from gdb_kdump.session import Session
@@ -36,6 +37,7 @@ class Source:
         self._void_pointer = session.debuginfo.type("void").pointer()
         self._modules = session.once(Modules)
         self._module_symbols = session.once(ModuleSymbols)
+        self._find_generated = session.once(GeneratedCode).find
         self._text = session.debuginfo.image()
         self._frames: dict[int, tuple[SourceFrame, ...]] = {}
 
@@ -56,6 +58,8 @@ class Source:
         if module is not None:
             self._module_symbols.load(module)
             name, offset = self._symbol_in(module, looked_up)
+        elif (generated := self.find_generated(looked_up)) is not None:
+            name, offset = generated.name, looked_up - generated.start
         else:
             name, offset = self._label(looked_up) if self.is_assembly(looked_up) else self.symbol(looked_up)
         if offset is not None:
@@ -98,6 +102,9 @@ class Source:
 
         For a module without debug information the end is the address itself.
         """
+        generated = self.find_generated(addr)
+        if generated is not None:
+            return generated.start, generated.end
         block, outermost = gdb.block_for_pc(addr), None
         while block is not None and not block.is_static and not block.is_global:
             outermost = block if block.function is not None else outermost
@@ -109,14 +116,21 @@ class Source:
         return None if name is None or offset is None else (addr - offset, addr)
 
     def is_text(self, addr: int) -> bool:
-        """Whether an address lies in the kernel's text or in a module."""
-        return self._text[0] <= addr < self._text[1] or self._modules.find(addr) is not None
+        """Whether an address lies in the kernel's text, in a module, or in code that the kernel has made."""
+        return self.in_kernel(addr) or self._modules.find(addr) is not None or self._find_generated(addr) is not None
 
-    def find_module_symbol(self, addr: int) -> str | None:
-        """`function+offset [module]` for an address in a module, or None."""
+    def find_generated(self, addr: int) -> Generated | None:
+        """The code made by the kernel that an address outside of its text and modules lies in, or None."""
+        if self.in_kernel(addr) or self._modules.find(addr) is not None:
+            return None
+        return self._find_generated(addr)
+
+    def find_symbol_outside(self, addr: int) -> str | None:
+        """`function+offset [module]` for an address in a module, `name+offset` in code made by the kernel, or None."""
         module = self._modules.find(addr)
         if module is None:
-            return None
+            generated = self.find_generated(addr)
+            return None if generated is None else f"{generated.name}+{addr - generated.start:#x}"
         name, offset = self._symbol_in(module, addr)
         return f"{name}+{offset:#x} [{module.name}]"
 

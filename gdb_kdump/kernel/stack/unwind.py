@@ -15,6 +15,7 @@ from gdb_kdump.kernel.module.modules import Modules
 from gdb_kdump.kernel.module.source import Source, SourceFrame
 from gdb_kdump.kernel.sched.registers import Registers
 from gdb_kdump.kernel.sched.tasks import Task
+from gdb_kdump.kernel.stack.return_addresses import ReturnAddresses
 from gdb_kdump.records.rows import Cfa, Row
 from gdb_kdump.session import Session
 from gdb_kdump.text import hex16
@@ -78,10 +79,13 @@ class Stacks:
                 self._source,
                 session.debuginfo.find_address,
                 session.once(Modules).find,
+                self._source.find_generated,
                 session.debuginfo.find_cfi,
                 self._registers.context,
             )
         )
+        self.returns = session.once(ReturnAddresses)
+        self._uncalled: dict[int, bool] = {}
         self.callers_between = self._unwinder.callers_between
         self.framed = self._unwinder.framed
 
@@ -152,12 +156,25 @@ class Stacks:
         stack = self._arch.return_slot(state)
         frames = [
             Frame(level + number, state.pc, state.sp, stack, source, "normal", state.registers)
-            for number, source in enumerate(self._source.frames(state.pc, not state.interrupted))
+            for number, source in enumerate(self._source.frames(state.pc, self._is_return_address(state)))
         ]
         if caller is not None and caller.interrupted:
             kind = self._arch.entry_kind(frames[-1].source.function)
             frames[-1] = replace(frames[-1], kind=kind, saved=caller.registers, from_user=caller.in_user_mode)
         return frames
+
+    def _is_return_address(self, state: State) -> bool:
+        """Whether pc stands after a call, and not where a function begins that nothing has called from.
+
+        A function that ends in a call of one that never returns has its return address at the next one's first byte.
+        """
+        pc = state.pc
+        if state.interrupted:
+            return False
+        if pc not in self._uncalled:
+            after_call = self._unwinder.is_after_call(pc) or not self._source.in_kernel(pc)
+            self._uncalled[pc] = not after_call and self._source.symbol(pc)[1] == 0
+        return not self._uncalled[pc]
 
     def row(self, state: State) -> Row | None:
         """How to get from a state to its caller, or None where there is no table of that; raises Unreadable."""
@@ -169,7 +186,17 @@ class Stacks:
         caller = self._by_row(state, row) if row is not None else self._without_row(state)
         if caller is not None and not caller.pc and self._unwinder.ends_at_zero:
             return None
-        return caller
+        return self._with_own_return_address(caller)
+
+    def _with_own_return_address(self, caller: State | None) -> State | None:
+        """The same caller, with the return address that tracing has replaced.
+
+        arch/x86/include/asm/unwind.h: unwind_recover_ret_addr.
+        """
+        if caller is None or caller.interrupted or caller.pc not in self.returns.trampolines:
+            return caller
+        own = self.returns.own(self._arch.return_slot(caller), caller.pc)
+        return self._arch.after_call({**caller.registers, self._arch.pc: own})
 
     def _without_row(self, state: State) -> State | None:
         caller = self._unwinder.fallback(state)

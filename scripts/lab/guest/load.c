@@ -285,7 +285,7 @@ static void run_line(int argc, char **argv)
 {
 	const struct word *const tables[] = {
 		own_words, inet_words, tcp_words, other_words, task_words, stack_words, plant_words,
-		net_words, unusual_words, rogue_words, netns_words,
+		net_words, unusual_words, rogue_words, netns_words, traced_words,
 	};
 
 	for (size_t i = 0; i < sizeof(tables) / sizeof(*tables); i++)

@@ -34,7 +34,7 @@ struct word {
 
 /* One table per subject, each closed by an empty entry. */
 extern const struct word inet_words[], tcp_words[], other_words[], task_words[], stack_words[],
-	plant_words[], net_words[], unusual_words[], rogue_words[], netns_words[];
+	plant_words[], net_words[], unusual_words[], rogue_words[], netns_words[], traced_words[];
 
 /* inet.c */
 int inet_socket(int family, int type, int port);
