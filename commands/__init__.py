@@ -20,6 +20,7 @@ from gdb_kdump.commands.ksock import Ksock
 from gdb_kdump.commands.kstruct import Kstruct
 from gdb_kdump.commands.ktriage import Ktriage
 from gdb_kdump.commands.kwalk import Kwalk
+from gdb_kdump.commands.kwhat import Kwhat
 from gdb_kdump.commands.settings import SETTINGS
 from gdb_kdump.commands.shinfo import Shinfo
 from gdb_kdump.commands.skbcheck import Skbcheck
@@ -44,6 +45,7 @@ COMMANDS = (
     Kslab,
     Ksock,
     Kwalk,
+    Kwhat,
     Klock,
     Knet,
 )

@@ -127,6 +127,9 @@ class Architecture(Protocol):
     def page_size(self) -> int:
         """Bytes."""
 
+    def address_bits(self, vmcoreinfo: dict[str, str], /) -> int:
+        """How many bits of a virtual address mean something: all above them are as the highest of them is."""
+
     def page_tables(
         self, vmcoreinfo: dict[str, str], noted: Callable[[], int | None], read_page: ReadPage, /
     ) -> Translation | None:

@@ -9,6 +9,7 @@ import gdb
 from gdb_kdump.arch.architecture import Architecture
 from gdb_kdump.debuginfo.gdb_settings import changed
 from gdb_kdump.debuginfo.kernel_file import KernelFile
+from gdb_kdump.debuginfo.symbol_index import Symbol
 from gdb_kdump.errors import MissingDebugInfo
 from gdb_kdump.formats.cfi import CallFrames
 from gdb_kdump.layout.layout import Layout
@@ -103,6 +104,19 @@ class DebugInfo:
         """The symbol of code at or below an address of the kernel's image, and where it is; None without one."""
         below = self._elf.symbol_before((addr - self._kaslr_offset) & _U64)
         return None if below is None else (below[0], below[1] + self._kaslr_offset)
+
+    def symbol_at(self, addr: int) -> tuple[Symbol, int] | None:
+        """The symbol that an address of the kernel's image lies in, code or data, and the offset in it; or None."""
+        symbol = self._elf.symbols.find((addr - self._kaslr_offset) & _U64)
+        return None if symbol is None else (symbol, (addr - self._kaslr_offset - symbol.start) & _U64)
+
+    def percpu_symbol_at(self, percpu_address: int) -> tuple[Symbol, int] | None:
+        """The same of a per-CPU address (`void __percpu *`)."""
+        symbol = self._elf.percpu_symbols.find(percpu_address)
+        if symbol is not None:
+            return symbol, percpu_address - symbol.start
+        start = self._elf.find_symbol("__per_cpu_start")
+        return self.symbol_at(percpu_address) if start is not None and start.relocated else None
 
     def is_pointer(self, variable: str) -> bool:
         """Whether a global variable is a pointer, as far as the types say."""

@@ -221,6 +221,20 @@ class ElfFile:
             names = self._contents(self._elf.get_section(table["sh_link"]))
         return data, names, dict(zip(offsets, range(len(offsets))))
 
+    @property
+    def symbol_table(self) -> tuple[bytes, bytes]:
+        """The table of symbols and that of their names, empty where the file has none."""
+        return self._symbols[:2]
+
+    def loaded_sections(self) -> list[tuple[int, int, bool]]:
+        """Of each section that is in memory its number, its link-time address, and whether it has code."""
+        with self._reading():
+            return [
+                (number, section["sh_addr"], bool(section["sh_flags"] & _SHF_EXECINSTR))
+                for number, section in enumerate(self._elf.iter_sections())
+                if section["sh_flags"] & _SHF_ALLOC
+            ]
+
     def find_symbol(self, name: str) -> ElfSymbol | None:
         """The symbol of that name, or of a variant of it where there is none (`name.isra.0`); or None."""
         entry = self._find_entry(name.encode() + b"\0", None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from gdb_kdump.debuginfo.elf import ElfFile, ElfSymbol
+from gdb_kdump.debuginfo.symbol_index import SymbolIndex
 
 _LONGEST_BANNER = 1024
 
@@ -26,6 +27,8 @@ class KernelFile:
         """Close the files: what they are stays known, their symbols do not."""
         for file in self._files:
             file.close()
+        self.__dict__.pop("symbols", None)
+        self.__dict__.pop("percpu_symbols", None)
 
     @property
     def machine(self) -> int:
@@ -78,6 +81,19 @@ class KernelFile:
     def symbol_before(self, addr: int) -> tuple[str, int] | None:
         """The symbol of code at or below a link-time address, and its address; see ElfFile."""
         return self._symbols.symbol_before(addr)
+
+    @cached_property
+    def symbols(self) -> SymbolIndex:
+        """All symbols of what is in memory, by link-time address."""
+        sections = self._symbols.loaded_sections()
+        code = [number for number, _, has_code in sections if has_code]
+        return SymbolIndex(*self._symbols.symbol_table, [number for number, addr, _ in sections if addr], code)
+
+    @cached_property
+    def percpu_symbols(self) -> SymbolIndex:
+        """Those of per-CPU variables where their section is linked at 0: x86-64 before v6.15."""
+        sections = self._symbols.loaded_sections()
+        return SymbolIndex(*self._symbols.symbol_table, [number for number, addr, _ in sections if not addr], ())
 
     @cached_property
     def banner(self) -> bytes:

@@ -14,6 +14,8 @@ from gdb_kdump.memory import Memory
 from gdb_kdump.records.runs import UNIT
 from gdb_kdump.text import hex16
 
+_OWN_ADDRESS = (gdb.TYPE_CODE_STRUCT, gdb.TYPE_CODE_UNION, gdb.TYPE_CODE_ARRAY, gdb.TYPE_CODE_FUNC)
+
 
 @dataclass(frozen=True)
 class Object:
@@ -38,11 +40,11 @@ class Object:
 
 
 def address_of(value: gdb.Value) -> int | None:
-    """The address that an expression stands for: a struct's or array's own, a pointer's value, an integer.
+    """The address that an expression stands for: a struct's, array's or function's own, a pointer's value, an integer.
 
     None for a struct that has no address.
     """
-    own = value.type.strip_typedefs().code in (gdb.TYPE_CODE_STRUCT, gdb.TYPE_CODE_UNION, gdb.TYPE_CODE_ARRAY)
+    own = value.type.strip_typedefs().code in _OWN_ADDRESS
     if own and value.address is None:
         return None
     return int(value.address if own and value.address is not None else value) & (1 << 64) - 1

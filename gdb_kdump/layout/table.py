@@ -118,6 +118,8 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "uts_namespace.nodename": ("name.nodename",),
     "uts_namespace.version": ("name.version",),
     "uts_namespace.machine": ("name.machine",),
+    "file.dentry": ("f_path.dentry",),
+    "dentry.name": ("d_name.name",),
     # 53fbef56e07d (v6.18) mm: introduce memdesc_flags_t
     "page.flags": ("flags.f", "flags"),
     # 0139aa7b7fa1 (v4.7) mm: rename _count, field of the struct page, to _refcount

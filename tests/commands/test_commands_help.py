@@ -23,6 +23,7 @@ CONTRACT = {
     "kslab": {"--json"},
     "kmod": {"-s", "-S", "--json"},
     "kwalk": {"-o", "-s", "-r", "-c", "-x", "--json"},
+    "kwhat": {"-p", "--json"},
     "klock": {"--json"},
     "knet": {"--hooks", "-a", "--neigh", "--json"},
     "klog": {"-T", "--json"},

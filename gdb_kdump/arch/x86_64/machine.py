@@ -9,7 +9,7 @@ from gdb_kdump.arch.readers import Kernel, Memory, Types
 from gdb_kdump.arch.state import State
 from gdb_kdump.arch.x86_64.direct_map import MemoryMap, direct_map, find_direct_map, memory_map
 from gdb_kdump.arch.x86_64.locate import SYMBOLS, Located, locate, vmlinux_of
-from gdb_kdump.arch.x86_64.paging import PAGE_SIZE, PageTables, known_tables, phys_base_of
+from gdb_kdump.arch.x86_64.paging import PAGE_SIZE, PageTables, known_tables, phys_base_of, virtual_bits
 from gdb_kdump.arch.x86_64.registers import KERNEL_GS_BASE, PC, REGISTERS, SP, UNWOUND_BY
 from gdb_kdump.arch.x86_64.states import after_call, is_user_selector, state_of
 from gdb_kdump.errors import Why
@@ -43,6 +43,9 @@ class X86_64:
     memory_holes = tuple((start << 28, 1 << 32) for start in (0xC, 0xD, 0x8, 0xE, 0xB, 0xF))
     located_by = SYMBOLS
     needed_to_locate = SYMBOLS[:2]
+
+    def address_bits(self, vmcoreinfo: dict[str, str]) -> int:
+        return virtual_bits(vmcoreinfo)
 
     def page_tables(
         self,

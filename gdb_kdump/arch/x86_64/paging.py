@@ -32,6 +32,11 @@ _entry = struct.Struct("<Q").unpack_from
 Table = Union[bytes, Why]
 
 
+def virtual_bits(vmcoreinfo: dict[str, str]) -> int:
+    """The bits of a virtual address that the page tables translate: of four levels, or of five."""
+    return 57 if number(vmcoreinfo, "pgtable_l5_enabled") else 48
+
+
 def known_tables(
     vmcoreinfo: dict[str, str], noted: Callable[[], int | None], read_page: Callable[[int], Table]
 ) -> PageTables | None:

@@ -91,6 +91,22 @@ class Pages:
         number, rest = divmod(page - self._vmemmap, self._size)
         return not rest and 0 <= number < self._max_pfn
 
+    def described_by(self, addr: int) -> int | None:
+        """The `struct page *` that an address lies in, or None where it is not in the array of them."""
+        number = (addr - self._vmemmap) // self._size
+        return self._vmemmap + number * self._size if 0 <= number < self._max_pfn else None
+
+    def image_alias(self, addr: int) -> int | None:
+        """The address in the kernel's image of the memory at one in the direct map, or None."""
+        if self._image is None or not self._direct_map <= addr < self._direct_map + self._max_pfn * self.page_size:
+            return None
+        offset = addr - self._direct_map - self._image[2]
+        return self._image[0] + offset if 0 <= offset < self._image[1] else None
+
+    def address_of_physical(self, physical: int) -> int | None:
+        """The address in the direct map of a physical one, or None where the machine has no memory there; __va."""
+        return self._direct_map + physical if 0 <= physical < self._max_pfn * self.page_size else None
+
     def address_of(self, page: int) -> int:
         """The address in the direct map of a `struct page *`'s memory; page_address."""
         return self._direct_map + self.pfn_of(page) * self.page_size
