@@ -11,7 +11,7 @@ from gdb_kdump.errors import MissingDebugInfo, Unreadable, Why
 from gdb_kdump.kernel.mm.pages import Pages
 from gdb_kdump.session import Session
 
-_MOST_SLABS = 400  # that are looked at: each costs a page
+_MOST_SLABS = 200  # that are looked at: each costs a page
 _FEW = 3  # pages of zeros are left out by right (makedumpfile -d 1), and a slab may have one
 
 
@@ -34,20 +34,20 @@ class SlabsLeftOut:
 
 
 class LeftOut:
-    """Tells of one session whether slabs were left out; that is looked for once a page of one was asked for in vain."""
+    """Tells of one session whether slabs were left out: by a sample, and by pages that were asked for in vain."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._slabs: SlabsLeftOut | None = None
-        self._is_told = self._is_known = False
+        self._sample: SlabsLeftOut | None = None
+        self._is_told = False
 
     def find(self) -> SlabsLeftOut | None:
-        """How many are missing, None while no page of one was asked for, or where they are too few to tell."""
-        if not self._is_known and self._was_asked_for():
-            self._is_known = True
-            found = self._look()
-            self._slabs = found if found.missing > _FEW else None
-        return self._slabs
+        """How many of a sample are missing, None where they are too few to tell."""
+        if self._sample is None:
+            self._sample = self._look()
+        sample = self._sample
+        is_proof = sample.missing > _FEW or (sample.missing and self._was_asked_for())
+        return sample if is_proof else None
 
     def take_notice(self) -> str | None:
         """The sentence for the user, once."""
@@ -56,21 +56,20 @@ class LeftOut:
         return None if slabs is None else slabs.sentence
 
     def _was_asked_for(self) -> bool:
-        filtered = self._session.memory.known_holes(Why.FILTERED)
-        if not filtered:
-            return False
         try:
             pages = self._session.once(Pages)
-            return pages.slab_is_a_type and any(pages.find_slab(addr) is not None for addr in filtered)
+            filtered = self._session.memory.known_holes(Why.FILTERED)
+            return any(pages.find_slab(addr) is not None for addr in filtered)
         except (MissingDebugInfo, Unreadable):
             return False
 
     def _look(self) -> SlabsLeftOut:
-        pages, looked_at, missing = self._session.once(Pages), 0, 0
+        looked_at = missing = 0
         try:
-            for page in pages.some_slabs(_MOST_SLABS):
+            pages = self._session.once(Pages)
+            for page in pages.some_slabs(_MOST_SLABS) if pages.slab_is_a_type else ():
                 looked_at += 1
                 missing += self._session.memory.why(pages.address_of(page)) is Why.FILTERED
-        except Unreadable:
+        except (MissingDebugInfo, Unreadable):
             pass  # as far as the struct pages are there
         return SlabsLeftOut(looked_at, missing)

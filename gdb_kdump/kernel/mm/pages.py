@@ -10,7 +10,7 @@ from gdb_kdump.layout.mm import compound_order, head_page, page_flags, page_type
 from gdb_kdump.session import Session
 
 _MAX_ORDER = 10
-_SAMPLED_RUNS, _SAMPLED_PAGES = 64, 1024  # places in memory, and pages at each
+_SAMPLED_RUNS, _SAMPLED_PAGES = 64, 5000  # places in memory, and pages at each
 _TAIL = 1  # the bit of compound_head that marks a tail page
 
 
@@ -191,20 +191,27 @@ class Pages:
 
     def some_slabs(self, most: int) -> Iterator[int]:
         """So many struct pages of slabs at most, from all over memory, as far as the dump has them."""
-        share = max(1, most // _SAMPLED_RUNS * 2)  # of one place: some have none
+        share = max(1, most // 8)  # of one place: some have none
         for first in range(0, self._max_pfn, max(1, self._max_pfn // _SAMPLED_RUNS)):
-            start, found = self._vmemmap + first * self._size, 0
-            data, _ = self._memory.read_prefix(start, min(_SAMPLED_PAGES, self._max_pfn - first) * self._size)
-            for page in range(start, start + len(data) // self._size * self._size, self._size):
-                flags, page_type, head, _ = self._read(page)
-                if not head and self._is_slab(flags, page_type):
-                    yield page
-                    found += 1
-                    if found == min(share, most):
-                        break
-            most -= found
+            count, found = min(_SAMPLED_PAGES, self._max_pfn - first), 0
+            for start, data in self._memory.stream(self._vmemmap + first * self._size, self._size, count):
+                numbers = self._slab_numbers(data) if isinstance(data, bytes) else []
+                for number in numbers[: min(share - found, most)]:
+                    yield start + number * self._size
+                    found, most = found + 1, most - 1
             if not most:
                 return
+
+    def _slab_numbers(self, data: bytes) -> list[int]:
+        """Which of the struct pages in some bytes are those of slabs, by the number of each."""
+        flags_at = self._session.layout.offset("page.flags") // 8
+        type_at = self._session.layout.offset("page.page_type") // 4
+        step, bit, (mask, value) = self._size // 8, self._slab_flag, self._slab_type
+        if bit:
+            flags = memoryview(data).cast("Q")[flags_at::step].tolist()
+            return [number for number, word in enumerate(flags) if word & bit]
+        types = memoryview(data).cast("I")[type_at :: step * 2].tolist()
+        return [number for number, page_type in enumerate(types) if page_type & mask == value]
 
     def for_each_slab(self) -> Iterator[tuple[int, int] | Unreadable]:
         """Every slab of the machine as (struct page *, kmem_cache pointer), from the whole array of struct pages.
@@ -215,19 +222,12 @@ class Pages:
         cache_at = self._session.layout.member("slab.slab_cache")
         if cache_at.offset % 8 or self._size % 8:
             raise MissingDebugInfo("struct page with aligned members")
-        flags_at = self._session.layout.offset("page.flags") // 8
-        type_at = self._session.layout.offset("page.page_type") // 4
-        step, bit, (mask, value) = self._size // 8, self._slab_flag, self._slab_type
+        step = self._size // 8
         for first, data in self._memmap():
             if isinstance(data, Unreadable):
                 yield data
                 continue
-            words = memoryview(data).cast("Q")
-            if bit:
-                slab_pages = [n for n, flags in enumerate(words[flags_at::step].tolist()) if flags & bit]
-            else:
-                types = memoryview(data).cast("I")[type_at :: step * 2].tolist()
-                slab_pages = [n for n, page_type in enumerate(types) if page_type & mask == value]
+            words, slab_pages = memoryview(data).cast("Q"), self._slab_numbers(data)
             caches = cache_at.offset // 8
             for number in slab_pages:
                 yield first + number * self._size, words[number * step + caches]
