@@ -15,6 +15,7 @@ from gdb_kdump.commands.klog import Klog
 from gdb_kdump.commands.kmod import Kmod
 from gdb_kdump.commands.knet import Knet
 from gdb_kdump.commands.kps import Kps
+from gdb_kdump.commands.ksearch import Ksearch
 from gdb_kdump.commands.kslab import Kslab
 from gdb_kdump.commands.ksock import Ksock
 from gdb_kdump.commands.kstruct import Kstruct
@@ -46,6 +47,7 @@ COMMANDS = (
     Ksock,
     Kwalk,
     Kwhat,
+    Ksearch,
     Klock,
     Knet,
 )

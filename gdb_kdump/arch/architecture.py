@@ -94,6 +94,13 @@ class Translation(Protocol):
     def physical(self, addr: int, /) -> int | Why:
         """The physical address of a virtual one, or UNMAPPED, or why a table on the way cannot be read."""
 
+    def mapped(self, start: int, end: int, /) -> Iterator[tuple[int, int, int | Why]]:
+        """What the tables map of the kernel's half of the addresses, from `start` to before `end`, in order.
+
+        Yields addresses, bytes, and physical addresses, or why a table cannot be read. What a table maps that occurs
+        more than once comes once.
+        """
+
     def in_one_piece(self, addr: int, /) -> int:
         """For how many bytes physical addresses follow one another from where `physical` has just found one."""
 

@@ -10,7 +10,7 @@ import struct
 import subprocess
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple
 from typing import Any
@@ -25,20 +25,27 @@ from gdb_kdump.channel.wire import (
     MAX_BODY,
     MAX_MESSAGE,
     MAX_READ,
+    MOST_RANGES,
     NOTICE,
     PIECE,
+    RANGE,
     READ,
     REPLY,
     REQUEST,
+    Found,
     Op,
     Piece,
     Status,
+    unpack_found,
+    unpack_mappings,
     unpack_pieces,
     unpack_runs,
 )
 from gdb_kdump.errors import DumpError, Why
 from gdb_kdump.records.dump_info import DumpInfo
+from gdb_kdump.records.patterns import Pattern, pattern_to_json
 from gdb_kdump.records.runs import Run
+from gdb_kdump.records.search import SearchedPart
 from gdb_kdump.records.threads import SavedFrame, Thread
 
 _SLICE_MS = 200  # GDB hands Ctrl-C to Python between bytecodes only, so no wait may be one long system call
@@ -174,6 +181,40 @@ class Server:
         Raises DumpError as `read` does.
         """
         return unpack_pieces(b"".join(self._bodies(answer, self._read_timeout)))
+
+    def begin_search(self, pattern: Pattern, ranges: Sequence[tuple[int, int]], physical: bool) -> Answer:
+        """Have ranges (addresses and bytes) searched; `found` takes the answer, and there is one search at a time.
+
+        Raises DumpError as `read` does.
+        """
+        self._doing = "searching the dump"
+        for first in range(0, len(ranges), MOST_RANGES):
+            self._ask(Op.RANGES, b"".join(RANGE.pack(*one) for one in ranges[first : first + MOST_RANGES]))
+        request = {"physical": physical, "pattern": pattern_to_json(pattern)}
+        return self._begin(Op.SEARCH, json.dumps(request).encode())
+
+    def found(self, answer: Answer) -> Generator[SearchedPart, None, None]:
+        """The answer to `begin_search`, as it comes.
+
+        Raises DumpError as `read` does, and where the dump cannot be searched.
+        """
+        for body in self._bodies(answer, self._read_timeout):
+            if body and body[0] == Found.ERROR:
+                raise DumpError(body[1:].decode(errors="replace"))
+            if body:
+                yield unpack_found(body)
+
+    def stop_search(self) -> None:
+        """Have the last search ended where it is; harmless when it has ended.  Raises DumpError as `read` does."""
+        self._ask(Op.STOP_SEARCH, b"")
+
+    def mapped(self, start: int, size: int) -> list[tuple[int, int, int | Why]]:
+        """What the kernel's page tables map of some addresses: each piece with its address, bytes, physical address.
+
+        In place of the latter, why a table cannot be read.  Raises DumpError as `read` does.
+        """
+        self._doing = f"reading the page tables of 0x{start:016x}"
+        return unpack_mappings(self._ask(Op.MAPPED, RANGE.pack(start, size)))
 
     def set_threads(self, threads: Iterable[Thread], selected: int, frame: SavedFrame | None = None) -> None:
         """Replace the threads that GDB will see; `selected` is the id of the one that it will select on connecting.

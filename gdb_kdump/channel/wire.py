@@ -8,12 +8,14 @@ a body. A body too large for one message comes as several replies, all but the l
 from __future__ import annotations
 
 import struct
+from array import array
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import Literal
 
 from gdb_kdump.errors import Why
 from gdb_kdump.records.runs import Hole, Run
+from gdb_kdump.records.search import SearchedPart
 
 MAX_READ = 0x10000
 """The most bytes that one READ may ask for."""
@@ -66,6 +68,29 @@ class Op(IntEnum):
     FIND_DIRECT_MAP = 8
     """No body; answered with JSON: whether it was found."""
 
+    RANGES = 9
+    """Body ranges of addresses (each RANGE), to be searched by the next SEARCH; answered with nothing."""
+    SEARCH = 10
+    """Body JSON {"physical": whether the ranges are of physical addresses, "pattern": {…}}; answered with messages
+    that a Found begins, each with Status.MORE, and at the end with nothing."""
+    STOP_SEARCH = 11
+    """No body; answered with nothing, and the SEARCH before it with nothing more."""
+    MAPPED = 12
+    """Body RANGE; answered with what the page tables map of it (each MAPPING)."""
+
+
+class Found(IntEnum):
+    """What a message of a search tells; the first byte of its body."""
+
+    HITS = 1
+    """Addresses (each ADDRESS), in order."""
+    HOLES = 2
+    """What could not be searched (each HOLE), in order."""
+    DONE = 3
+    """Ranges (each RANGE) of which all has been said, after how many bytes of them were searched (ADDRESS)."""
+    ERROR = 4
+    """A sentence for the user: the search cannot go on."""
+
 
 class Status(IntEnum):
     OK = 0
@@ -84,6 +109,9 @@ READ = struct.Struct("<QI")  # address, size
 ADDRESS = struct.Struct("<Q")
 FOLLOW = struct.Struct("<QQI")  # first node, the node to stop before, most nodes
 PIECE = struct.Struct("<II")  # offset in a node, size
+RANGE = struct.Struct("<QQ")  # address, bytes
+_HOLE = struct.Struct("<QQI")  # address, bytes, a code of _WHY_CODES
+_MAPPING = struct.Struct("<QQQI")  # address, bytes, physical address; 0 or a code of _WHY_CODES
 _CODES: dict[int, Literal["B", "H", "I", "Q"]] = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _COUNT = struct.Struct("<I")
 _RUN = struct.Struct("<II")  # length, or the index of a piece; 0 for bytes or a code of _WHY_CODES
@@ -130,6 +158,48 @@ def unpack_runs(body: bytes) -> list[Run]:
             runs.append(body[at : at + size])
             at += size
     return runs
+
+
+MOST_RANGES = MAX_BODY // RANGE.size
+"""The most ranges that one RANGES may name."""
+
+MOST_HOLES = (MAX_BODY - 1) // _HOLE.size
+"""The most holes that one message of a search may have."""
+
+
+def pack_holes(holes: Iterable[tuple[int, int, Why]]) -> bytes:
+    """Holes: each its address, its bytes, and why."""
+    return b"".join(_HOLE.pack(addr, size, _WHY_CODES[why]) for addr, size, why in holes)
+
+
+def unpack_found(body: bytes) -> SearchedPart:
+    """What a message of a search tells, but for an ERROR."""
+    nothing, rest = array("Q"), body[1:]
+    if body[0] == Found.HITS:
+        return SearchedPart(array("Q", (hit for (hit,) in ADDRESS.iter_unpack(rest))))
+    if body[0] == Found.HOLES:
+        return SearchedPart(
+            nothing, holes=tuple((addr, size, _WHYS[code]) for addr, size, code in _HOLE.iter_unpack(rest))
+        )
+    (searched,) = ADDRESS.unpack_from(rest)
+    return SearchedPart(nothing, done=tuple(RANGE.iter_unpack(rest[ADDRESS.size :])), searched_bytes=searched)
+
+
+def pack_mappings(pieces: Iterable[tuple[int, int, int | Why]]) -> bytes:
+    """Mapped pieces: each its address, its bytes, and its physical address or why that is not known."""
+    return b"".join(
+        _MAPPING.pack(addr, size, 0, _WHY_CODES[physical])
+        if isinstance(physical, Why)
+        else _MAPPING.pack(addr, size, physical, 0)
+        for addr, size, physical in pieces
+    )
+
+
+def unpack_mappings(body: bytes) -> list[tuple[int, int, int | Why]]:
+    """What pack_mappings() was given."""
+    return [
+        (addr, size, _WHYS[code] if code else physical) for addr, size, physical, code in _MAPPING.iter_unpack(body)
+    ]
 
 
 def by_piece(nodes: bytes, size: int, pieces: Sequence[Piece]) -> bytes:

@@ -56,6 +56,11 @@ class Dump:
         except KdumpfileError as error:
             raise self._cannot("read through the kernel's page tables", error) from None
 
+    @property
+    def bitmap_bytes(self) -> int:
+        """The size of the page bitmaps, of which each process that opens the files has a copy."""
+        return self._examined.bitmap_bytes
+
     def info(self) -> DumpInfo:
         """What the dump says of itself."""
         known = self.arch.registers
@@ -94,6 +99,71 @@ class Dump:
                     self._read_present(runs, physical, length)
             position += length
         return runs
+
+    def reopen(self, keep: int) -> None:
+        """Take files of this process's own, which is going to read all of them: after a fork nothing may be shared.
+
+        A window has `keep` bytes.  Raises DumpError.
+        """
+        if self._elf:
+            return
+        try:
+            self._files = open_files(self._examined, keep)
+            for file in self._files:
+                file.read_in_order()
+            if self._by_library:
+                self._files[0].library.attr["addrxlat.ostype"] = "linux"
+        except (KdumpfileError, OSError) as error:
+            raise self._cannot("opened", error) from None
+
+    def read_physical(self, physical: int, size: int) -> list[Run]:
+        """The bytes and holes at a physical address, in order, `size` bytes in all."""
+        if self._elf:
+            return self._elf.read(physical, size)
+        if self._by_library:
+            raise DumpError(f"{self._path} does not say where in physical memory its pages are")
+        runs: list[Run] = []
+        while size:
+            length, why = self._stretch(physical, size)
+            if why is None:
+                self._read_present(runs, physical, length)
+            else:
+                append(runs, Hole(length, why))
+            physical += length
+            size -= length
+        return runs
+
+    def hole(self, physical: int, size: int) -> Hole | None:
+        """The hole at a physical address, up to `size` bytes of it, or None where the dump should have something."""
+        if self._elf:
+            return self._elf.hole(physical, size)
+        length, why = self._stretch(physical, size)
+        return None if why is None else Hole(length, why)
+
+    def _stretch(self, physical: int, size: int) -> tuple[int, Why | None]:
+        """Why no file has data for a physical address, or None, and for how many of the `size` bytes that is true."""
+        for start, end in self._examined.gaps:
+            if start * self._page_size <= physical < end * self._page_size:
+                return min(size, end * self._page_size - physical), Why.TRUNCATED
+        file = self._file_of(physical)
+        if physical >= file.end:
+            return size, Why.FILTERED
+        return file.stretch(physical, min(size, file.end - physical))
+
+    def mapped(self, start: int, end: int) -> list[tuple[int, int, int | Why]]:
+        """What the kernel's page tables map of its half of the addresses, from `start` to before `end`.
+
+        Each piece with its address, bytes, and the physical address, or why the table that would tell that is missing.
+        """
+        if self._tables is None:
+            raise DumpError(f"{self._path} does not say where the kernel's page tables are")
+        pieces: list[tuple[int, int, int | Why]] = []
+        for addr, size, physical in self._tables.mapped(start, end):
+            if pieces and isinstance(physical, int) and _follows(pieces[-1], addr, physical):
+                pieces[-1] = pieces[-1][0], pieces[-1][1] + size, pieces[-1][2]
+            else:
+                pieces.append((addr, size, physical))
+        return pieces
 
     def overwritten(self) -> str | None:
         """What is to be said when a file has been written to since it was opened, as far as reading has shown it."""
@@ -318,3 +388,9 @@ class Dump:
         damage = self._examined.report.sentence
         because = damage if damage else f"libkdumpfile says: {error}"
         return DumpError(f"{self._path} cannot be {what}: {because}")
+
+
+def _follows(piece: tuple[int, int, int | Why], addr: int, physical: int) -> bool:
+    """Whether an address and its physical one are those right after a mapped piece."""
+    start, size, where = piece
+    return isinstance(where, int) and (start + size, where + size) == (addr, physical)

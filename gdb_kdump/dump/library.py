@@ -8,8 +8,9 @@ from typing import Any
 
 import kdumpfile  # type: ignore[import-untyped]
 
+from gdb_kdump.dump.kdump_pages import KdumpPages
 from gdb_kdump.dump.preflight import Examined
-from gdb_kdump.dump.window import Window
+from gdb_kdump.dump.window import KEEP, Window
 from gdb_kdump.errors import DumpError, Why
 from gdb_kdump.formats.flattened import DumpFile
 from gdb_kdump.formats.kdump import Kdump
@@ -54,11 +55,14 @@ else:  # the bindings in libkdumpfile's own tree: Debian 12's python3-libkdumpfi
 class File:
     """One file of a dump in libkdumpfile's hands; raises what libkdumpfile and the system raise."""
 
-    def __init__(self, source: DumpFile, kdump: Kdump | None, heads: Sequence[tuple[int, int]]) -> None:
-        """`heads` are what libkdumpfile reads on opening it: offsets and sizes."""
+    def __init__(
+        self, source: DumpFile, kdump: Kdump | None, heads: Sequence[tuple[int, int]], keep: int = KEEP
+    ) -> None:
+        """`heads` are what libkdumpfile reads on opening it: offsets and sizes; a window has `keep` bytes."""
         self._kdump = kdump
         hidden = kdump.header.hidden_blobs if kdump else []
-        self._window = Window(source, heads, hidden) if source.form or hidden else None
+        self._window = Window(source, heads, hidden, keep) if source.form or hidden else None
+        self._pages: KdumpPages | None = None
         self._descriptor = self._window.descriptor if self._window else os.open(source.path, os.O_RDONLY)
         self._path = source.path
         self._source = source
@@ -67,6 +71,11 @@ class File:
         self._page_size = kdump.block if kdump else UNIT
         self.end = kdump.end * kdump.block if kdump else _TOP
         """The end of the physical memory that this file is for."""
+
+    def read_in_order(self) -> None:
+        """Have pages read as is best for who goes through all of them, in order."""
+        if self._kdump and not self._kdump.header.hidden_blobs:
+            self._pages = KdumpPages(self._kdump)
 
     def absent(self, physical: int) -> Why | None:
         """Why the file has no data for a physical address, or None when it has.
@@ -81,8 +90,17 @@ class File:
         """How many bytes from a physical address on the file has, or 0: then `absent` must say it."""
         return self._kdump.surely_has(physical, size) if self._kdump else 0
 
+    def stretch(self, physical: int, size: int) -> tuple[int, Why | None]:
+        """For how many bytes from a physical address on, up to `size`, what absent() says of it is true."""
+        return self._kdump.stretch(physical, size) if self._kdump else (size, None)
+
     def read_physical(self, runs: list[Run], physical: int, size: int) -> None:
         """Append what is at a physical address that the file should have."""
+        page = self._pages.read(physical, size) if self._pages else None
+        if page is not None and len(page) == size:
+            self._source.check()
+            append(runs, page)
+            return
         if self._window and self._kdump:
             pages = [
                 self._kdump.extents(page)
@@ -134,7 +152,7 @@ class File:
         self.library.attr["cache.size"] = size ^ 1  # it does nothing about the number that it has already
 
 
-def open_files(examined: Examined) -> list[File]:
+def open_files(examined: Examined, keep: int = KEEP) -> list[File]:
     if examined.segments:
         return [File(examined.files[0], None, [])]
-    return [File(kdump.file, kdump, [(0, kdump.descriptors_at)]) for kdump in examined.kdumps]
+    return [File(kdump.file, kdump, [(0, kdump.descriptors_at)], keep) for kdump in examined.kdumps]

@@ -34,22 +34,27 @@ from gdb_kdump.channel.wire import (
     MAX_READ,
     NOTICE,
     PIECE,
+    RANGE,
     READ,
     REPLY,
     REQUEST,
     Op,
     Piece,
     Status,
+    pack_mappings,
     pack_pieces,
     pack_runs,
 )
 from gdb_kdump.dump.bulk import follow, gather
 from gdb_kdump.dump.confinement import die_with, keep_secrets, restrain
+from gdb_kdump.dump.matching import matcher
 from gdb_kdump.dump.preflight import RawMemory, examine
 from gdb_kdump.dump.rsp import GdbThread, Stub, ThreadTable
 from gdb_kdump.dump.saved_registers import SavedRegisters
+from gdb_kdump.dump.searching import Search
 from gdb_kdump.errors import DumpError
 from gdb_kdump.formats.integers import integers
+from gdb_kdump.records.patterns import pattern_from_json
 
 _PEER = struct.Struct("iII")  # struct ucred of <sys/socket.h>: pid, uid, gid
 _RECEIVE = 1 << 16
@@ -70,6 +75,8 @@ class DumpServer:
         self._to_client: deque[bytes] = deque()
         self._to_gdb = b""
         self._arriving: list[GdbThread] = []
+        self._ranges: list[tuple[int, int]] = []
+        self._search: tuple[int, Search] | None = None
         self._over = False
         self._overwritten: Callable[[], str | None] = lambda: None
         self._sign = time.monotonic()
@@ -128,6 +135,7 @@ class DumpServer:
         self._listener.setblocking(False)
         poll.register(self._listener, select.POLLIN)
         while not self._over:
+            workers = self._hear_workers(poll)
             # A client that does not take its answers gets no new ones, but must not keep GDB from its own.
             poll.register(self._channel, select.POLLOUT if self._to_client else select.POLLIN)
             if self._gdb:
@@ -139,6 +147,28 @@ class DumpServer:
                     self._serve_gdb()
                 elif descriptor == self._listener.fileno():
                     self._accept(poll)
+                elif descriptor in workers:
+                    self._serve_worker(descriptor)
+            for descriptor in workers:
+                poll.unregister(descriptor)
+        self._stop_search(0, b"")
+
+    def _hear_workers(self, poll: select.poll) -> tuple[int, ...]:
+        """Register those that search, unless the client has not yet taken what they had; their descriptors."""
+        workers = tuple(self._search[1].workers) if self._search and not self._to_client else ()
+        for descriptor in workers:
+            poll.register(descriptor, select.POLLIN)
+        return workers
+
+    def _serve_worker(self, descriptor: int) -> None:
+        if self._search is None or descriptor not in self._search[1].workers:  # it was stopped in this very round
+            return
+        number, search = self._search
+        for body in search.take(descriptor):
+            self.reply(number, body, Status.MORE)
+        if not search.workers:
+            self._search = None
+            self.reply(number, b"")
 
     def _warn(self) -> None:
         """Tell the client, once, that the dump was written to while it was open."""
@@ -175,7 +205,9 @@ class DumpServer:
             handler = _HANDLERS.get(op)
             if handler is None:
                 raise DumpError(f"request {op} is unknown to this dump server")
-            self.reply(number, handler(self, number, request[REQUEST.size :]))
+            body = handler(self, number, request[REQUEST.size :])
+            if body is not None:  # else it comes later
+                self.reply(number, body)
         except DumpError as error:
             self.reply(number, str(error).encode(errors="backslashreplace"), Status.ERROR)
 
@@ -238,6 +270,36 @@ class DumpServer:
             self._arriving = []
         return b""
 
+    def _take_ranges(self, _: int, body: bytes) -> bytes:
+        self._ranges += RANGE.iter_unpack(body)
+        return b""
+
+    def _begin_search(self, number: int, body: bytes) -> bytes | None:
+        self._stop_search(number, b"")
+        request, ranges, self._ranges = json.loads(body), self._ranges, []
+        pattern = matcher(pattern_from_json(request["pattern"]))
+        search = Search(self._dump, request["physical"], pattern, ranges, self._forget)
+        if not search.workers:
+            return b""
+        self._search = number, search
+        return None
+
+    def _stop_search(self, _: int, __: bytes) -> bytes:
+        if self._search is not None:
+            self._search[1].stop()
+            self._search = None
+        return b""
+
+    def _forget(self) -> None:
+        """Close the sockets, in a child: GDB and the client must see when this process has ended."""
+        for one in (self._channel, self._listener, self._gdb):
+            if one is not None:
+                one.close()
+
+    def _mapped(self, _: int, body: bytes) -> bytes:
+        start, size = RANGE.unpack(body)
+        return pack_mappings(self._dump.mapped(start, start + size))
+
     def _serve_gdb(self) -> None:
         assert self._gdb
         try:
@@ -268,7 +330,7 @@ class DumpServer:
 
 
 # What each request is answered with, given its number and body.
-_HANDLERS: dict[int, Callable[[DumpServer, int, bytes], bytes]] = {
+_HANDLERS: dict[int, Callable[[DumpServer, int, bytes], bytes | None]] = {
     Op.READ: DumpServer._read,
     Op.THREADS: DumpServer._take_threads,
     Op.DIRECT_MAP: DumpServer._set_direct_map,
@@ -277,6 +339,10 @@ _HANDLERS: dict[int, Callable[[DumpServer, int, bytes], bytes]] = {
     Op.GATHER: DumpServer._gather,
     Op.VMCOREINFO: DumpServer._use_vmcoreinfo,
     Op.FIND_KERNEL: DumpServer._find_kernel,
+    Op.RANGES: DumpServer._take_ranges,
+    Op.SEARCH: DumpServer._begin_search,
+    Op.STOP_SEARCH: DumpServer._stop_search,
+    Op.MAPPED: DumpServer._mapped,
 }
 
 

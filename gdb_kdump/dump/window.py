@@ -13,7 +13,8 @@ from gdb_kdump.errors import DumpError, words_of
 from gdb_kdump.formats.flattened import DumpFile
 
 _BLOCK = 1 << 16  # a multiple of what libkdumpfile caches: it must never see a part of a block
-_KEEP = 256 << 20
+KEEP = 256 << 20
+"""Bytes of the dump that a window has at most, beside the heads."""
 
 
 class Window:
@@ -23,7 +24,7 @@ class Window:
     """
 
     def __init__(
-        self, file: DumpFile, heads: Iterable[tuple[int, int]], zeros: Sequence[int] = (), keep: int = _KEEP
+        self, file: DumpFile, heads: Iterable[tuple[int, int]], zeros: Sequence[int] = (), keep: int = KEEP
     ) -> None:
         """`keep` in bytes, beside the heads; raises DumpError when the dump is larger than a file can be."""
         self._file = file

@@ -13,3 +13,11 @@ def integers(code: str, data: bytes) -> array[int]:
     if sys.byteorder == "big":
         numbers.byteswap()
     return numbers
+
+
+def in_bytes(numbers: array[int]) -> bytes:
+    """The bytes that integers() makes the same numbers of."""
+    if sys.byteorder == "big":
+        numbers = numbers[:]
+        numbers.byteswap()
+    return numbers.tobytes()

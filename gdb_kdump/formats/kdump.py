@@ -16,7 +16,7 @@ from gdb_kdump.formats.kdump_header import Header, cut_off
 from gdb_kdump.formats.page_bitmap import PageBitmap
 
 _DESCRIPTOR = "QII8x"  # makedumpfile's struct page_desc {off_t offset; u32 size; u32 flags; u64 page_flags}
-_DESCRIPTOR_BYTES = 24
+DESCRIPTOR_BYTES = 24
 _DESCRIPTORS_PER_READ = 1 << 16
 _SAMPLE_ABOVE = 10_000_000
 _SAMPLE = 2_000_000  # how many descriptors are looked at then
@@ -54,7 +54,7 @@ class Kdump:
         self._is_dumped = self._bitmap.has
         self.pages = self._bitmap.pages
         """How many pages were dumped into this file."""
-        self.data_at = self.descriptors_at + _DESCRIPTOR_BYTES * self.pages
+        self.data_at = self.descriptors_at + DESCRIPTOR_BYTES * self.pages
         self.holey = True
         """Whether data of pages that were dumped may be missing; `lost` finds it out."""
 
@@ -90,9 +90,9 @@ class Kdump:
         end = self.data_at
         for start in starts:
             count = min(_DESCRIPTORS_PER_READ, self.pages - start)
-            descriptors_at = self.descriptors_at + _DESCRIPTOR_BYTES * start
-            raw = self.file.read(descriptors_at, _DESCRIPTOR_BYTES * count)
-            words = array("Q", raw[: len(raw) // _DESCRIPTOR_BYTES * _DESCRIPTOR_BYTES])
+            descriptors_at = self.descriptors_at + DESCRIPTOR_BYTES * start
+            raw = self.file.read(descriptors_at, DESCRIPTOR_BYTES * count)
+            words = array("Q", raw[: len(raw) // DESCRIPTOR_BYTES * DESCRIPTOR_BYTES])
             if self._swap:
                 words.byteswap()
             offsets, sizes = words[0::3], words[1::3]
@@ -142,16 +142,34 @@ class Kdump:
         pages = self._bitmap.run(pfn, -(-(start + size) // self.block))
         return int(min(pages * self.block - start, size))
 
+    def descriptors(self, pfn: int, count: int) -> list[tuple[int, int, int]]:
+        """Offset, size and flags of the data of pages in a row that the file surely has; fewer where it ends."""
+        descriptors_at = self.descriptors_at + DESCRIPTOR_BYTES * self._bitmap.index(pfn)
+        table = self.file.read(descriptors_at, DESCRIPTOR_BYTES * count)
+        return list(self._descriptor.iter_unpack(table[: len(table) // DESCRIPTOR_BYTES * DESCRIPTOR_BYTES]))
+
+    def stretch(self, physical: int, size: int) -> tuple[int, Why | None]:
+        """For how many bytes from a physical address on, up to `size`, what absent() says of it is true."""
+        pfn, start = divmod(physical, self.block)
+        most, why = -(-(start + size) // self.block), None
+        if not self._is_dumped(pfn):
+            pages, why = self._bitmap.gap(pfn, most), self.absent(physical)
+        elif self.holey:
+            pages, why = 1, self.absent(physical)
+        else:
+            pages = self._bitmap.run(pfn, most)
+        return int(min(pages * self.block - start, size)), why
+
     def extents(self, physical: int) -> Extents | Why:
         """Where the file has what is needed to read a page, or why it has not."""
         pfn = physical // self.block
         if not self._is_dumped(pfn):
             return Why.FILTERED
-        descriptor_at = self.descriptors_at + _DESCRIPTOR_BYTES * self._bitmap.index(pfn)
-        if not self.file.has(descriptor_at, _DESCRIPTOR_BYTES):
+        descriptor_at = self.descriptors_at + DESCRIPTOR_BYTES * self._bitmap.index(pfn)
+        if not self.file.has(descriptor_at, DESCRIPTOR_BYTES):
             return Why.TRUNCATED
-        descriptor = self.file.read(descriptor_at, _DESCRIPTOR_BYTES)
-        if len(descriptor) < _DESCRIPTOR_BYTES:
+        descriptor = self.file.read(descriptor_at, DESCRIPTOR_BYTES)
+        if len(descriptor) < DESCRIPTOR_BYTES:
             self.file.check()
             return Why.UNKNOWN  # the disk does not give it
         offset, size, _ = self._descriptor.unpack(descriptor)
@@ -159,4 +177,4 @@ class Kdump:
             return Why.TRUNCATED
         if size > self.block:  # what does not get smaller is stored as it is
             return Why.CORRUPT
-        return (descriptor_at, _DESCRIPTOR_BYTES), (offset, size)
+        return (descriptor_at, DESCRIPTOR_BYTES), (offset, size)

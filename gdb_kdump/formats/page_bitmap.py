@@ -56,6 +56,20 @@ class PageBitmap:
         bits = int.from_bytes(self._steps[step][rest >> 3 : rest + most + 7 >> 3], "little") >> (rest & 7)
         return min(most, (~bits & bits + 1).bit_length() - 1)  # as many as there are ones before the first zero
 
+    def gap(self, pfn: int, most: int) -> int:
+        """How many pages from one that it does not have are missing in a row, at most `most`, as far as one step tells.
+
+        At least 1.
+        """
+        step, rest = divmod(pfn, 8 * _STEP)
+        if pfn < self._first:
+            return min(most, self._first - pfn)
+        if pfn >= self._end or step >= len(self._counts) - 1:
+            return most
+        most = min(most, 8 * _STEP - rest)
+        bits = int.from_bytes(self._steps[step][rest >> 3 : rest + most + 7 >> 3], "little") >> (rest & 7)
+        return min(most, (bits & -bits).bit_length() - 1) if bits else most
+
     def index(self, pfn: int) -> int:
         """How many pages of this file come before one that it has()."""
         step, rest = divmod(pfn, 8 * _STEP)

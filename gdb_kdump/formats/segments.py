@@ -78,6 +78,11 @@ class Segments:
         self.file.check()
         return runs
 
+    def hole(self, physical: int, size: int) -> Hole | None:
+        """The hole at a physical address, up to `size` bytes of it, or None where the file has something."""
+        offset, length = self._find(physical, size)
+        return Hole(length, offset) if isinstance(offset, Why) else None
+
     def held(self) -> list[tuple[int, int]]:
         """The physical addresses that the file may have bytes of, from, to before: no more than a damaged one can hold.
 

@@ -7,7 +7,7 @@ walking ourselves we see every page on the way, and can say which of them is not
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Union
 
 from gdb_kdump.errors import Why
@@ -28,6 +28,7 @@ _REGION = 1 << _REGION_SHIFT
 _MOST_REGIONS = 8192
 
 _entry = struct.Struct("<Q").unpack_from
+_entries = struct.Struct("<Q").iter_unpack
 
 Table = Union[bytes, Why]
 
@@ -104,6 +105,40 @@ class PageTables:
         """
         end = _REGION if isinstance(self._regions.get(addr >> _REGION_SHIFT), int) else PAGE_SIZE
         return end - addr % end
+
+    def mapped(self, start: int, end: int) -> Iterator[tuple[int, int, int | Why]]:
+        """What is mapped of the kernel's half, from `start` to before `end`: address, bytes, physical address.
+
+        In place of the latter, why a table cannot be read.  Each table is gone through once: those of KASAN's zeros
+        and of espfix occur thousands of times (arch/x86/kernel/espfix_64.c).
+        """
+        start = max(start, _TOP - (1 << self._address_bits - 1))
+        root = _TOP - (1 << self._address_bits)
+        yield from self._mapped_by(self._root, self._top_shift, root, start, min(end, _TOP), set())
+
+    def _mapped_by(
+        self, table_at: int, shift: int, base: int, start: int, end: int, seen: set[int]
+    ) -> Iterator[tuple[int, int, int | Why]]:
+        """The same of one table, whose entries map 1 << `shift` bytes each from `base` on."""
+        first, last = max(0, start - base >> shift), min(511, end - 1 - base >> shift)
+        if first > last:
+            return
+        table = self._table(table_at)
+        if isinstance(table, Why):
+            low, high = max(start, base), min(end, base + (512 << shift))
+            yield low, high - low, table
+            return
+        for index, (entry,) in enumerate(_entries(table[first * 8 : last * 8 + 8]), first):
+            if not entry & _PRESENT:
+                continue
+            addr, physical = base + (index << shift), entry & self._frame
+            if shift > 12 and not (entry & _HUGE and shift <= 30):
+                if physical not in seen:
+                    seen.add(physical)
+                    yield from self._mapped_by(physical, shift - 9, addr, start, end, seen)
+                continue
+            low, high = max(start, addr), min(end, addr + (1 << shift))
+            yield low, high - low, (physical & -(1 << shift)) + low - addr
 
     def _region(self, addr: int) -> int | Table:
         """The physical address of the 2 MiB around `addr` where they are in one piece, else the table of its pages."""
