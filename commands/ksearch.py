@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,7 @@ from gdb_kdump.kernel.search import search
 from gdb_kdump.kernel.search_areas import Area, kernel_memory, physical_memory, slabs, stacks
 from gdb_kdump.memory import Memory
 from gdb_kdump.records.patterns import Pattern, Texts
-from gdb_kdump.records.search import Searched, Unread, why_words
+from gdb_kdump.records.search import Searched, Unread, summary
 from gdb_kdump.session import Session
 from gdb_kdump.text import escape, hex16
 from gdb_kdump.walks import Gaps
@@ -226,18 +225,13 @@ def _context_text(result: Found, hit: Hit) -> Iterator[str]:
 
 def _unread_text(unread: Sequence[Unread]) -> Iterator[str]:
     """What was not searched: for each reason how much, and where."""
-    sizes, counts = Counter[str](), Counter[str]()
-    for piece in unread:
-        sizes[piece.why] += piece.size
-        counts[piece.why] += 1
-    for why, size in sizes.most_common():
-        ranges = "1 range" if counts[why] == 1 else f"{counts[why]:,} ranges"
-        yield f"not searched: {size:,} bytes in {ranges}: {why_words(why)} ({why})"
-        largest = sorted((piece for piece in unread if piece.why == why), key=lambda piece: -piece.size)[:_RANGES_SHOWN]
+    for sentence, pieces in summary(unread):
+        yield sentence
+        largest = sorted(pieces, key=lambda piece: -piece.size)[:_RANGES_SHOWN]
         for piece in sorted(largest, key=lambda piece: piece.start):
             yield f"    {hex16(piece.start)} to {hex16(piece.start + piece.size)}"
-        if counts[why] > len(largest):
-            yield f"    and {counts[why] - len(largest):,} smaller ones (--json has all)"
+        if len(pieces) > len(largest):
+            yield f"    and {len(pieces) - len(largest):,} smaller ones (--json has all)"
 
 
 def _hit_json(result: Found, hit: Hit) -> dict[str, Any]:

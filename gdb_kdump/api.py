@@ -33,8 +33,12 @@ from gdb_kdump.kernel.net.net_queues import net_queues
 from gdb_kdump.kernel.net.skb_caches import SkbObjects
 from gdb_kdump.kernel.net.sock import Socks
 from gdb_kdump.kernel.sched.tasks import Tasks
+from gdb_kdump.kernel.search import search as search_memory
+from gdb_kdump.kernel.search_areas import kernel_memory, slabs
 from gdb_kdump.layout.members import find_path
 from gdb_kdump.records.elements import Break
+from gdb_kdump.records.patterns import Pattern, Texts, Words
+from gdb_kdump.records.search import summary
 from gdb_kdump.session import Session, current
 from gdb_kdump.walks import Gaps
 
@@ -46,6 +50,7 @@ __all__ = [
     "MissingDebugInfo",
     "Unreadable",
     "UsageError",
+    "search",
     "sk_buffs",
     "slab_objects",
     "socks",
@@ -115,6 +120,31 @@ def walk(
                 yield step.addr - offset
 
     return _typed(session, tag, found, gaps)
+
+
+def search(
+    wanted: gdb.Value | int | str | bytes, mask: int = 0, size: int = 8, cache: str = "", gaps: list[str] | None = None
+) -> Iterator[gdb.Value]:
+    """Where in memory a word of `size` bytes (8, 4 or 2) or a string stands, as `void *` of the direct map.
+
+    Bits in `mask` do not count; with `cache` only the objects of that slab cache are searched.  That pages were left
+    out of the dump is one of the `gaps`.  Raises UsageError where there is no such cache.
+    """
+    session = current()
+    if isinstance(wanted, (str, bytes)):
+        text = wanted.encode() if isinstance(wanted, str) else wanted
+        pattern: Pattern = Texts(((text, b"\xff" * len(text)),))
+    else:
+        value = int(wanted) & (1 << 8 * size) - 1 & ~mask
+        pattern = Words(size, ((value, value),), mask)
+
+    def found(notes: Gaps) -> Iterator[int]:
+        areas = slabs(session, cache, notes) if cache else kernel_memory(session)
+        searched = search_memory(session, pattern, areas, notes)
+        notes.note(*(sentence for sentence, _ in summary(searched.unread)))
+        return iter(searched.hits)
+
+    return _typed(session, "", found, gaps)
 
 
 def _typed(

@@ -14,13 +14,15 @@ from gdb_kdump.records.search import STOPPED, Searched, SearchedPart, Unread, jo
 from gdb_kdump.session import Session
 from gdb_kdump.walks import Gaps
 
-MOST_HITS = 200_000
+MOST_HITS = 100_000
 
 Tell = Callable[[int, int, int], None]
 """Is told now and then how far it is: bytes that have been gone through, all of them, and hits."""
 
 
-def search(session: Session, pattern: Pattern, areas: Sequence[Area], gaps: Gaps, tell: Tell) -> Searched:
+def search(
+    session: Session, pattern: Pattern, areas: Sequence[Area], gaps: Gaps, tell: Tell = lambda *_: None
+) -> Searched:
     """Where a pattern stands in some areas.
 
     Ctrl-C ends it, and MOST_HITS, or as many as the limit of walks is.  Raises DumpError.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gdb_kdump.errors import Why
@@ -46,9 +46,22 @@ class SearchedPart:
     searched_bytes: int = 0
 
 
-def why_words(why: str) -> str:
-    """The sentence for why something was not searched."""
-    return "the search was stopped before" if why == STOPPED else Why[why].sentence
+def summary(unread: Sequence[Unread]) -> list[tuple[str, list[Unread]]]:
+    """What was not searched: a sentence for each reason, and the pieces that it is about; what is most comes first."""
+    by_why: dict[str, list[Unread]] = {}
+    for piece in unread:
+        by_why.setdefault(piece.why, []).append(piece)
+    sizes = {why: sum(piece.size for piece in pieces) for why, pieces in by_why.items()}
+    return [
+        (_sentence(why, sizes[why], len(by_why[why])), by_why[why])
+        for why in sorted(sizes, key=sizes.__getitem__)[::-1]
+    ]
+
+
+def _sentence(why: str, size: int, count: int) -> str:
+    reason = "the search was stopped before" if why == STOPPED else Why[why].sentence
+    ranges = "1 range" if count == 1 else f"{count:,} ranges"
+    return f"not searched: {size:,} bytes in {ranges}: {reason} ({why})"
 
 
 def joined(pieces: Iterable[Unread]) -> list[Unread]:

@@ -24,6 +24,7 @@ CONTRACT = {
     "kmod": {"-s", "-S", "--json"},
     "kwalk": {"-o", "-s", "-r", "-c", "-x", "--json"},
     "kwhat": {"-p", "--json"},
+    "ksearch": {"-r", "-m", "-w", "-h", "-c", "-b", "-k", "-p", "-t", "-l", "-s", "-e", "-x", "--json"},
     "klock": {"--json"},
     "knet": {"--hooks", "-a", "--neigh", "--json"},
     "klog": {"-T", "--json"},
