@@ -11,12 +11,13 @@ from gdb_kdump.commands.arguments import Arguments, Option, address, number
 from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.patterns import parse_bytes, parse_text, parse_words
 from gdb_kdump.commands.show.progress import SearchProgress
-from gdb_kdump.errors import Unreadable, UsageError
-from gdb_kdump.kernel.address_names import AddressNames, NoNames, address_names
+from gdb_kdump.errors import MissingDebugInfo, Unreadable, UsageError
 from gdb_kdump.kernel.mm.mappings import Mappings
 from gdb_kdump.kernel.search import search
 from gdb_kdump.kernel.search_areas import Area, kernel_memory, physical_memory, slabs, stacks
+from gdb_kdump.kernel.what.naming import Naming
 from gdb_kdump.memory import Memory
+from gdb_kdump.records.owners import Kind, What
 from gdb_kdump.records.patterns import Pattern, Texts
 from gdb_kdump.records.search import Searched, Unread, summary
 from gdb_kdump.session import Session
@@ -27,6 +28,8 @@ _TOP = 1 << 64
 _RANGES_SHOWN = 8  # of what was not searched, of each kind
 _PER_LINE = 4  # words of context
 _LONGEST_SHOWN = 32  # bytes of a string
+_OF_THE_IMAGE = (Kind.SYMBOL, Kind.IMAGE)
+_BY_THEIR_OWN = (Kind.STACK, Kind.MODULE, Kind.GENERATED, Kind.VMAP)
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,12 @@ class Found:
     pattern: Pattern
     is_physical: bool
     mappings: Mappings | None
-    names: AddressNames | NoNames
+    naming: Naming | None
     memory: Memory
     context: int
     is_whole: bool
+    gaps: Gaps
+    """Of the naming: what is found is there whether or not it has all its names."""
 
     def hits(self) -> Iterator[Hit]:
         """Each hit with its name."""
@@ -59,19 +64,27 @@ class Found:
             yield self._named(addr)
 
     def _named(self, addr: int) -> Hit:
-        mappings, virtual, aliases = self.mappings, addr, tuple[int, ...]()
-        if mappings is not None:
+        virtual, aliases = addr, tuple[int, ...]()
+        if self.mappings is not None:
             if self.is_physical:
-                virtual = mappings.start + addr
-            if mappings.start <= virtual < mappings.end:
-                aliases = mappings.aliases(virtual - mappings.start)
-        for one in (*aliases, virtual):
-            name = self.names.of(one)
-            if name is not None and (name.kind != "page" or one == virtual):
-                break
-        kind, text = ("unknown", "") if name is None else name
-        also = ", ".join(hex16(alias) for alias in aliases)
-        return Hit(addr, virtual, aliases, kind, f"{text}{' ' if text else ''}(also {also})" if also else text)
+                virtual = self.mappings.start + addr
+            if self.mappings.start <= virtual < self.mappings.end:
+                aliases = self.mappings.aliases(virtual - self.mappings.start)
+        what = self._what(virtual, aliases)
+        words = [what.text] if what is not None else []
+        words += [f"(also {', '.join(map(hex16, aliases))})"] if aliases else []
+        return Hit(addr, virtual, aliases, what.kind.value if what is not None else "unknown", " ".join(words))
+
+    def _what(self, virtual: int, aliases: tuple[int, ...]) -> What | None:
+        """What is there: an address of the direct map does not tell of what has addresses of its own."""
+        if self.naming is None:
+            return None
+        others = [self.naming.of(alias, self.gaps) for alias in aliases]
+        what = next((other for other in others if other.kind in _BY_THEIR_OWN), None)
+        what = what or self.naming.of(virtual, self.gaps)
+        # What the image had at a place may have been freed, and something else be there.
+        same = (other for other in others if other.kind is what.kind and what.kind in _OF_THE_IMAGE)
+        return next(same, what)
 
     @property
     def word(self) -> int:
@@ -133,7 +146,8 @@ What could not be searched is told as ranges: pages that were left out of the du
             pattern=pattern,
             is_physical=arguments.has("-p"),
             mappings=_mappings(session),
-            names=address_names(session),
+            naming=_naming(session),
+            gaps=Gaps(),
             memory=session.memory,
             context=context,
             is_whole=searched.complete and not len(gaps),
@@ -206,6 +220,14 @@ def _mappings(session: Session) -> Mappings | None:
     try:
         return session.once(Mappings)
     except Unreadable:
+        return None
+
+
+def _naming(session: Session) -> Naming | None:
+    """What names addresses; None where the types are too few for it."""
+    try:
+        return session.once(Naming)
+    except (MissingDebugInfo, Unreadable):
         return None
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gdb_kdump.errors import Corrupt, Unreadable, UsageError, Why
 from gdb_kdump.kernel.mm.mappings import Mappings
 from gdb_kdump.kernel.mm.slub import SlubAllocator
-from gdb_kdump.kernel.sched.stacks import AllStacks
+from gdb_kdump.kernel.stack.whose_stack import StackOwners
 from gdb_kdump.records.search import Unread
 from gdb_kdump.session import Session
 from gdb_kdump.walks import Gaps
@@ -56,13 +56,14 @@ def physical_memory(session: Session, start: int = 0, end: int = _TOP) -> list[A
 
 def stacks(session: Session, gaps: Gaps) -> list[Area]:
     """The stacks of all tasks, and of the CPUs."""
-    extents = []
-    for stack in session.once(AllStacks).all(gaps):
-        if stack.has_guards:
-            pieces = session.server.mapped(stack.start, stack.end - stack.start)
+    owners, extents = session.once(StackOwners), []
+    gaps.note(*owners.gaps)
+    for stack in owners.stacks:
+        if stack.name:  # those of a CPU, of which pages between them are not mapped
+            pieces = session.server.mapped(stack.low, stack.high - stack.low)
             extents += [(addr, addr + size) for addr, size, _ in pieces]
         else:
-            extents.append((stack.start, stack.end))
+            extents.append((stack.low, stack.high))
     return [Area(_apart(extents))]
 
 

@@ -55,7 +55,7 @@ def test_what_the_guest_has_put_somewhere_is_found_there(gdb_run: Gdb, healthy: 
     for skb in skbs:
         hit = found[int(skb["skb"], 16) + offset]
         assert hit["value"] == skb["head"]
-        assert hit["kind"] == "slab" and re.search(rf"object {skb['skb']}\+{offset:#x}, allocated", hit["text"]), hit
+        assert hit["kind"] == "slab" and f"allocated object {skb['skb']} of " in hit["text"], hit
     assert not document["complete"] and document["problems"] == []
     assert {piece["why"] for piece in document["unread"]} == {"FILTERED"}
 
@@ -111,18 +111,18 @@ def test_what_is_mapped_twice_has_both_addresses(gdb_run: Gdb, dump: LabDump) ->
     task = int(re.findall(r"^\$1 = (0x\w+)", run.stdout, re.MULTILINE)[0], 16)
     named = {hit["text"].partition(" (also")[0]: hit for hit in everywhere["hits"]}
     assert f"0x{task + 0x980:016x}" in [alias for hit in everywhere["hits"] for alias in hit["aliases"]]
-    assert any(name.startswith("init_task+0x") for name in named)
-    assert any(re.fullmatch(r"current_task\+0x0 of CPU 0|pcpu_hot\+0x0 of CPU 0", name) for name in named), named
+    assert any("; init_task+0x" in name for name in named)
+    assert any(name.startswith("per-CPU variable current_task of CPU 0") for name in named), named
     # The stacks are those of the tasks, and each of their hits is one of all, by another address.
     aliases = {alias for hit in everywhere["hits"] for alias in (hit["address"], *hit["aliases"])}
     assert {hit["address"] for hit in stacks["hits"]} <= aliases and len(stacks["hits"]) > 10
     owners = {(task["pid"], task["comm"]) for task in tasks["tasks"]}
     for hit in stacks["hits"]:
-        pid = re.match(r"stack of PID (\d+) (.*), at \+0x", hit["text"])
-        assert hit["kind"] == "stack" and (pid is None or (int(pid[1]), pid[2]) in owners), hit
+        owner = re.search(r" of PID (\d+) \((.*)\); ", hit["text"])
+        assert hit["kind"] == "stack" and owner and (int(owner[1]), owner[2]) in owners, hit
     assert stacks["complete"] and stacks["unread"] == []
     assert addresses(image) and all(task <= addr < task + 0x4000 for addr in addresses(image))
-    assert re.search(rf"^0x\w{{16}}:  0x{task:016x}  init_task\+0x\w+ \(also 0x\w+\)$", run.stdout, re.MULTILINE)
+    assert re.search(rf"^0x\w{{16}}:  0x{task:016x}  .*; init_task\+0x\w+ \(also 0x\w+\)$", run.stdout, re.MULTILINE)
     lines = run.stdout.splitlines()
     assert f"{len(everywhere['hits'])} hits in {everywhere['searched_bytes']:,} bytes" in lines
     missing = sum(piece["size"] for piece in everywhere["unread"])
@@ -137,7 +137,7 @@ def test_a_lock_is_on_the_stacks_of_those_that_wait_for_it(gdb_run: Gdb, lab_dum
     run = gdb_run(f"ksearch -t {users[0]['address']} --json", vmcore=dump.vmcore).succeeded()
     names = [hit["text"] for hit in run.json()["hits"]]
     for user in users:
-        assert any(name.startswith(f"stack of PID {user['pid']} ") for name in names), user
+        assert any(f" of PID {user['pid']} (" in name for name in names), user
 
 
 def test_objects_of_a_cache(gdb_run: Gdb, healthy: LabDump) -> None:
@@ -149,7 +149,7 @@ def test_objects_of_a_cache(gdb_run: Gdb, healthy: LabDump) -> None:
         vmcore=healthy.vmcore,
     ).succeeded()  # fmt: skip
     document, caches = run.documents
-    inside = [hit for hit in document["hits"] if f"task_struct object {task['task']}+" in hit["text"]]
+    inside = [hit for hit in document["hits"] if f"allocated object {task['task']} of task_struct+" in hit["text"]]
     assert len(inside) == 1 and inside[0]["kind"] == "slab"
     size = caches["caches"][0]["objects"] * caches["caches"][0]["size"]
     assert document["searched_bytes"] + sum(piece["size"] for piece in document["unread"]) == size

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator
 from functools import cached_property
-from itertools import accumulate
 
 from gdb_kdump.errors import Why
+from gdb_kdump.kernel.lib.intervals import Intervals
 from gdb_kdump.session import Session
 
 _TOP = 1 << 64
@@ -36,19 +35,13 @@ class Mappings:
 
     def aliases(self, physical: int) -> tuple[int, ...]:
         """The addresses outside of the direct map that a physical address has, lowest first.  Raises DumpError."""
-        pieces, starts, reach = self._by_physical
-        index, found = bisect_right(starts, physical) - 1, []
-        while index >= 0 and reach[index] > physical:
-            start, size, addr = pieces[index]
-            if physical < start + size:
-                found.append(addr + physical - start)
-            index -= 1
-        return tuple(sorted(found))
+        pieces, by_physical = self._elsewhere
+        found = (pieces[number] for number in by_physical.find(physical))
+        return tuple(sorted(addr + physical - start for start, _, addr in found))
 
     @cached_property
-    def _by_physical(self) -> tuple[list[tuple[int, int, int]], list[int], list[int]]:
-        """What is mapped elsewhere (physical address, bytes, address), where each begins, how far those before go."""
+    def _elsewhere(self) -> tuple[list[tuple[int, int, int]], Intervals]:
+        """All that is mapped but by the direct map: physical addresses, their ends, addresses; and which has which."""
         mapped = self.elsewhere(0, _TOP)
-        pieces = sorted((where, size, addr) for addr, size, where in mapped if not isinstance(where, Why))
-        ends = (start + size for start, size, _ in pieces)
-        return pieces, [start for start, _, _ in pieces], list(accumulate(ends, max))
+        pieces = [(where, where + size, addr) for addr, size, where in mapped if not isinstance(where, Why)]
+        return pieces, Intervals((start, end, number) for number, (start, end, _) in enumerate(pieces))

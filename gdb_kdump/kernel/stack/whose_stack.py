@@ -36,8 +36,9 @@ class StackOwners:
     def __init__(self, session: Session) -> None:
         self._session = session
         self.gaps = Gaps()
-        self._stacks = sorted(self._all(), key=lambda stack: stack.low)
-        self._starts = [stack.low for stack in self._stacks]
+        self.stacks = sorted(self._all(), key=lambda stack: stack.low)
+        """All of them, by their addresses."""
+        self._starts = [stack.low for stack in self.stacks]
         self._frames: dict[int, tuple[Frame, ...]] = {}
 
     def _all(self) -> Iterator[Stack]:
@@ -66,7 +67,7 @@ class StackOwners:
     def find(self, addr: int) -> Stack | None:
         """The stack that an address is on, or None."""
         number = bisect_right(self._starts, addr) - 1
-        return self._stacks[number] if number >= 0 and addr < self._stacks[number].high else None
+        return self.stacks[number] if number >= 0 and addr < self.stacks[number].high else None
 
     def frame(self, stack: Stack, addr: int) -> Frame | None:
         """The frame of the task on a stack that an address of it lies in, None below the first and where none is.
