@@ -13,14 +13,17 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from gdb_kdump.channel.wire import MAX_BODY, MAX_MESSAGE, MOST_HOLES, RANGE, Found, pack_holes
 from gdb_kdump.dump.confinement import die_with
-from gdb_kdump.dump.dump import Dump
 from gdb_kdump.dump.matching import Matcher
 from gdb_kdump.dump.scan import BLOCK, FindHole, Read, done, work
 from gdb_kdump.dump.window import KEEP
 from gdb_kdump.errors import DumpError, Why
+
+if TYPE_CHECKING:
+    from gdb_kdump.dump.dump import Dump  # which imports kdumpfile
 
 _MOST_WORKERS = 16
 _WORKER_BYTES = 12 << 20  # that a worker has for itself, beside what grows with the dump
