@@ -15,6 +15,7 @@ from gdb_kdump.commands.klog import Klog
 from gdb_kdump.commands.kmod import Kmod
 from gdb_kdump.commands.knet import Knet
 from gdb_kdump.commands.kps import Kps
+from gdb_kdump.commands.krd import Krd
 from gdb_kdump.commands.ksearch import Ksearch
 from gdb_kdump.commands.kslab import Kslab
 from gdb_kdump.commands.ksock import Ksock
@@ -48,6 +49,7 @@ COMMANDS = (
     Kwalk,
     Kwhat,
     Ksearch,
+    Krd,
     Klock,
     Knet,
 )

@@ -76,6 +76,10 @@ def _rows(what: What) -> Iterator[tuple[str, str]]:
     yield "ADDRESS", hex16(what.addr)
     yield "KIND", what.kind.value
     yield "MEMORY", chain_text(what.memory)
+    if what.physical is not None:
+        yield "PHYSICAL", hex16(what.physical)
+    if what.aliases:
+        yield "ALSO AT", ", ".join(map(hex16, what.aliases))
     for chain in what.owners:
         yield "OWNER", chain_text(chain)
     if what.more:
@@ -92,6 +96,8 @@ def what_json(what: What) -> dict[str, Any]:
         "memory": _chain_json(what.memory),
         "owners": [_chain_json(chain) for chain in what.owners],
         "more": what.more,
+        "physical": None if what.physical is None else hex16(what.physical),
+        "aliases": [hex16(alias) for alias in what.aliases],
         "text": what.text,
     }
 

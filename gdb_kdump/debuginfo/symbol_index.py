@@ -12,6 +12,7 @@ from gdb_kdump.debuginfo.elf import without_llvm
 _SIZE = 24  # Elf64_Sym: name u32, info u8, other u8, shndx u16, value u64, size u64
 _STT_FUNC = 2  # NOTYPE and OBJECT come before it, SECTION and FILE after
 _STB_LOCAL = 0
+_REACH = 1 << 16  # bytes that code may have after its label: there are large holes between parts of the kernel
 _NESTED = 16  # symbols that begin between an address and the one that it lies in
 
 
@@ -57,7 +58,7 @@ class SymbolIndex:
                 continue
             if addr < symbol.start + symbol.size:
                 around.append((symbol.size, is_local, len(symbol.name), symbol))
-            elif before is None and symbol.is_code:
+            elif before is None and symbol.is_code and addr - symbol.start < _REACH:
                 before = symbol
         return min(around, key=lambda row: row[:3])[3] if around else before
 
@@ -66,7 +67,7 @@ class SymbolIndex:
         row = self._table[entry * _SIZE : (entry + 1) * _SIZE]
         at, info, place = int.from_bytes(row[:4], "little"), row[4], int.from_bytes(row[6:8], "little")
         name = self._names[at : self._names.find(b"\0", at)].decode("utf-8", "backslashreplace")
-        if name.startswith((".L", "__pfx_")):
+        if name.startswith(".L"):
             name = ""
         start, size = int.from_bytes(row[8:16], "little"), int.from_bytes(row[16:24], "little")
         return Symbol(without_llvm(name), start, size, place in self._code), info >> 4 == _STB_LOCAL

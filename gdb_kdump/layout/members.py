@@ -98,3 +98,33 @@ def array_length(member: Member) -> int:
         raise MissingDebugInfo(f"member {member.path} that is an array", [str(member.type)])
     low, high = member.type.strip_typedefs().range()
     return int(high - low + 1)
+
+
+def path_at(struct: Any, offset: int) -> str:
+    """The member path of what stands at a byte offset of a struct, with its array index; "" in padding and outside.
+
+    Of the members of a union that is the first one that has something there.
+    """
+    stripped = struct.strip_typedefs()
+    if is_array(stripped):
+        element = stripped.target()
+        low, high = stripped.range()
+        if not element.sizeof or not 0 <= offset < (high - low + 1) * element.sizeof:
+            return ""
+        return f"[{offset // element.sizeof}]{_dotted(path_at(element, offset % element.sizeof))}"
+    if stripped.is_scalar or not 0 <= offset < stripped.sizeof:
+        return ""
+    for field in stripped.fields():
+        start = field.bitpos // 8 if hasattr(field, "bitpos") else -1
+        if not start <= offset < start + field.type.sizeof or start < 0 or field.bitsize:
+            continue
+        inner = path_at(field.type, offset - start)
+        if field.name:
+            return f"{field.name}{_dotted(inner)}"
+        if inner:
+            return inner
+    return ""
+
+
+def _dotted(path: str) -> str:
+    return f".{path}" if path and not path.startswith("[") else path

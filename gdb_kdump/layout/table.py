@@ -119,6 +119,8 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "uts_namespace.version": ("name.version",),
     "uts_namespace.machine": ("name.machine",),
     "file.dentry": ("f_path.dentry",),
+    # 0b91ee3ec5e5 (v6.8) page_pool: split the page_pool_params into fast and slow
+    "page_pool.netdev": ("slow.netdev", "p.netdev"),
     "dentry.name": ("d_name.name",),
     # 53fbef56e07d (v6.18) mm: introduce memdesc_flags_t
     "page.flags": ("flags.f", "flags"),
@@ -166,6 +168,46 @@ PANIC_CPU = ("crashing_cpu", "panic_cpu")
 
 # What the linker script puts around the first task's stack, newest names first.
 INIT_STACK = (("__start_init_stack", "__end_init_stack"), ("__start_init_task", "__end_init_task"))
+
+
+# Slab caches whose objects are all of one struct, as long as no other cache was merged into them: the pointer variable
+# that has the cache, and the tag.
+TYPED_CACHES: tuple[tuple[str, str], ...] = (
+    ("task_struct_cachep", "task_struct"),
+    ("signal_cachep", "signal_struct"),
+    ("sighand_cachep", "sighand_struct"),
+    ("files_cachep", "files_struct"),
+    ("fs_cachep", "fs_struct"),
+    ("mm_cachep", "mm_struct"),
+    ("vm_area_cachep", "vm_area_struct"),
+    ("anon_vma_cachep", "anon_vma"),
+    ("anon_vma_chain_cachep", "anon_vma_chain"),
+    ("cred_jar", "cred"),
+    ("filp_cachep", "file"),
+    ("dentry_cache", "dentry"),
+    ("inode_cachep", "inode"),
+    ("sock_inode_cachep", "socket_alloc"),
+    ("shmem_inode_cachep", "shmem_inode_info"),
+    ("proc_inode_cachep", "proc_inode"),
+    ("ext4_inode_cachep", "ext4_inode_info"),
+    ("bdev_cachep", "bdev_inode"),
+    ("mnt_cache", "mount"),
+    ("kernfs_node_cache", "kernfs_node"),
+    ("proc_dir_entry_cache", "proc_dir_entry"),
+    ("radix_tree_node_cachep", "xa_node"),
+    ("maple_node_cache", "maple_node"),
+    ("net_cachep", "net"),
+    ("nsproxy_cachep", "nsproxy"),
+    ("pid_ns_cachep", "pid_namespace"),
+    ("user_ns_cachep", "user_namespace"),
+    ("uts_ns_cache", "uts_namespace"),
+    ("filelock_cache", "file_lock"),
+    ("bh_cachep", "buffer_head"),
+    ("skbuff_ext_cache", "skb_ext"),
+    ("fn_alias_kmem", "fib_alias"),
+    ("vmap_area_cachep", "vmap_area"),
+    ("blk_requestq_cachep", "request_queue"),
+)
 
 
 # The two kmem_caches that sk_buffs are allocated from: each a pointer variable, or one in a struct (member path),

@@ -30,7 +30,7 @@ class Link:
     """One step from an address to its owner.
 
     `what` is a word, mostly the tag of a struct; `addr` is where that begins, and `offset` where in it the step before
-    points, in bytes; `text` names it for people; `relation` leads to the next step (" of", ", descriptor 3 of").
+    points, in bytes; `text` names that place for people; `relation` leads to the next step (" of", ", files of").
     """
 
     what: str
@@ -45,8 +45,8 @@ class What:
     """An address: its `kind`, the `memory` that it lies in, from the inside out, and who leads there.
 
     Each of the `owners` is a chain: the object at the address, then what points to that, and so on to a root; `more`
-    are so many chains that are left out.  `searched` says whether owners were looked for at all: in memory that has
-    none, as code, they are not.
+    are so many chains that are left out.  `searched` says that having found none is worth saying: of code it is not.
+    `physical` is its physical address, None where that is not known, `aliases` are other addresses of the same byte.
     """
 
     addr: int
@@ -55,6 +55,8 @@ class What:
     owners: tuple[tuple[Link, ...], ...] = ()
     more: int = 0
     searched: bool = False
+    physical: int | None = None
+    aliases: tuple[int, ...] = ()
 
     @property
     def text(self) -> str:
@@ -66,10 +68,18 @@ class What:
             return f"{first}{f' (and {more} more)' if more else ''}; {place}"
         return f"{place}; nothing that was walked points to it" if self.searched else place
 
+    @property
+    def short(self) -> str:
+        """The first owner, else the memory."""
+        return chain_text(self.owners[0] if self.owners else self.memory)
+
+
+def at(name: str, offset: int, rest: str = "") -> str:
+    """A place in something, and what else there is to say of that."""
+    return f"{name}{f'+{offset:#x}' if offset else ''}{rest}"
+
 
 def chain_text(chain: tuple[Link, ...]) -> str:
     """A chain as one phrase."""
-    words = ""
-    for link in chain:
-        words += f"{link.text}{f'+{link.offset:#x}' if link.offset else ''}{link.relation} "
+    words = "".join(f"{link.text}{link.relation} " for link in chain)
     return words[: -len(chain[-1].relation) - 1] if chain else ""

@@ -25,6 +25,7 @@ CONTRACT = {
     "kwalk": {"-o", "-s", "-r", "-c", "-x", "--json"},
     "kwhat": {"-p", "--json"},
     "ksearch": {"-r", "-m", "-w", "-h", "-c", "-b", "-k", "-p", "-t", "-l", "-s", "-e", "-x", "--json"},
+    "krd": {"-s", "-S", "-p", "--json"},
     "klock": {"--json"},
     "knet": {"--hooks", "-a", "--neigh", "--json"},
     "klog": {"-T", "--json"},

@@ -71,4 +71,36 @@ def test_what_is_no_address(gdb_run: Gdb, lab_dump: Callable[[str], LabDump]) ->
     assert "name an address" in refusals[0] and "no_such_symbol" in refusals[1] and "no memory at" in refusals[2]
     assert "is an address of user space, or a physical one (kwhat -p)" in run.stdout
     assert "it is not canonical" in run.stdout and "KIND: nowhere" in run.stdout
-    assert "pfn 0x1)" in run.stdout
+    assert "page frame 0x1 " in run.stdout and "PHYSICAL: 0x0000000000001000" in run.stdout
+
+
+@pytest.mark.parametrize("name", dump_names("queues"))
+def test_words_are_named_as_kwhat_names_them(name: str, gdb_run: Gdb, lab_dump: Callable[[str], LabDump]) -> None:
+    dump = lab_dump(name)
+    sock = next(sock for sock in dump.truth["socks"] if any(queue["qlen"] for queue in sock["queues"]))
+    head = next(queue for queue in sock["queues"] if queue["qlen"] and queue["kind"] == "list")
+    first, last = head["skbs"][0], head["skbs"][-1]
+    task = dump.truth["panic_task"]["pid"]
+    run = gdb_run(f"krd {head['head']} 2 --json", f"krd -s {sock['sock']} 100 --json", f"krd {head['head']} 2",
+                  f"krd $task({task})->stack 4 --json", vmcore=dump.vmcore).succeeded()  # fmt: skip
+    whole, symbols, stack = run.documents
+    assert [word["value"] for word in whole["words"]] == [first, last]
+    assert all(f"sk_buff {word['value']} on the" in word["text"] for word in whole["words"])
+    assert sock["sock"] in whole["words"][0]["text"]
+    named = {word["text"] for word in symbols["words"] if word["text"]}
+    assert "sock_def_readable" in named and not any("sk_buff" in text or "sock 0x" in text for text in named), named
+    assert stack["words"][0]["value"] == "0x0000000057ac6e9d"  # include/uapi/linux/magic.h: STACK_END_MAGIC
+    assert stack["words"][0]["text"] is None and stack["words"][0]["ascii"] == ".n.W...."
+    assert f"{head['head']}:  {first[2:]}  " in run.stdout
+
+
+def test_words_that_cannot_be_read(gdb_run: Gdb, lab_dump: Callable[[str], LabDump]) -> None:
+    commands = ("krd", "krd 0x1000", "krd 0x8888888888888888 2", "krd 0xfffffffff0000000", "krd init_task 0",
+                "krd init_task none", "krd nothing", "krd -p 0xffffffffffff")  # fmt: skip
+    run = gdb_run(*commands, vmcore=lab_dump("6.1-queues").vmcore)
+    assert "Traceback" not in run.output
+    refusals = [line for line in run.errors if line.startswith("krd: ")]
+    assert len(refusals) == len(commands)
+    reasons = ("name an address", "of user space", "not canonical", "do not map it", "0 words", "is no number",
+               "nothing", "no memory at")  # fmt: skip
+    assert all(reason in refusal for reason, refusal in zip(reasons, refusals)), refusals

@@ -103,6 +103,11 @@ class Pages:
         offset = addr - self._direct_map - self._image[2]
         return self._image[0] + offset if 0 <= offset < self._image[1] else None
 
+    def physical(self, addr: int) -> int | None:
+        """The physical address of one in the direct map or the kernel's image, or None; __pa."""
+        page = self.page_of(addr)
+        return None if page is None else self.pfn_of(page) * self.page_size + addr % self.page_size
+
     def address_of_physical(self, physical: int) -> int | None:
         """The address in the direct map of a physical one, or None where the machine has no memory there; __va."""
         return self._direct_map + physical if 0 <= physical < self._max_pfn * self.page_size else None

@@ -17,7 +17,7 @@ _MEMBERS: dict[str, str] = {
     "signal_struct": "tty",
     "files_struct": "fdt",
     "fs_struct": "root.dentry root.mnt pwd.dentry pwd.mnt",
-    "mm_struct": "exe_file",
+    "mm_struct": "exe_file pgd",
     "nsproxy": "uts_ns ipc_ns mnt_ns pid_ns_for_children time_ns cgroup_ns",
     "cred": "user user_ns group_info",
     "file": "f_path.dentry f_path.mnt f_inode",
@@ -26,6 +26,19 @@ _MEMBERS: dict[str, str] = {
     "sock": "sk_socket sk_dst_cache sk_filter sk_wq sk_peer_pid sk_peer_cred",
     "socket": "file",
     "net_device": "ip_ptr ip6_ptr qdisc",
+}
+
+
+# Those that lead from an object to what it belongs to.
+_UPWARD = {
+    "vm_area_struct": "vm_mm",
+    "inode": "i_sb",
+    "dentry": "d_sb",
+    "mount": "mnt.mnt_sb",
+    "kernfs_node": "parent",
+    "anon_vma_chain": "vma",
+    "proc_dir_entry": "parent",
+    "sock": "sk_socket",
 }
 
 
@@ -59,6 +72,19 @@ class Pointers:
         """The `struct tag` at an address, with all that its members lead to."""
         thing, _ = self._things.add(tag, addr, self.size(tag), text)
         self._follow([thing])
+        return thing
+
+    def alone(self, tag: str, addr: int) -> Thing:
+        """A `struct tag` that nothing leads to, with what it says itself that it belongs to; in no set of things."""
+        thing = Thing(tag, addr, self.size(tag), note=", by its cache: nothing that was walked points to it")
+        for pointer in self._resolved(tag, _UPWARD.get(tag, "").split()):
+            try:
+                above = self._session.memory.ptr(addr + pointer.offset)
+            except Unreadable:
+                continue
+            if is_kernel_address(above):
+                known = self._things.get(pointer.tag, above) or Thing(pointer.tag, above, pointer.size)
+                thing.add(f"; its {pointer.path} is", known)
         return thing
 
     def under(self, tag: str, addr: int, relation: str, above: Thing) -> Thing:

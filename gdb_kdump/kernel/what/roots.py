@@ -46,6 +46,10 @@ class Roots:
         """The `struct sock *` as a thing, found before or not."""
         return self.things.get("sock", addr) or self._pointers.root("sock", addr)
 
+    def alone(self, tag: str, addr: int) -> Thing:
+        """A `struct tag` that none of them leads to."""
+        return self._pointers.alone(tag, addr)
+
     def under(self, tag: str, addr: int, relation: str, above: Thing) -> Thing:
         """The `struct tag` at an address to which one of them points."""
         return self._pointers.under(tag, addr, relation, above)

@@ -148,6 +148,8 @@ class SkbRanges:
 
     def _sk_buff(self, skb: int, below: tuple[int, ...]) -> Thing:
         thing = Thing("sk_buff", skb, self._size)
+        if not self._places.get(skb):
+            thing.note = ", which is on no queue that was walked"
         for relation, above in self._places.get(skb, ()):
             if above.what == "sk_buff" and above.addr not in below:
                 above = self._sk_buff(above.addr, (*below, skb))

@@ -16,7 +16,7 @@ class Thing:
     """An object of `size` bytes, 0 where nobody knows; `what` is the tag of its struct, or a word for what has none.
 
     `above` are those that point to it, each with the words between the two (" of", " on the receive queue of"); `more`
-    are so many that are not kept.  `text` names it where its address is not enough.
+    are so many that are not kept.  `text` names it where its address is not enough, `note` is what else to say of it.
     """
 
     what: str
@@ -25,6 +25,7 @@ class Thing:
     text: str = ""
     above: list[tuple[str, Thing]] = field(default_factory=list)
     more: int = 0
+    note: str = ""
 
     def add(self, relation: str, above: Thing) -> None:
         """Note one more that points to it."""
