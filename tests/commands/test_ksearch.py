@@ -55,7 +55,7 @@ def test_what_the_guest_has_put_somewhere_is_found_there(gdb_run: Gdb, healthy: 
     for skb in skbs:
         hit = found[int(skb["skb"], 16) + offset]
         assert hit["value"] == skb["head"]
-        assert hit["kind"] == "slab" and f"allocated object {skb['skb']} of " in hit["text"], hit
+        assert hit["kind"] == "slab" and f"allocated object {skb['skb']}+{offset:#x} of " in hit["text"], hit
     assert not document["complete"] and document["problems"] == []
     assert {piece["why"] for piece in document["unread"]} == {"FILTERED"}
 
@@ -149,7 +149,11 @@ def test_objects_of_a_cache(gdb_run: Gdb, healthy: LabDump) -> None:
         vmcore=healthy.vmcore,
     ).succeeded()  # fmt: skip
     document, caches = run.documents
-    inside = [hit for hit in document["hits"] if f"allocated object {task['task']} of task_struct+" in hit["text"]]
+    inside = [
+        hit
+        for hit in document["hits"]
+        if re.search(f"allocated object {task['task']}[+]0x[0-9a-f]+ of task_struct", hit["text"])
+    ]
     assert len(inside) == 1 and inside[0]["kind"] == "slab"
     size = caches["caches"][0]["objects"] * caches["caches"][0]["size"]
     assert document["searched_bytes"] + sum(piece["size"] for piece in document["unread"]) == size

@@ -41,20 +41,22 @@ class Naming:
         place = self._places.of(addr)
         gaps.note(*self._places.gaps)
         owners, more = self._owners(place, addr, gaps)
-        memory = place.links
+        kind, memory = place.kind, place.links
         for alias in place.aliases:
             other = self._places.of(alias)
             others, left_out = self._owners(other, alias, gaps)
             owners, more = [*owners, *others], more + left_out
-            if other.kind in (Kind.SYMBOL, Kind.STACK, Kind.VMAP):
+            if other.kind is Kind.SYMBOL:
+                kind, memory = other.kind, other.links
+            elif other.kind in (Kind.STACK, Kind.VMAP):
                 memory = (*memory[:-1], replace(memory[-1], relation=", which is also"), *other.links)
         return What(
             addr=addr,
-            kind=place.kind,
+            kind=kind,
             memory=memory,
             owners=tuple(owners[:_MOST_CHAINS]),
             more=more + max(0, len(owners) - _MOST_CHAINS),
-            searched=place.kind in _WALKED,
+            searched=kind in _WALKED,
             physical=place.physical,
             aliases=place.aliases,
         )
