@@ -20,7 +20,7 @@ from gdb_kdump.dump.confinement import die_with
 from gdb_kdump.dump.matching import Matcher
 from gdb_kdump.dump.scan import BLOCK, FindHole, Read, done, work
 from gdb_kdump.dump.window import KEEP
-from gdb_kdump.errors import DumpError, Why
+from gdb_kdump.errors import DumpError, Why, words_of
 
 if TYPE_CHECKING:
     from gdb_kdump.dump.dump import Dump  # which imports kdumpfile
@@ -141,7 +141,7 @@ class Search:
             if self.workers:
                 self._again.append(first)
                 return False
-            raise DumpError(f"no process can be made to search the dump: {error.strerror}") from None
+            raise DumpError(f"no process can be made to search the dump: {words_of(error)}") from None
         if not pid:
             self._become_worker(parent, ours, theirs)
         theirs.close()
