@@ -57,12 +57,16 @@ def per_cpu(session: Session, variable: gdb.Value, cpu: gdb.Value) -> gdb.Value:
     is_name = variable.type.strip_typedefs().code == gdb.TYPE_CODE_ARRAY and variable.address is None
     if is_name:
         return percpu_symbol(session, variable.string(), number)
-    if variable.address is None:
-        # A pointer to per-CPU data, as in `struct x __percpu *`.
-        return _pointer(variable.type.strip_typedefs().target(), percpu.pointer(int(variable), number)).dereference()
-    # GDB has moved the per-CPU section with the rest of the kernel: the symbol's own address says where it is.
-    addr = session.debuginfo.percpu_address(int(variable.address))
-    return _pointer(variable.type, percpu.pointer(addr, number)).dereference()
+    find = session.debuginfo.find_percpu_address
+    known = None if variable.address is None else find(int(variable.address))
+    if known is not None:
+        return _pointer(variable.type, percpu.pointer(known, number)).dereference()
+    if variable.type.strip_typedefs().code != gdb.TYPE_CODE_PTR:
+        raise UsageError("that is no per-CPU variable: give its name, or a pointer to per-CPU data")
+    # As in `struct x __percpu *`, or the address of a variable.
+    known = find(int(variable))
+    target = percpu.pointer(int(variable) if known is None else known, number)
+    return _pointer(variable.type.strip_typedefs().target(), target).dereference()
 
 
 def percpu_symbol(session: Session, name: str, cpu: int) -> gdb.Value:

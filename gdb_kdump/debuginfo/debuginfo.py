@@ -140,10 +140,16 @@ class DebugInfo:
             return {}
         return {str(field.name): int(field.enumval) for field in symbol.type.strip_typedefs().fields()}
 
-    def percpu_address(self, addr: int) -> int:
-        """The per-CPU address of a variable that GDB has at `addr`: without KASLR where the section is linked at 0."""
-        start = self._elf.find_symbol("__per_cpu_start")
-        return addr if start is None or start.relocated else (addr - self._kaslr_offset) & _U64
+    def find_percpu_address(self, addr: int) -> int | None:
+        """The per-CPU address (`void __percpu *`) of what GDB has at `addr`; None where that is no per-CPU variable.
+
+        GDB moves the section with the rest of the kernel, also where it is linked at 0 and KASLR leaves it there.
+        """
+        start, end = self._elf.find_symbol("__per_cpu_start"), self._elf.find_symbol("__per_cpu_end")
+        linked = (addr - self._kaslr_offset) & _U64
+        if start is None or end is None or not start.value <= linked < end.value:
+            return None
+        return addr if start.relocated else linked
 
     @cached_property
     def _call_frames(self) -> CallFrames:

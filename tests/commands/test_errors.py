@@ -177,6 +177,7 @@ MISUSE = {
     "print $task(99999)": "99999",
     'print $per_cpu("runqueues", 99)': "CPU 99",
     'print $per_cpu("no_such_symbol", 0)': "no_such_symbol",
+    "print $per_cpu(init_net, 0)": "no per-CPU variable",
     "print $skb_shinfo(0)": "0x0{8}",
     'print $container_of(0, "sk_buff", "nonsense")': "nonsense",
     'print $container_of(0, "nonsense", "len")': "nonsense",

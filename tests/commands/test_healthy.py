@@ -197,6 +197,7 @@ def test_convenience_functions_agree(gdb_run: Gdb, dump: LabDump) -> None:
     skb = next(skb for skb in dump.truth["skbs"] if skb["nr_frags"])
     pointer = f"((struct sk_buff *){skb['skb']})"
     task = next(task for task in users_tasks(dump) if task["pid"] == 1)
+    counter = "init_net.loopback_dev->pcpu_refcnt"
     run = gdb_run(
         f"print/x (unsigned long)$skb_shinfo({pointer})",
         f"print/d $skb_shinfo({pointer})->nr_frags",
@@ -206,12 +207,15 @@ def test_convenience_functions_agree(gdb_run: Gdb, dump: LabDump) -> None:
         f'print/x (unsigned long)$container_of(&{pointer}->len, "sk_buff", "len")',
         'print $per_cpu("runqueues", 1).cpu',
         "print $per_cpu(runqueues, 0).cpu",
+        "print $per_cpu(&runqueues, 1).cpu",
+        "print $per_cpu(&runqueues.cpu, 1)",
+        f"print &$per_cpu({counter}, 0) == (int *)((char *){counter} + __per_cpu_offset[0])",
         vmcore=dump.vmcore,
     ).succeeded()
     values = re.findall(r"^\$\d+ = (.*)$", run.stdout, re.MULTILINE)
     assert values == [
         hex(int(skb["shinfo"], 16)), str(skb["nr_frags"]), hex(int(skb["end"], 16)),
-        hex(int(task["task"], 16)), "1", hex(int(skb["skb"], 16)), "1", "0",
+        hex(int(task["task"], 16)), "1", hex(int(skb["skb"], 16)), "1", "0", "1", "1", "1",
     ]  # fmt: skip
 
 
