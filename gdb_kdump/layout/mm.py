@@ -62,6 +62,9 @@ def page_types(layout: Layout) -> dict[str, tuple[int, int]]:
         return {name.removeprefix("PGTY_"): (0xFF << 24, number << 24) for name, number in numbers.items()}
     base = types.get("PAGE_TYPE_BASE", 0xF0000000)
     bits = {name: bit for name, bit in types.items() if name.startswith("PG_")} or {"PG_buddy": 0x80}
+    if not types and layout.find_member("page.memcg_data") is not None:
+        # mm: Convert page kmemcg type to a page memcg flag (v5.11): the macros after that of a type that went away.
+        bits |= {"PG_offline": 0x100, "PG_table": 0x200, "PG_guard": 0x400}
     if "slab" not in page_flags(layout):
         bits.setdefault("PG_slab", 0x1000)
     return {name.removeprefix("PG_"): (base | bit, base) for name, bit in bits.items()}

@@ -28,7 +28,8 @@ class Frag:
     """One skb_frag_t: `page` (struct page *, or a tagged netmem), `offset` and `size` in bytes.
 
     `room` is what the (compound) page has from there on in bytes, 0 when `page` is no struct page, None when that is
-    not known; `is_free` says that nobody has a reference to the page, `is_slab` that it belongs to the slab allocator.
+    not known; `is_free` says that nobody has a reference to the page, `is_slab` that it belongs to the slab allocator,
+    `cache` to which of its caches; `wrong` is what it is that no packet can be in, after "its page is".
     """
 
     page: int
@@ -37,6 +38,8 @@ class Frag:
     room: int | None = None
     is_free: bool = False
     is_slab: bool = False
+    cache: str = ""
+    wrong: str = ""
 
 
 @record

@@ -76,7 +76,7 @@ def dataref(skb: Skb, shinfo: SharedInfo) -> Iterator[Finding]:
 
 
 def frag(skb: Skb, shinfo: SharedInfo) -> Iterator[Finding]:
-    """Every fragment lies within its page.
+    """Every fragment lies within its page, and nobody else has that.
 
     Mirrors include/linux/skbuff.h: skb_frag_page, skb_frag_address.  Traps: the page may be compound, or no page at
     all but device memory (its pointer has bit 0 set); with a nonsensical nr_frags there are no fragments to speak of.
@@ -97,12 +97,15 @@ def frag(skb: Skb, shinfo: SharedInfo) -> Iterator[Finding]:
             message = "its page, or the one that it is a part of, is no struct page of this kernel"
         elif piece.is_free:
             message = "nobody has a reference to its page: it was freed"
+        elif piece.wrong:
+            message = f"its page is {piece.wrong}"
         elif piece.offset + piece.size > piece.room:
             message = f"it reaches {piece.offset + piece.size - piece.room} bytes behind its page of {piece.room}"
         if message:
             yield Finding("shinfo.frag", skb.addr, member, CORRUPT, "a part of a page", found, message)
         elif piece.is_slab:
-            message = "its page belongs to the slab allocator, which does not count references"
+            cache = f" ({piece.cache})" if piece.cache else ""
+            message = f"its page belongs to the slab allocator{cache}, which does not count references"
             yield Finding("shinfo.frag", skb.addr, member, SUSPECT, "a part of a page", found, message)
 
 

@@ -329,6 +329,7 @@ DAMAGED_SKBS: dict[str, tuple[Skb, str, str]] = {
     "a header behind the buffer": (changed(HEALTHY, headers=(("mac_header", 0x6C1),)), "skb.headers", "mac_header"),
     "a fragment's page is none": (with_frag(room=0), "shinfo.frag", "frags[0]"),
     "a fragment's page is free": (with_frag(room=4096, is_free=True), "shinfo.frag", "frags[0]"),
+    "a fragment's page is a page table": (with_frag(room=4096, wrong="a page table"), "shinfo.frag", "frags[0]"),
     "a fragment beyond its page": (with_frag(room=1463), "shinfo.frag", "frags[0]"),
     "unknown gso_type": (with_shinfo(gso_size=100, gso_type=0x80000), "shinfo.gso", "gso_type"),
     "more segments than bytes": (with_shinfo(gso_size=1000, gso_segs=3, gso_type=1), "shinfo.gso", "gso_segs"),

@@ -109,7 +109,7 @@ class VmapAreas:
         if self._by_page is None:
             self._by_page = {}
             for area in self.all(gaps):
-                for index, mapped in enumerate(self._pages_of(area)):
+                for index, mapped in enumerate(self.pages(area)):
                     addr = area.start + index * self._session.arch.page_size
                     self._by_page.setdefault(mapped, []).append((area, addr))
         return self._by_page.get(page, [])
@@ -119,7 +119,8 @@ class VmapAreas:
         index = (addr - area.start) // self._session.arch.page_size
         return self._session.memory.ptr(area.pages + 8 * index) if area.pages and index < area.nr_pages else None
 
-    def _pages_of(self, area: VmapArea) -> list[int]:
+    def pages(self, area: VmapArea) -> list[int]:
+        """Every `struct page *` of an area, as far as its array can be read."""
         if not area.pages or area.nr_pages > _MOST_PAGES:
             return []
         data, _ = self._session.memory.read_prefix(area.pages, 8 * area.nr_pages)

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from gdb_kdump.errors import MissingDebugInfo, Unreadable, Why
 from gdb_kdump.kernel.mm.allocations import Allocations
-from gdb_kdump.kernel.mm.pages import Pages
+from gdb_kdump.kernel.mm.page_users import PageUsers
+from gdb_kdump.kernel.mm.pages import Page, Pages
 from gdb_kdump.kernel.net.queue_walk import follow_chain
 from gdb_kdump.layout.net import max_skb_frags, skb_zerocopy
 from gdb_kdump.records.skb import Frag, FragList, SharedInfo
@@ -105,7 +106,14 @@ class SharedInfos:
         # The offset counts from this page, which may be in the middle of a compound one.
         room = page.start + (pages.page_size << page.order) - pages.address_of(frag.page)
         is_free = page.is_free or (page.refcount <= 0 and not page.is_slab)
-        return replace(frag, room=room, is_free=is_free, is_slab=page.is_slab)
+        cache = self._session.once(Allocations).of(page.start).cache if page.is_slab else ""
+        return replace(frag, room=room, is_free=is_free, is_slab=page.is_slab, cache=cache, wrong=self._wrong(page))
+
+    def _wrong(self, page: Page) -> str:
+        try:
+            return self._session.once(PageUsers).wrong_for_packets(page)
+        except Unreadable:
+            return ""
 
     def _frags(self, addr: int, count: int) -> tuple[Frag, ...]:
         if not count:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.mm.allocator import allocator
+from gdb_kdump.kernel.mm.page_users import PageUsers
 from gdb_kdump.kernel.mm.pages import Page, Pages
 from gdb_kdump.kernel.mm.slub import SlubAllocator
 from gdb_kdump.kernel.mm.vmap_areas import VmapArea, VmapAreas
@@ -18,7 +19,7 @@ from gdb_kdump.text import escape, hex16, is_kernel_address
 from gdb_kdump.walks import Gaps
 
 _FLAGS_IN_MAPPING = 3  # include/linux/page-flags.h: PAGE_MAPPING_FLAGS
-_ANON, _POOL_SIGNATURE = 1, 0x40  # PAGE_MAPPING_ANON; include/linux/poison.h: PP_SIGNATURE, added to a poison
+_ANON = 1  # PAGE_MAPPING_ANON
 
 
 class PagePlaces:
@@ -39,7 +40,6 @@ class PagePlaces:
         except MissingDebugInfo as error:
             self.gaps.note(f"no area of vmalloc can be told: {error}")
         layout = session.layout
-        self._pool = [layout.find_member(f"page.{name}") for name in ("pp_magic", "pp")]
         self._mapping, self._index = layout.find_member("page.mapping"), layout.find_member("page.index")
 
     def find(self, addr: int) -> Place | None:
@@ -111,9 +111,8 @@ class PagePlaces:
         if page.kind not in ("", "compound") or not page.refcount:
             return
         try:
-            magic, pool = (memory.ptr(page.head + m.offset) if m is not None else 0 for m in self._pool)
-            # A poison is no address; the lowest bits and, since v6.16, others count something.
-            if magic & 0xFC == _POOL_SIGNATURE and magic >> 48 not in (0, 0xFFFF) and is_kernel_address(pool):
+            pool = self._session.once(PageUsers).pool(page)
+            if pool is not None:
                 yield Link("page_pool", pool, 0, f"one of {self._names.at('page_pool', pool, 0)}")
                 return
             mapping = memory.ptr(page.head + self._mapping.offset) if self._mapping is not None else 0
