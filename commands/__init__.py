@@ -16,6 +16,7 @@ from gdb_kdump.commands.kmod import Kmod
 from gdb_kdump.commands.knet import Knet
 from gdb_kdump.commands.kps import Kps
 from gdb_kdump.commands.krd import Krd
+from gdb_kdump.commands.kreport import Kreport
 from gdb_kdump.commands.ksearch import Ksearch
 from gdb_kdump.commands.kslab import Kslab
 from gdb_kdump.commands.ksock import Ksock
@@ -52,6 +53,7 @@ COMMANDS = (
     Krd,
     Klock,
     Knet,
+    Kreport,
 )
 
 _registered = False

@@ -42,11 +42,13 @@ class Command(gdb.Command, Generic[R]):
     options: ClassVar[Sequence[Option]] = ()
     completer: ClassVar[int] = gdb.COMPLETE_EXPRESSION
     gap_words: ClassVar[str] = "there may be more"
+    registered: ClassVar[dict[str, Command[Any]]] = {}
 
     def __init__(self) -> None:
         self._all_options = (*self.options, JSON)
         self.__doc__ = self._help()
         super().__init__(self.name, gdb.COMMAND_DATA)
+        self.registered[self.name] = self
 
     def _help(self) -> str:
         shown = [f"[{o.name} {o.metavar}]" if o.metavar else f"[{o.name}]" for o in self._all_options]
@@ -81,6 +83,12 @@ class Command(gdb.Command, Generic[R]):
             _write(piece)
         if running.is_interrupted:
             raise Interrupted
+
+    def document(self, argument: str = "") -> Any:
+        """The JSON document for another command, which puts several together; raises KdumpError."""
+        gaps = Gaps()
+        document = self.json(self._result(parse(argument, self._all_options), gaps))
+        return document | self.gaps_json(list(gaps)) if isinstance(document, dict) else document
 
     def _result(self, arguments: Arguments, gaps: Gaps) -> R:
         try:

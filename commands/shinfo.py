@@ -67,8 +67,11 @@ SKB is a GDB expression (`skb`, `$r12`), or hex digits without 0x."""
         return {
             "skb": hex16(result.skb.addr),
             "head": hex16(result.skb.members.head),
+            "data": hex16(result.skb.members.data),
+            "tail": hex16(result.skb.tail),
             "end": hex16(result.skb.end),
             "shinfo": hex16(result.object.addr),
+            "size": result.object.type.sizeof,
             "fields": to_json(result.object),
             "findings": [finding_json(finding) for finding in result.findings],
         }

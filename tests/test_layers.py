@@ -43,6 +43,7 @@ FOREIGN = {
     "elftools": {"gdb_kdump.debuginfo"},
     "kdumpfile": {"gdb_kdump.dump"},
     "tabulate": {"gdb_kdump.commands.show"},
+    "jinja2": {"gdb_kdump.commands.export"},
     "typing_extensions": {"gdb_kdump.records"},  # mypy alone imports it
     "gdb": {
         "gdb_kdump.debuginfo",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BufferedWriter
 from pathlib import Path
 from typing import Any
 
+from gdb_kdump.commands.export.files import named, new_file
 from gdb_kdump.diagnosis.checks import Checks
-from gdb_kdump.errors import KdumpError, Unreadable, UsageError, words_of
+from gdb_kdump.errors import Unreadable
 from gdb_kdump.formats import pcapng
 from gdb_kdump.kernel.net.packet import ETHERNET, IP, PAYLOAD, SkbData
 from gdb_kdump.records.queue import Queue
@@ -50,28 +50,16 @@ class Written:
 def write_pcap(session: Session, name: str, queues: list[Queue]) -> Written:
     """Write the packets of some queues to a new file that only its owner can read; raises UsageError.
 
-    Nothing is overwritten; where writing fails, no file stays behind.  After Ctrl-C it holds whole packets.
+    After Ctrl-C it holds whole packets.
     """
-    file = Path(name.strip("\"'")).expanduser().absolute()
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise UsageError(f"{file} exists, and is not overwritten: name a new file") from None
-    except OSError as error:
-        raise UsageError(f"cannot write {file}: {words_of(error)}") from None
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            capture = _Capture(session, stream)
-            packets = ((queue, number, skb) for queue in queues for number, skb in enumerate(queue.skbs))
-            with walk("the packets", where=lambda packet: packet[2]) as steps:
-                for packet in steps(packets):
-                    capture.add(packet)
-            counts = capture.end(steps.ended)
-    except BaseException as error:
-        file.unlink(missing_ok=True)
-        if isinstance(error, OSError) and not isinstance(error, KdumpError):
-            raise UsageError(f"cannot write {file}: {words_of(error)}") from None
-        raise
+    file = named(name)
+    with new_file(file) as stream:
+        capture = _Capture(session, stream)
+        packets = ((queue, number, skb) for queue in queues for number, skb in enumerate(queue.skbs))
+        with walk("the packets", where=lambda packet: packet[2]) as steps:
+            for packet in steps(packets):
+                capture.add(packet)
+        counts = capture.end(steps.ended)
     return Written(file, *counts, steps.ended)
 
 

@@ -28,6 +28,7 @@ CONTRACT = {
     "krd": {"-s", "-S", "-p", "--json"},
     "klock": {"--json"},
     "knet": {"--hooks", "-a", "--neigh", "--json"},
+    "kreport": {"-j", "--json"},
     "klog": {"-T", "--json"},
 }
 FUNCTIONS = ("skb_shinfo", "skb_end_pointer", "task", "per_cpu", "container_of", "kwalk")
