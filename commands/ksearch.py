@@ -137,7 +137,7 @@ What could not be searched is told as ranges: pages that were left out of the du
     )
 
     def read(self, session: Session, arguments: Arguments, gaps: Gaps) -> Found:
-        pattern, context = _pattern(arguments), number(arguments.options.get("-x", "0"), "-x takes a number of words")
+        pattern, context = pattern_of(arguments), number(arguments.options.get("-x", "0"), "-x takes a number of words")
         areas = _areas(session, arguments, gaps)
         with SearchProgress(silent=arguments.has("--json")) as progress:
             searched = search(session, pattern, areas, gaps, progress.tell)
@@ -175,7 +175,7 @@ What could not be searched is told as ranges: pages that were left out of the du
         }
 
 
-def _pattern(arguments: Arguments) -> Pattern:
+def pattern_of(arguments: Arguments) -> Pattern:
     """What is searched for; raises UsageError."""
     size = 4 if arguments.has("-w") else 2 if arguments.has("-h") else 8
     kinds = [name for name in ("-c", "-b", "-w", "-h") if arguments.has(name)]

@@ -1,17 +1,26 @@
 """Sourced in a gdb that has a dump open: measures one thing and writes lines "NAME NUMBER" to $BENCH_RESULT."""
 
+import json
 import os
+import threading
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import gdb
 
+from gdb_kdump.commands.arguments import parse
+from gdb_kdump.commands.ksearch import Ksearch, pattern_of
 from gdb_kdump.kernel.net.queue_walk import SkbFigures
 from gdb_kdump.kernel.net.sock import Socks
+from gdb_kdump.kernel.search import search
+from gdb_kdump.kernel.search_areas import physical_memory
 from gdb_kdump.records.queue import Role
+from gdb_kdump.records.search import Searched
 from gdb_kdump.session import current
+from gdb_kdump.walks import Gaps
 
 
 def measure_command(command: str) -> None:
@@ -68,6 +77,56 @@ def measure_reading(sock: int) -> None:
     _write("skbs", len(walked.figures))
     _write("bytes", walked.queue.bytes)
     _write("frags", frags)
+
+
+def measure_search(words: str) -> None:
+    """Have the reader search all of memory for what `ksearch` would be told so: physical addresses."""
+    pattern, areas = pattern_of(parse(words, Ksearch.options)), physical_memory(current())
+    found: list[Searched] = []
+    _together(lambda: found.append(search(current(), pattern, areas, Gaps())))
+    _write("hits", len(found[0].hits))
+    _write("places", _sign(found[0].hits))
+
+
+def measure_searching(words: str) -> None:
+    """The same by the command, which names what it finds."""
+    said: list[str] = []
+    _together(lambda: said.append(gdb.execute(f"ksearch -p --json {words}", to_string=True)))
+    hits = [int(hit["address"], 16) for hit in json.loads(said[0])["hits"]]
+    _write("hits", len(hits))
+    _write("places", _sign(hits))
+
+
+def _sign(addresses: Iterable[int]) -> int:
+    """A number that other addresses would not have; in_drgn.py makes the same."""
+    return zlib.crc32(",".join(map(str, sorted(addresses))).encode())
+
+
+def _together(action: Callable[[], object]) -> None:
+    """The seconds that an action takes, and by how much gdb and all processes that it has started grow at most."""
+    before, peak, ended = _all_memory(), 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not ended.wait(0.02):
+            peak = max(peak, _all_memory())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    _measure(action)
+    ended.set()
+    watcher.join()
+    _write("together", max(0, max(peak, _all_memory()) - before))
+
+
+def _all_memory(process: str = "self") -> int:
+    """The resident sets of a process and its children, in bytes; what they share counts for each."""
+    try:
+        pid = os.getpid() if process == "self" else int(process)
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return _memory("VmRSS", process) + sum(map(_all_memory, children))
+    except (OSError, StopIteration):  # it has ended
+        return 0
 
 
 def _measure(action: Callable[[], object]) -> None:

@@ -12,7 +12,7 @@ from benchmarks.tools import Dump
 COMMANDS = (
     "skbcheck --all", "skbcheck --all --json", "kbt -a", "kbt -a --json", "kbt -a --group", "kslab -l",
     "kslab -l --json", "ksock", "ksock --json", "klog", "klog --json", "kmod", "ktriage", "kps", "kps --json",
-    "klock", "knet", "knet --hooks --json",
+    "ksearch 0", "ksearch 1 --json", "klock", "knet", "knet --hooks --json",
     "skbwalk {sock}", "skbwalk {sock} --json", "skbwalk {sock} --pcap {file}", "skbcheck --sock {sock}",
     "kstruct page -c 100000 vmemmap_base", "kstruct page -c 100000 vmemmap_base --json",
     "thread apply all bt", "info threads", "target kdump {vmcore}",
