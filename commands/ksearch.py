@@ -133,6 +133,7 @@ What could not be searched is told as ranges: pages that were left out of the du
         Option("-l", "in the objects of a slab cache, free ones too", "CACHE"),
         Option("-s", "from this address on", "START"),
         Option("-e", "to before this address", "END"),
+        Option("-n", "without the names of what is found, which takes less time"),
         Option("-x", "show so many words before and after", "COUNT"),
     )
 
@@ -146,7 +147,7 @@ What could not be searched is told as ranges: pages that were left out of the du
             pattern=pattern,
             is_physical=arguments.has("-p"),
             mappings=_mappings(session),
-            naming=_naming(session),
+            naming=None if arguments.has("-n") else _naming(session),
             gaps=Gaps(),
             memory=session.memory,
             context=context,

@@ -34,33 +34,35 @@ class KdumpPages:
         if len(descriptors) < count:
             return None
         pages = bytearray(count * block)
+        self._inflater.begin(pages, block)
         try:
-            for index, (offset, stored, flags) in enumerate(descriptors):
-                if flags not in (_STORED, _ZLIB) or stored > block:
-                    return None
-                self._put(offset, stored, flags, pages, index * block)
+            self._put_all(descriptors, pages)
         except ValueError:
             return None
         return bytes(pages) if len(pages) == size else bytes(pages[start : start + size])
 
-    def _put(self, offset: int, size: int, flags: int, pages: bytearray, at: int) -> None:
-        """Put a page among others; raises ValueError."""
-        block, shared = self._kdump.block, self._shared.get(offset)
-        if shared is not None:
-            pages[at : at + block] = shared
-            return
-        first = offset - self._data_at
-        is_before = first < 0
-        if not 0 <= first <= len(self._data) - size:
-            self._data, self._data_at, first = self._kdump.file.read(offset, _READ_BYTES), offset, 0
-            self._inflater.take(self._data)
-        if flags == _ZLIB:
-            self._inflater.put(first, size, pages, at, block)
-        elif size == block and first + size <= len(self._data):
-            pages[at : at + block] = self._data[first : first + size]
-        else:
-            raise ValueError("less than a page")
-        if is_before:
-            if len(self._shared) >= _MOST_SHARED:
-                self._shared.clear()
-            self._shared[offset] = bytes(pages[at : at + block])
+    def _put_all(self, descriptors: list[tuple[int, int, int]], pages: bytearray) -> None:
+        """Put pages where they belong, one after the other; raises ValueError where that cannot be done here."""
+        block, shared, inflate = self._kdump.block, self._shared, self._inflater.put
+        data, data_at, to = self._data, self._data_at, -block
+        for offset, size, flags in descriptors:
+            to += block
+            if offset in shared:
+                pages[to : to + block] = shared[offset]
+                continue
+            first = offset - data_at
+            is_before = first < 0
+            if is_before or first + size > len(data):
+                self._data, self._data_at = self._kdump.file.read(offset, _READ_BYTES), offset
+                data, data_at, first = self._data, offset, 0
+                self._inflater.take(data)
+            if flags == _ZLIB and size <= block:
+                inflate(first, size, to)
+            elif flags == _STORED and size == block and first + size <= len(data):
+                pages[to : to + block] = data[first : first + size]
+            else:
+                raise ValueError("stored in another way, or less than a page")
+            if is_before:
+                if len(shared) >= _MOST_SHARED:
+                    shared.clear()
+                shared[offset] = bytes(pages[to : to + block])

@@ -76,8 +76,8 @@ def _any_of(size: int, wanted: frozenset[int]) -> Find:
 def _in_range(size: int, first: int, last: int, ignored: int) -> Find:
     """Finds words between two values, or with one but for bits that are ignored.
 
-    All first bytes of the words make a column, all second ones another, …: a column is looked at in one go, and of
-    those that must be as they are the lower ones tell the most.
+    All first bytes of the words make a column, all second ones another, …: a column is looked at in one go, first those
+    that tell the most: not of the bytes that memory is full of.
     """
     low, high, free = (number.to_bytes(size, "little") for number in (first, last, ignored))
     columns: list[tuple[int, bytes]] = []
@@ -87,6 +87,7 @@ def _in_range(size: int, first: int, last: int, ignored: int) -> Find:
             break  # the bytes below it depend on this one
     is_exact = not columns[0][0] or (set(low[: columns[0][0]]) == {0} and set(high[: columns[0][0]]) == {0xFF})
     columns = [(index, flags) for index, flags in columns if 0 in flags] or columns[:1]
+    columns.sort(key=lambda column: column[1][0] + column[1][0xFF])
     code = _CODES[size]
 
     def find(data: bytes) -> Collection[int]:

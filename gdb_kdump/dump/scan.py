@@ -62,6 +62,8 @@ class Scan:
         self._read = read
         self._hole = hole
         self._matcher = matcher
+        self._zeros = bytes(BLOCK)
+        self._in_zeros = matcher.find(self._zeros)
         self._hits = array("Q")
         self._holes: list[tuple[int, int, Why]] = []
         self.searched = 0
@@ -84,7 +86,8 @@ class Scan:
                     continue
                 data = before + run
                 base, seen = start - len(before), len(before)
-                self._hits.extend([base + offset for offset in self._matcher.find(data, seen)])
+                offsets = self._in_zeros if data == self._zeros else self._matcher.find(data, seen)
+                self._hits.extend([base + offset for offset in offsets])
                 self.searched += len(run)
                 start += len(run)
                 before = data[-self._matcher.overlap :] if self._matcher.overlap else b""

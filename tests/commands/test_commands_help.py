@@ -24,7 +24,7 @@ CONTRACT = {
     "kmod": {"-s", "-S", "--json"},
     "kwalk": {"-o", "-s", "-r", "-c", "-x", "--json"},
     "kwhat": {"-p", "--json"},
-    "ksearch": {"-r", "-m", "-w", "-h", "-c", "-b", "-k", "-p", "-t", "-l", "-s", "-e", "-x", "--json"},
+    "ksearch": {"-r", "-m", "-w", "-h", "-c", "-b", "-k", "-p", "-t", "-l", "-s", "-e", "-n", "-x", "--json"},
     "krd": {"-s", "-S", "-p", "--json"},
     "klock": {"--json"},
     "knet": {"--hooks", "-a", "--neigh", "--json"},

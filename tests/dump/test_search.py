@@ -183,14 +183,15 @@ def zlib_dump(planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return path
 
 
-@pytest.mark.parametrize("make", dict.fromkeys([inflate._ByZlib, type(inflate.inflater())]))
+@pytest.mark.parametrize("make", dict.fromkeys([inflate.ByZlib, type(inflate.inflater())]))
 def test_every_way_to_inflate_a_page(make: Callable[[], inflate.Inflater]) -> None:
     inflater = make()
     page = writer.text_page(7)
     stored = zlib.compress(page)
     data, out = b"###" + stored + stored[:-1] + b"!" + zlib.compress(page[1:]), bytearray(3 * PAGE)
     inflater.take(data)
-    inflater.put(3, len(stored), out, PAGE, PAGE)
+    inflater.begin(out, PAGE)
+    inflater.put(3, len(stored), PAGE)
     assert out == bytes(PAGE) + page + bytes(PAGE)
     less = len(data) - 3 - 2 * len(stored)
     for offset, size in [
@@ -201,7 +202,7 @@ def test_every_way_to_inflate_a_page(make: Callable[[], inflate.Inflater]) -> No
         (-9, 8),
     ]:
         with pytest.raises(ValueError):
-            inflater.put(offset, size, out, 0, PAGE)
+            inflater.put(offset, size, 0)
 
 
 def test_ranges_are_searched_and_nothing_else(planted: Planted, zlib_dump: Path) -> None:
