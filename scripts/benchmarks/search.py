@@ -21,7 +21,8 @@ from benchmarks.tools import (
 from benchmarks.tools import measure as run_all
 
 DUMPS = ["6.1-reference", "6.12-reference"]
-READER, COMMAND, PEER = "gdb-kdump: the reader", "gdb-kdump: ksearch --json", "drgn: search_memory"
+READER, COMMAND, NAMED = "gdb-kdump: the reader", "gdb-kdump: ksearch -n --json", "gdb-kdump: ksearch --json"
+PEER = "drgn: search_memory"
 # What is searched for: as ksearch is told it, and as in_drgn.py is.
 WANTED = {
     "a pointer": ("&init_task", "u64 init_task"),
@@ -47,9 +48,10 @@ def measure(dump: Dump, name: str, repetitions: int) -> dict[str, Any]:
         print(*(f"  {sentence}\n" for sentence in failed), sep="", end="")
         document["results"][what] = documents(results)
         if not failed:
-            reader, command, peer = (result.median("inside") for result in results)
-            print(f"  {READER} takes {reader / peer:.2f} of the time of {PEER}, the command {command / peer:.2f}")
-            document["ratios"][what] = reader / peer, command / peer
+            *ours, peer = (result.median("inside") for result in results)
+            ratios = document["ratios"][what] = [own / peer for own in ours]
+            reader, command, named = ratios
+            print(f"  of the time of {PEER}: {READER} {reader:.2f}, ksearch -n {command:.2f}, ksearch {named:.2f}")
     return document
 
 
@@ -59,7 +61,8 @@ def programs(dump: Dump, words: str, of_drgn: str) -> list[Program]:
     in_drgn = (str(drgn_python()), str(IN_DRGN), str(dump.vmcore), str(dump.vmlinux), "search", *of_drgn.split())
     return [
         Program(READER, version, gdb_command(dump, f"measure_search({words!r})")),
-        Program(COMMAND, version, gdb_command(dump, f"measure_searching({words!r})")),
+        Program(COMMAND, version, gdb_command(dump, f"measure_searching({'-n ' + words!r})")),
+        Program(NAMED, version, gdb_command(dump, f"measure_searching({words!r})")),
         Program(PEER, DRGN, in_drgn),
     ]
 

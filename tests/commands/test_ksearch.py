@@ -11,9 +11,11 @@ from typing import Any
 
 import kdumpfile  # type: ignore[import-untyped]
 import pytest
+from patched_dump import PatchedDump
 from pytest_gdb_fixtures import KERNELS, Gdb, LabDump
 
 PAGE = 4096
+HEAD = "print (long)&((struct sk_buff *)0)->head"
 
 
 @pytest.fixture(params=KERNELS)
@@ -45,11 +47,9 @@ def test_what_the_guest_has_put_somewhere_is_found_there(gdb_run: Gdb, healthy: 
     """200 pointers in sk_buffs, of which the guest has said where they are."""
     skbs = list(healthy.skbs().values())[:200]
     heads = " ".join(sorted({skb["head"] for skb in skbs}))
-    run = gdb_run(
-        f"ksearch {heads} --json", "print (long)&((struct sk_buff *)0)->head", vmcore=healthy.vmcore
-    ).succeeded()
+    run = gdb_run(f"ksearch {heads} --json", HEAD, f"ksearch {heads} -n --json", vmcore=healthy.vmcore).succeeded()
     offset = int(re.findall(r"^\$1 = (\d+)", run.stdout, re.MULTILINE)[0])
-    document = run.json()
+    document, unnamed = run.documents
     found = {int(hit["address"], 16): hit for hit in document["hits"]}
     assert len(skbs) == 200
     for skb in skbs:
@@ -58,6 +58,39 @@ def test_what_the_guest_has_put_somewhere_is_found_there(gdb_run: Gdb, healthy: 
         assert hit["kind"] == "slab" and f"allocated object {skb['skb']}+{offset:#x} of " in hit["text"], hit
     assert not document["complete"] and document["problems"] == []
     assert {piece["why"] for piece in document["unread"]} == {"FILTERED"}
+    # Without names: the same hits and values.
+    assert [(hit["address"], hit["value"], hit["aliases"]) for hit in unnamed["hits"]] == [
+        (hit["address"], hit["value"], hit["aliases"]) for hit in document["hits"]
+    ]
+    assert not any("object" in hit["text"] for hit in unnamed["hits"])
+    assert {hit["kind"] for hit in unnamed["hits"]} == {"unknown"}
+
+
+def test_each_of_200_places_is_found_or_told_as_not_in_the_dump(
+    gdb_run: Gdb, lab_dump: Callable[[str], LabDump], tmp_path: Path
+) -> None:
+    """What the guest has put into 200 sk_buffs, of which every third page is lost."""
+    healthy = lab_dump("6.1-healthy")
+    copy = PatchedDump(healthy.vmcore, tmp_path / "vmcore")
+    skbs = list(healthy.skbs().values())[:200]
+    pages = sorted({int(skb["skb"], 16) & -PAGE for skb in skbs})
+    lost = set(pages[::3])
+    for page in lost:
+        copy.lose(page)
+    heads = " ".join(sorted({skb["head"] for skb in skbs}))
+    run = gdb_run(f"ksearch {heads} -n --json", HEAD, f"ksearch {heads} -n", vmcore=copy.path, vmlinux=healthy.vmlinux)
+    offset, document = int(re.findall(r"^\$1 = (\d+)", run.stdout, re.MULTILINE)[0]), run.json()
+    places = {int(skb["skb"], 16) + offset for skb in skbs}
+    assert len(places) == 200 and len(lost) > 3
+    there = {place for place in places if place & -PAGE not in lost}
+    assert set(addresses(document)) & places == there and there < places
+    unread = [piece for piece in document["unread"] if piece["why"] == "TRUNCATED"]
+    told = {
+        at for piece in unread for at in range(int(piece["start"], 16), int(piece["start"], 16) + piece["size"], PAGE)
+    }
+    assert told == lost and not document["complete"]
+    sentence = f"not searched: {len(lost) * PAGE:,} bytes in {len(unread)} range"
+    assert sentence in run.stdout, run.stdout
 
 
 def aligned(pages: dict[int, bytes], wanted: bytes, size: int = 8) -> list[int]:
