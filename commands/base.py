@@ -10,6 +10,7 @@ import gdb
 from gdb_kdump import session, walks
 from gdb_kdump.commands.arguments import Arguments, Option, parse
 from gdb_kdump.commands.show.jsontext import json_pieces
+from gdb_kdump.commands.show.status import Status, set_status
 from gdb_kdump.debuginfo.gdb_settings import for_names
 from gdb_kdump.errors import DumpError, Interrupted, KdumpError, Why
 from gdb_kdump.kernel.mm.left_out import LeftOut
@@ -60,11 +61,13 @@ class Command(gdb.Command, Generic[R]):
 
     def invoke(self, argument: str, from_tty: bool) -> None:
         """Run the command as GDB asks for it; raises gdb.GdbError with one sentence, also after a partial result."""
+        set_status(Status.ERROR)  # until it has come to something better
         with walks.StoppableCommand() as running:
             try:
                 with for_names():
                     self._run(parse(argument, self._all_options), running)
             except KdumpError as error:
+                set_status(Status.ERROR)
                 raise gdb.GdbError(escape(f"{self.name}: {error}")) from None
             except KeyboardInterrupt:
                 walks.interrupt()
@@ -77,6 +80,7 @@ class Command(gdb.Command, Generic[R]):
     def _run(self, arguments: Arguments, running: walks.StoppableCommand) -> None:
         gaps = Gaps()
         result = self._result(arguments, gaps)
+        set_status(Status.FINE)
         self.note(result)
         show = self._json if arguments.has(JSON.name) else self._text
         for piece in show(result, gaps, running):

@@ -73,7 +73,7 @@ is neither, and is listed apart.  $_kfindings is set to the number of corrupt fi
         return Judged(checked, () if walks.is_interrupted() else _drawn(session, checked), False)
 
     def note(self, result: Judged) -> None:
-        note_findings(result.checked.findings)
+        note_findings(result.checked.findings, result.checked.verdict)
 
     def text(self, result: Judged) -> Iterator[str]:
         checked = result.checked

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -58,14 +59,18 @@ class TargetKdump(gdb.Command):
         self.dont_repeat()
         try:
             with for_commands():
-                _open(gdb.string_to_argv(argument))
+                open_words(gdb.string_to_argv(argument))
         except KdumpError as error:
             raise gdb.GdbError(escape(f"target kdump: {error}")) from None
         finally:
             show_notices()
 
 
-def _open(words: list[str]) -> None:
+def open_words(words: list[str], quietly: bool = False) -> None:
+    """Open the dump that the words of the command line name; raises KdumpError.
+
+    Unless `quietly`, a summary and the selected frame are shown; warnings are in any case.
+    """
     hints, files = _parse(words)
     vmcores, vmlinux = _sort(files)
     progress = _Progress()
@@ -79,10 +84,28 @@ def _open(words: list[str]) -> None:
         except (Unreadable, MissingDebugInfo) as error:
             opening = _without_tasks(opened, error)
         # Connecting prints the selected frame, as a core file's opening does: the summary belongs above it.
-        gdb.write("\n".join(opening.summary) + "\n")
+        if not quietly:
+            gdb.write("\n".join(opening.summary) + "\n")
         _warn([*filter(None, [opened.note]), *opening.warnings])
-        _warn(connect(opened, opening.threads, opening.selected, opening.frame))
+        with _silence() if quietly else nullcontext():
+            notes = connect(opened, opening.threads, opening.selected, opening.frame)
+        _warn(notes)
         undo.pop_all()
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep GDB from showing the frame in which the dump has stopped: it is deaf to `to_string` there."""
+    gdb.flush()
+    stdout, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+    try:
+        yield
+    finally:
+        gdb.flush()
+        os.dup2(stdout, 1)
+        os.close(stdout)
 
 
 def _warn(sentences: Iterable[str]) -> None:

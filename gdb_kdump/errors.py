@@ -56,6 +56,15 @@ class DumpError(KdumpError, OSError):
         return str(self.args[0])
 
 
+class NoVmlinux(DumpError):
+    """No vmlinux was found for a dump; carries its kernel's release and build-id, None where it does not say them."""
+
+    def __init__(self, message: str, release: str | None, build_id: str | None) -> None:
+        super().__init__(message)
+        self.release = release
+        self.build_id = build_id
+
+
 class MissingDebugInfo(KdumpError, LookupError):
     """The debug information lacks a symbol, type or member; carries the name and what was tried."""
 

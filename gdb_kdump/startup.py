@@ -7,10 +7,7 @@ import sys
 
 import gdb
 
-# The last that GDB got of what is used here: both came with GDB 12.
-FEATURES = ("with_parameter", "TargetConnection")
-
-PACKAGES = {"elftools": "python3-pyelftools", "tabulate": "python3-tabulate"}  # modules, and Debian's names for them
+from gdb_kdump.installing import FEATURES, PACKAGES, how_to_install
 
 
 def start() -> None:
@@ -24,7 +21,7 @@ def start() -> None:
     if packages:
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         raise gdb.GdbError(
-            f"gdb-kdump: GDB's Python {version} lacks {' and '.join(packages)}: run `apt install {' '.join(packages)}`"
+            f"gdb-kdump: GDB's Python {version} lacks {' and '.join(packages)}: {how_to_install(packages)}"
         )
     from gdb_kdump.commands import register
 

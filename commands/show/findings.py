@@ -8,9 +8,12 @@ from typing import Any
 import gdb
 
 from gdb_kdump import walks
+from gdb_kdump.commands.show.status import Status, set_status
 from gdb_kdump.commands.show.tables import table
-from gdb_kdump.rules.findings import CORRUPT, Finding
+from gdb_kdump.rules.findings import CORRUPT, UNKNOWN, Finding, verdict
 from gdb_kdump.text import hex16
+
+_STATUS = {CORRUPT: Status.CORRUPT, UNKNOWN: Status.UNKNOWN}
 
 
 def finding_json(finding: Finding) -> dict[str, Any]:
@@ -36,6 +39,7 @@ def findings_text(findings: Sequence[Finding]) -> Iterator[str]:
     yield from (f"  {finding.rule}: {finding.message}" for finding in walks.shown(findings))
 
 
-def note_findings(findings: Sequence[Finding]) -> None:
-    """Set $_kfindings to the number of corrupt findings, for scripts."""
+def note_findings(findings: Sequence[Finding], comes_to: str | None = None) -> None:
+    """Set $_kfindings to the number of corrupt findings, and $_kstatus to their verdict, for scripts."""
     gdb.set_convenience_variable("_kfindings", sum(finding.severity == CORRUPT for finding in findings))
+    set_status(_STATUS.get(comes_to or verdict(findings), Status.FINE))

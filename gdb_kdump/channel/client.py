@@ -42,6 +42,7 @@ from gdb_kdump.channel.wire import (
     unpack_runs,
 )
 from gdb_kdump.errors import DumpError, Why
+from gdb_kdump.installing import LIBRARY, how_to_install
 from gdb_kdump.records.dump_info import DumpInfo
 from gdb_kdump.records.patterns import Pattern, pattern_to_json
 from gdb_kdump.records.runs import Run
@@ -102,8 +103,8 @@ class Server:
             except NoLibrary as refusal:
                 refusals.append(str(refusal))
         raise DumpError(
-            "no Python here has libkdumpfile: run `apt install python3-libkdumpfile`, or set KDUMP_PYTHON to a Python "
-            f"that can import kdumpfile ({'; '.join(refusals)})"
+            f"no Python here has libkdumpfile: {how_to_install([LIBRARY])}, or set KDUMP_PYTHON to a Python that can "
+            f"import kdumpfile ({'; '.join(refusals)})"
         )
 
     def info(self) -> DumpInfo:

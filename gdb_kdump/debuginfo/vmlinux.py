@@ -14,7 +14,8 @@ from gdb_kdump.debuginfo.elf import ElfFile
 from gdb_kdump.debuginfo.kernel_file import KernelFile
 from gdb_kdump.debuginfo.packed import open_vmlinux
 from gdb_kdump.debuginfo.progress import Progress
-from gdb_kdump.errors import DumpError, UsageError
+from gdb_kdump.errors import DumpError, NoVmlinux, UsageError
+from gdb_kdump.installing import how_to_get_vmlinux
 from gdb_kdump.text import escape
 
 _PIECE = 1 << 20  # bytes
@@ -65,7 +66,7 @@ def find_vmlinux(wanted: Wanted, named: Path | None, loaded: Path | None, progre
             return kernel
         passed_over.append(f"{path} {lacking}")
         kernel.close()
-    raise DumpError(_not_found(wanted, passed_over))
+    raise NoVmlinux(_not_found(wanted, passed_over), wanted.release, wanted.build_id)
 
 
 def _not_found(wanted: Wanted, passed_over: list[str]) -> str:
@@ -74,7 +75,7 @@ def _not_found(wanted: Wanted, passed_over: list[str]) -> str:
     passed = f"; passed over: {', '.join(passed_over)}" if passed_over else ""
     return (
         f"no vmlinux with debug information found for {kernel}{passed}; install its debug package "
-        f"(Debian: linux-image-{release or 'RELEASE'}-dbg), or name the file: target kdump {wanted.vmcore} VMLINUX, "
+        f"({how_to_get_vmlinux(release)}), or name the file: target kdump {wanted.vmcore} VMLINUX, "
         f"or its folder in ${tree.SEARCH_PATH_VARIABLE}"
     )
 

@@ -19,11 +19,13 @@ import pytest
 
 from pytest_gdb_fixtures import inside, lab
 from pytest_gdb_fixtures.lab import KERNELS, LabDump, dump_names, find_hypervisors, hypervisor_dumps, printed_trace
-from pytest_gdb_fixtures.process import Gdb, Run
+from pytest_gdb_fixtures.process import Gdb, Run, launcher_environment, run_launcher
 from pytest_gdb_fixtures.programs import compile_program
+from pytest_gdb_fixtures.terminal import Terminal
 
 __all__ = [
-    "KERNELS", "Gdb", "LabDump", "Run", "dump_names", "find_hypervisors", "hypervisor_dumps", "printed_trace",
+    "KERNELS", "Gdb", "LabDump", "Run", "Terminal", "dump_names", "find_hypervisors", "hypervisor_dumps",
+    "launcher_environment", "printed_trace", "run_launcher",
 ]  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -107,6 +108,27 @@ class Gdb:
             given = [word for line in lines for word in ("-ex", line)]
         command = [*wrapper, GDB, *arguments, "-batch", *given]
         return _run(command, _environment(temporary, env or {}), cwd or self._folder, temporary, timeout)
+
+
+def run_launcher(
+    folder: Path,
+    *words: str,
+    env: Mapping[str, str | None] | None = None,
+    python: str = sys.executable,
+    timeout: float = 120,
+) -> Run:
+    """Run `python3 -m gdb_kdump` with these words, without a terminal; nothing of it may be left."""
+    command = [python, "-m", "gdb_kdump", *words]
+    temporary = folder / f"launcher-{uuid.uuid4().hex}"
+    temporary.mkdir()
+    return _run(command, launcher_environment(temporary, env or {}), folder, temporary, timeout)
+
+
+def launcher_environment(temporary: Path, changes: Mapping[str, str | None]) -> dict[str, str]:
+    """What the launcher's environment is in a test: this checkout, and no ~/.gdbinit."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    ours = {"PYTHONPATH": str(ROOT), "HOME": str(temporary), "XDG_CACHE_HOME": cache, "GDB": GDB}
+    return _environment(temporary, {**ours, **changes})
 
 
 def _environment(temporary: Path, changes: Mapping[str, str | None]) -> dict[str, str]:
