@@ -31,9 +31,10 @@ def test_packages(os_release: dict[str, str], words: str) -> None:
     [
         ("6.1.0-56-cloud-amd64", "Debian: `apt install linux-image-6.1.0-56-cloud-amd64-dbg`"),
         ("6.12.117+deb12-rt-amd64", "Debian: `apt install linux-image-6.12.117+deb12-rt-amd64-dbg`"),
-        ("5.15.0-91-generic", "Ubuntu: `apt install linux-image-unsigned-5.15.0-91-generic-dbgsym`, with ddebs.ubuntu"),
-        ("5.4.0-1103-azure", "Ubuntu: `apt install linux-image-unsigned-5.4.0-1103-azure-dbgsym`, with ddebs.ubuntu"),
-        ("6.7.4-200.fc39.x86_64", "Fedora: `dnf --enablerepo='*debug*' install kernel-debuginfo-6.7.4-200.fc39.x86_64`"),
+        ("5.15.0-91-generic", "Ubuntu: `apt install linux-image-unsigned-5.15.0-91-generic-dbgsym`, with ddebs"),
+        ("5.4.0-1103-azure", "Ubuntu: `apt install linux-image-unsigned-5.4.0-1103-azure-dbgsym`, with ddebs"),
+        ("6.7.4-200.fc39.x86_64",
+         "Fedora: `dnf --enablerepo='*debug*' install kernel-debuginfo-6.7.4-200.fc39.x86_64`"),
         ("5.14.0-362.8.1.el9_3.x86_64", "RHEL and its clones: `dnf --enablerepo='*debug*' install "
          "kernel-debuginfo-5.14.0-362.8.1.el9_3.x86_64`"),
         ("5.14.0-362.8.1.el9_3.x86_64+debug", "RHEL and its clones: `dnf --enablerepo='*debug*' install "
@@ -43,7 +44,7 @@ def test_packages(os_release: dict[str, str], words: str) -> None:
         ("5.14.21-150400.24.100-default", "SUSE: `zypper --plus-content debug install kernel-default-debuginfo`, of "
          "version 5.14.21-150400.24.100 "),
         ("5.14.21-150500.33.29-azure", "SUSE: `zypper --plus-content debug install kernel-azure-debuginfo`, of "),
-        ("6.7.6-1-default", "SUSE: `zypper --plus-content debug install kernel-default-debuginfo`, of version 6.7.6-1 "),
+        ("6.7.6-1-default", "SUSE: `zypper --plus-content debug install kernel-default-debuginfo`, of version 6.7.6-1"),
     ],
 )  # fmt: skip
 def test_the_debug_package_of_a_kernel(release: str, words: str) -> None:

@@ -100,7 +100,7 @@ def test_it_is_fetched_once_and_then_kept(tmp_path: Path, served: Served) -> Non
     assert run.errors[0] == f"gdb-kdump: fetching the vmlinux of 2.6.32-bare from {served.url} ({size})"
     assert served.asked() == before + 2  # for the size, of which no more is read, and by debuginfod-find
     again = launch(tmp_path, served)
-    assert again.json() == run.json() and again.stderr == "" and served.asked() == before + 2
+    assert again.json() == run.json() and "fetching" not in again.stderr and served.asked() == before + 2
 
 
 def test_a_server_that_has_not_got_it(tmp_path: Path, served: Served) -> None:
@@ -124,5 +124,8 @@ def test_on_a_terminal_it_is_a_question(tmp_path: Path, served: Served, answer: 
         terminal.type(f"{answer}\n")
         status = terminal.end()
         shown = "\n".join(terminal.lines)
-    assert (status, served.build_id in shown.partition("Fetch it")[2]) == ((0, True) if answer == "y" else (1, True))
-    assert ('"build_id": ' in shown) == (answer == "y") and (tmp_path / "cache").exists() == (answer == "y")
+    if answer == "y":
+        assert status == 0 and '"build_id": ' in shown and list((tmp_path / "cache").iterdir())
+    else:
+        assert status == 1 and "gdb-kdump: no vmlinux with debug information found" in shown
+        assert '"build_id": ' not in shown and not (tmp_path / "cache").exists()
