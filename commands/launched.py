@@ -105,7 +105,7 @@ def _step(request: Request, kind: str, text: str) -> Status:
 
 def _document(command: str) -> str:
     """The line of JSON that a command makes; raises gdb.error for one that makes none."""
-    names = {known.name for known in COMMANDS if issubclass(known, Command)}
+    names = {str(getattr(known, "name", "")) for known in COMMANDS if issubclass(known, Command)}
     name = command.split(maxsplit=1)[0] if command.strip() else command
     if name not in names:
         raise gdb.error(f"{name} makes no JSON: leave --json out, or run one of {', '.join(sorted(names))}")
