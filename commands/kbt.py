@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -13,14 +14,26 @@ from gdb_kdump import walks
 from gdb_kdump.commands.arguments import Arguments, Option, address
 from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.kps import display_name, task_json
+from gdb_kdump.commands.show.leftovers import (
+    exceptions_json,
+    exceptions_text,
+    overflows_json,
+    overflows_text,
+    registers_text,
+    symbols_json,
+    symbols_text,
+    unread_text,
+)
 from gdb_kdump.commands.show.variables import variables_of
-from gdb_kdump.errors import UsageError
+from gdb_kdump.errors import MissingDebugInfo, Unreadable, UsageError
 from gdb_kdump.kernel.module.generated import GeneratedCode
 from gdb_kdump.kernel.panic import Panic
 from gdb_kdump.kernel.sched.cpus import Running
 from gdb_kdump.kernel.sched.registers import task_on
 from gdb_kdump.kernel.sched.tasks import Task, Tasks
 from gdb_kdump.kernel.stack.crash_path import backtrace
+from gdb_kdump.kernel.stack.leftovers import LeftoverReader, Leftovers
+from gdb_kdump.kernel.stack.overflows import Overflows, StackEnds
 from gdb_kdump.kernel.stack.return_addresses import ReturnAddresses
 from gdb_kdump.kernel.stack.unwind import Frame, Trace
 from gdb_kdump.session import Session
@@ -29,6 +42,7 @@ from gdb_kdump.walks import Gaps
 
 NOTHING_CRASHED = "nothing crashed: the kernel was running when the dump was taken"
 _MOST_NAMES = 8
+_HEX = re.compile("0[xX][0-9a-fA-F]{1,16}|[0-9a-fA-F]{16}")
 _ENDED = {"user": "user mode", "kthread": "start of a kernel thread", "idle": "start of an idle task"}
 
 
@@ -44,13 +58,16 @@ class Group:
 class Backtraces:
     """Traces, in groups of identical ones where asked for, and what else to show of them.
 
-    `words(low, high)` reads a stack; `crashed` is False where there is no panic task.
+    `words(low, high)` reads a stack; `crashed` is False where there is no panic task. `leftovers` are by task, where
+    they were asked for, and so are `overflows`.
     """
 
     groups: tuple[Group, ...]
     options: Arguments
     words: Callable[[int, int], bytes]
     crashed: bool
+    leftovers: dict[int, Leftovers]
+    overflows: Overflows | None
 
     @property
     def is_grouped(self) -> bool:
@@ -64,7 +81,9 @@ class Kbt(Command[Backtraces]):
 For the panic task the trace begins where the dying kernel ended; the line with the registers is the fault.
 Where nothing crashed (a dump that a hypervisor took of a running kernel) the running tasks of all CPUs are shown.
 The first number is where the frame's return address stands, as in crash; inlined functions have none.
-An entry frame shows the registers of what it interrupted."""
+An entry frame shows the registers of what it interrupted.
+-T and -e show what lies on the stacks, whether or not unwinding leads there; of a task on a CPU on that one's IRQ and
+exception stacks, too.  What no frame of the trace accounts for has ? and is a guess: a stack is full of the past."""
     gap_words = "there may be more tasks"
     options = (
         Option("-a", "every task; with -c the running tasks of those CPUs"),
@@ -72,26 +91,42 @@ An entry frame shows the registers of what it interrupted."""
         Option("-f", "the words of each stack frame"),
         Option("-s", "symbol and offset of each frame"),
         Option("-l", "as crash's option: file and line are always shown"),
-        Option("-v", "arguments and local variables, as GDB sees them"),
+        Option("-v", "arguments and local variables, as GDB sees them; and which tasks' stacks have overflowed"),
+        Option("-T", "instead of frames every address of text on the stacks, for when unwinding fails"),
+        Option("-e", "instead of frames the exception frames that are found on the stacks"),
+        Option("-R", "only tasks whose trace has this function, or this address of text", "FUNC"),
         Option("--state", "only tasks in these states, as ps shows them (D, RD)", "LETTERS"),
         Option("--grep", "only tasks whose trace has this function (shell pattern)", "FUNC"),
         Option("--group", "identical traces once, the most frequent first, with the names and PIDs of their tasks"),
     )
 
     def read(self, session: Session, arguments: Arguments, gaps: Gaps) -> Backtraces:
+        _refuse_what_contradicts(arguments)
         traces = (backtrace(session, task) for task in _chosen(session, arguments))
+        if arguments.has("-R"):
+            is_wanted = _reference(arguments.options["-R"])
+            traces = (trace for trace in traces if any(map(is_wanted, trace.frames)))
         if arguments.has("--grep"):
             pattern = arguments.options["--grep"]
             traces = (trace for trace in traces if _has_function(trace, pattern))
         words = lambda low, high: session.memory.read_prefix(low, high - low)[0]  # noqa: E731
-        groups = _Groups(arguments.has("--group"))
+        groups, leftovers = _Groups(arguments.has("--group")), dict[int, Leftovers]()
         with walks.walk("the traces", where=lambda trace: trace.task.addr) as walked:
             for trace in walked(traces):
+                if arguments.has("-T") or arguments.has("-e"):
+                    leftovers[trace.task.addr] = session.once(LeftoverReader).find(trace, arguments.has("-T"))
                 groups.add(trace)
         if not arguments.operands and not arguments.has("-c"):  # all tasks were asked for
             session.once(Tasks).all(gaps)
         gaps.note(walked.ended, *session.once(GeneratedCode).gaps, *session.once(ReturnAddresses).gaps)
-        return Backtraces(groups.all(), arguments, words, session.once(Panic).happened())
+        return Backtraces(
+            groups=groups.all(),
+            options=arguments,
+            words=words,
+            crashed=session.once(Panic).happened(),
+            leftovers=leftovers,
+            overflows=_overflows(session, arguments, groups) if arguments.has("-v") else None,
+        )
 
     def text(self, result: Backtraces) -> Iterator[str]:
         if not result.crashed and not result.options.operands and not result.options.options:
@@ -104,19 +139,28 @@ An entry frame shows the registers of what it interrupted."""
                 yield from _tasks_text(group.tasks)
             else:
                 yield _headline(group.tasks[0])
-            yield from _trace_text(group.trace, result)
+            if result.leftovers:
+                yield from _leftovers_text(group.trace, result)
+            else:
+                yield from _trace_text(group.trace, result)
         if not result.groups:
-            yield "no such task"
+            wanted = [result.options.options[name] for name in ("-R", "--grep") if result.options.has(name)]
+            yield f"no task's trace has {' and '.join(wanted)}" if wanted else "no such task"
+
+    def closing(self, result: Backtraces) -> Iterator[str]:
+        if result.overflows is not None:
+            yield from overflows_text(result.overflows)
 
     def json(self, result: Backtraces) -> Any:
+        more = {"overflow": overflows_json(result.overflows)} if result.overflows is not None else {}
         if not result.is_grouped:
             tasks = [_trace_json(group.trace, result) for group in walks.shown(result.groups)]
-            return {"tasks": tasks, "crashed": result.crashed}
+            return {"tasks": tasks, "crashed": result.crashed, **more}
         groups = [
             {**_trace_json(group.trace, result), "tasks": [task_json(task) for task in walks.shown(group.tasks)]}
             for group in walks.shown(result.groups)
         ]
-        return {"tasks": [], "groups": groups, "crashed": result.crashed}
+        return {"tasks": [], "groups": groups, "crashed": result.crashed, **more}
 
 
 class _Groups:
@@ -139,6 +183,33 @@ def _has_function(trace: Trace, pattern: str) -> bool:
     return any(fnmatch.fnmatchcase(frame.source.function or "", pattern) for frame in trace.frames)
 
 
+def _reference(wanted: str) -> Callable[[Frame], bool]:
+    """Whether a frame is of the function of that name, or has that pc."""
+    if _HEX.fullmatch(wanted):
+        pc = int(wanted, 16)
+        return lambda frame: frame.pc == pc
+    # What the compiler has split off has a suffix of its own: .cold, .isra.0
+    return lambda frame: wanted in (frame.source.function, (frame.source.function or "").partition(".")[0])
+
+
+def _refuse_what_contradicts(arguments: Arguments) -> None:
+    """Raises UsageError for options that want different things shown."""
+    instead = [name for name in ("-T", "-e") if arguments.has(name)]
+    with_frames = [name for name in ("-f", "-v", "--group") if arguments.has(name)]
+    if instead and with_frames:
+        raise UsageError(f"{instead[0]} is instead of frames, {with_frames[0]} is about frames: choose one")
+
+
+def _overflows(session: Session, arguments: Arguments, groups: _Groups) -> Overflows:
+    """Of the tasks that were named, else of all."""
+    try:
+        if arguments.operands or arguments.has("-c"):
+            return session.once(StackEnds).check([task for group in groups.all() for task in group.tasks])
+        return session.once(StackEnds).check(session.once(Tasks).all(Gaps()))
+    except (MissingDebugInfo, Unreadable) as error:
+        return Overflows(0, (), (str(error),))
+
+
 def _chosen(session: Session, arguments: Arguments) -> Iterator[Task]:
     tasks = session.once(Tasks)
     chosen: Iterable[Task]
@@ -148,7 +219,7 @@ def _chosen(session: Session, arguments: Arguments) -> Iterator[Task]:
         chosen = [task_on(session, cpu) for cpu in _cpus(arguments.options["-c"], known)]
     elif arguments.operands:
         chosen = [_named(tasks, word) for word in arguments.operands]
-    elif any(arguments.has(name) for name in ("-a", "--state", "--grep", "--group")):
+    elif any(arguments.has(name) for name in ("-a", "--state", "--grep", "--group", "-R")):
         chosen = tasks.all(Gaps())  # read() notes the gaps
     elif session.once(Panic).happened():
         chosen = [session.once(Panic).task()]
@@ -213,8 +284,20 @@ def _trace_text(trace: Trace, result: Backtraces) -> Iterator[str]:
         if result.options.has("-f"):
             yield from _words_text(trace, frame, result)
         if frame.saved:
-            yield from _registers_text(frame)
+            yield from registers_text(frame.saved)
     yield f"    ended: {_ENDED.get(trace.ended, trace.ended)}"
+
+
+def _leftovers_text(trace: Trace, result: Backtraces) -> Iterator[str]:
+    found = result.leftovers[trace.task.addr]
+    if not trace.task.stack:
+        yield f"    {trace.ended}"
+        return
+    if result.options.has("-T"):
+        yield from symbols_text(found)
+    if result.options.has("-e"):
+        yield from exceptions_text(found)
+    yield from unread_text(found)
 
 
 def _name(frame: Frame, with_offset: bool) -> str:
@@ -241,12 +324,6 @@ def _words_text(trace: Trace, frame: Frame, result: Backtraces) -> Iterator[str]
         yield f"    {hex16(frame.sp + 8 * start)}: " + " ".join(f"{word:016x}" for word in words[start : start + 2])
 
 
-def _registers_text(frame: Frame) -> Iterator[str]:
-    cells = [f"{name:>8}: {value:016x}" for name, value in frame.saved.items()]
-    for start in range(0, len(cells), 3):
-        yield "  ".join(cells[start : start + 3])
-
-
 def _trace_json(trace: Trace, result: Backtraces) -> dict[str, Any]:
     variables = variables_of(trace.task) if result.options.has("-v") else None
     frames = []
@@ -257,7 +334,15 @@ def _trace_json(trace: Trace, result: Backtraces) -> dict[str, Any]:
         if variables is not None:
             document["variables"] = variables.get((frame.pc, frame.source.function), [])
         frames.append(document)
-    return {**task_json(trace.task), "frames": frames, "ended": trace.ended, "note": trace.note}
+    shown = {**task_json(trace.task), "frames": frames, "ended": trace.ended, "note": trace.note}
+    found = result.leftovers.get(trace.task.addr)
+    if found is not None:
+        shown["unread"] = list(found.unread)
+        if result.options.has("-T"):
+            shown["text_symbols"] = symbols_json(found)
+        if result.options.has("-e"):
+            shown["exception_frames"] = exceptions_json(found)
+    return shown
 
 
 def _frame_json(frame: Frame) -> dict[str, Any]:

@@ -29,6 +29,19 @@ class PatchedDump:
             at = self._page(file, addr) + addr % PAGE
             file[at : at + len(data)] = data
 
+    def write_to_one_of_many(self, addr: int, data: bytes) -> None:
+        """The same in a page that others have the contents of: each is tried until the address reads as it should."""
+        page, at = self.read(addr & -PAGE, PAGE), 0
+        with self._file() as file:
+            while (at := file.find(page, at + 1)) > 0:
+                place = at + addr % PAGE
+                before, file[place : place + len(data)] = file[place : place + len(data)], data
+                file.flush()
+                if self.read(addr, len(data)) == data:
+                    return
+                file[place : place + len(data)] = before
+        raise AssertionError(f"no page with the contents of {addr:#x}")
+
     def write_image(self, addr: int, data: bytes) -> None:
         """Replace bytes of the kernel's image, the pages of which follow each other in the file as well."""
         before = self.read(addr, len(data))

@@ -50,6 +50,9 @@ class Unwinder(Protocol):
     def callers_between(self, low: int, high: int, end: int, /) -> Iterator[State]:
         """The states that a stack may have between two addresses, of callers; the stack goes on to `end`."""
 
+    def contexts_between(self, low: int, high: int, /) -> Iterator[tuple[int, State]]:
+        """What may be a saved context (struct pt_regs) between two addresses: where it begins, and what it has."""
+
     def framed(self, state: State, function: int, end: int, /) -> Iterator[State]:
         """The state with each frame base that it may have in the function at an address, by who has called that."""
 

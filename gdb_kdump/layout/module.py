@@ -29,6 +29,19 @@ def module_regions(layout: Layout) -> list[tuple[int, int]]:
     ]
 
 
+def module_text(layout: Layout) -> list[tuple[int, int]]:
+    """Where a struct module has code: byte offsets of each area's base (pointer) and size (u32); see module_regions."""
+    regions = module_regions(layout)
+    kinds = layout.enumerators("mod_mem_type")
+    if kinds:
+        return [regions[kinds[name]] for name in ("MOD_TEXT", "MOD_INIT_TEXT") if name in kinds]
+    if layout.find_member("module.core_layout") is not None:
+        size = layout.offset("module_layout.text_size") - layout.offset("module_layout.base")
+        return [(base, base + size) for base, _ in regions]
+    sizes = layout.offset("module.core_text_size"), layout.offset("module.init_text_size")
+    return [(base, size) for (base, _), size in zip(regions, sizes)]
+
+
 def module_section(layout: Layout) -> tuple[int, int, int]:
     """An element of module_sect_attrs.attrs: its size, and the offsets of its name (char *) and of its address.
 

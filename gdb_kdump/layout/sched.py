@@ -57,6 +57,14 @@ def thread_size(layout: Layout, find_address: Callable[[str], int | None]) -> in
     raise MissingDebugInfo("union thread_union", [end for _, end in INIT_STACK])
 
 
+def end_of_stack(layout: Layout) -> int:
+    """Where from the lowest address of a task's stack on its end is (bytes): after a struct thread_info that is there.
+
+    include/linux/sched/task_stack.h: end_of_stack.
+    """
+    return 0 if layout.find_member("task_struct.thread_info.flags") is not None else layout.size("thread_info")
+
+
 def thread_list(layout: Layout) -> tuple[Member | None, Member]:
     """The list of a thread group: its head in signal_struct, and its node in each task_struct.
 

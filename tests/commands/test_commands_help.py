@@ -13,7 +13,7 @@ from pytest_gdb_fixtures import Gdb, LabDump
 CONTRACT = {
     "kinfo": {"--json"},
     "kps": {"-m", "--state", "--json"},
-    "kbt": {"-a", "-c", "-f", "-l", "-v", "-s", "--state", "--grep", "--group", "--json"},
+    "kbt": {"-a", "-c", "-f", "-l", "-v", "-s", "-T", "-e", "-R", "--state", "--grep", "--group", "--json"},
     "kstruct": {"-o", "-x", "-d", "-r", "-p", "-c", "-l", "--json"},
     "shinfo": {"--json"},
     "skbwalk": {"--queue", "--pcap", "--json"},

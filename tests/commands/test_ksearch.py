@@ -12,7 +12,7 @@ from typing import Any
 import kdumpfile  # type: ignore[import-untyped]
 import pytest
 from patched_dump import PatchedDump
-from pytest_gdb_fixtures import KERNELS, Gdb, LabDump
+from pytest_gdb_fixtures import KERNELS, Gdb, LabDump, dump_names
 
 PAGE = 4096
 HEAD = "print (long)&((struct sk_buff *)0)->head"
@@ -164,13 +164,24 @@ def test_what_is_mapped_twice_has_both_addresses(gdb_run: Gdb, dump: LabDump) ->
     assert f"not searched: {missing:,} bytes in {count} ranges: {reason}" in lines
 
 
-def test_a_lock_is_on_the_stacks_of_those_that_wait_for_it(gdb_run: Gdb, lab_dump: Callable[[str], LabDump]) -> None:
-    dump = lab_dump("6.1-locks")
-    users = [user for user in dump.truth["lock_users"] if user["lock"] == "lab_left" and not user["holds"]]
-    run = gdb_run(f"ksearch -t {users[0]['address']} --json", vmcore=dump.vmcore).succeeded()
-    names = [hit["text"] for hit in run.json()["hits"]]
-    for user in users:
-        assert any(f" of PID {user['pid']} (" in name for name in names), user
+@pytest.mark.parametrize("name", dump_names("locks"))
+def test_a_lock_is_on_the_stacks_of_its_users(name: str, gdb_run: Gdb, lab_dump: Callable[[str], LabDump]) -> None:
+    """Of all that wait for it, and of those that hold it and have it there still: they wait for another one."""
+    dump = lab_dump(name)
+    users = dump.truth["lock_users"]
+    locks = {user["lock"]: user["address"] if int(user["address"], 16) else "&" + user["lock"] for user in users}
+    run = gdb_run(*(f"ksearch -t {lock} --json" for lock in locks.values()), vmcore=dump.vmcore).succeeded()
+    assert len(locks) >= 6
+    for lock, document in zip(locks, run.documents):
+        owners = [re.search(r" of PID (\d+) \(.*\); ", hit["text"]) for hit in document["hits"]]
+        pids = {int(owner[1]) for owner in owners if owner}
+        waiting = {user["pid"] for user in users if user["lock"] == lock and not user["holds"]}
+        holding = {user["pid"] for user in users if user["lock"] == lock and user["holds"]}
+        assert waiting and waiting <= pids, lock
+        if lock in ("lab_left", "lab_right"):
+            assert pids == waiting | holding and len(holding) == 1
+        elif lock != "rtnl_mutex":  # which others have had before
+            assert pids <= waiting | holding
 
 
 def test_objects_of_a_cache(gdb_run: Gdb, healthy: LabDump) -> None:

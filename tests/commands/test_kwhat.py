@@ -94,6 +94,25 @@ def test_words_are_named_as_kwhat_names_them(name: str, gdb_run: Gdb, lab_dump: 
     assert f"{head['head']}:  {first[2:]}  " in run.stdout
 
 
+@pytest.mark.parametrize("name", dump_names("reference"))
+def test_a_word_of_a_frame_is_named(name: str, gdb_run: Gdb, lab_dump: Callable[[str], LabDump]) -> None:
+    """The way of the write-ups: an sk_buff that only the words of the frames have, named by krd down to its owner."""
+    dump = lab_dump(name)
+    fault, pid = dump.truth["fault"], dump.truth["panic_task"]["pid"]
+    (task,) = gdb_run("kbt -f --json", vmcore=dump.vmcore).succeeded().json()["tasks"]
+    slots = [
+        int(frame["sp"], 16) + 8 * number
+        for frame in task["frames"] if frame["function"] == "skb_release_data"
+        for number, word in enumerate(frame.get("words", ())) if word == fault["skb"]
+    ]  # fmt: skip
+    assert slots
+    run = gdb_run(*(f"krd {slot:#x} 1 --json" for slot in slots), vmcore=dump.vmcore).succeeded()
+    for document in run.documents:
+        (word,) = document["words"]
+        assert word["value"] == fault["skb"] and f"sk_buff {fault['skb']}" in word["text"]
+        assert f"sock {fault['sock']} (" in word["text"] and f" of PID {pid} (load)" in word["text"]
+
+
 def test_words_that_cannot_be_read(gdb_run: Gdb, lab_dump: Callable[[str], LabDump]) -> None:
     commands = ("krd", "krd 0x1000", "krd 0x8888888888888888 2", "krd 0xfffffffff0000000", "krd init_task 0",
                 "krd init_task none", "krd nothing", "krd -p 0xffffffffffff")  # fmt: skip

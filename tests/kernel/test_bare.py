@@ -76,6 +76,16 @@ def test_a_task_that_no_list_has(gdb_run: Gdb, tmp_path: Path) -> None:
     assert "warning: there may be more tasks: the task list" in shown.stderr
 
 
+def test_what_lies_on_the_stack(gdb_run: Gdb, tmp_path: Path) -> None:
+    shown = run(gdb_run, bare.make(tmp_path), "kbt -T -e --json", "kbt -v --json")
+    found, overflow = shown.documents
+    (task,) = found["tasks"]
+    callers = [frame["function"] for frame in task["frames"][1:]]
+    assert [word["function"] for word in task["text_symbols"] if not word["guess"]] == callers and len(callers) > 4
+    assert task["unread"] == ["exception frames: the debug information has no struct pt_regs"]
+    assert overflow["overflow"] == {"checked": 0, "tasks": [], "unread": ["this kernel marks the end of no stack"]}
+
+
 def test_notes_that_no_cpu_is_known_of(gdb_run: Gdb, tmp_path: Path) -> None:
     case = bare.make(tmp_path, idle_notes=3)
     (trace,) = run(gdb_run, case, "kbt --json").json()["tasks"]

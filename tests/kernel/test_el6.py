@@ -48,6 +48,14 @@ def test_the_backtrace(gdb_run: Gdb, dump: tuple[Path, Path]) -> None:
     assert frames[5]["registers"]["r12"] == text(case.SKB)
 
 
+def test_what_lies_on_the_stack(gdb_run: Gdb, dump: tuple[Path, Path]) -> None:
+    (task,) = run(gdb_run, dump, "kbt -T -e --json").json()["tasks"]
+    sure = {(int(word["address"], 16), int(word["pc"], 16)) for word in task["text_symbols"] if not word["guess"]}
+    assert {(stack, pc) for _, stack, pc in case.FRAMES} <= sure
+    entry, user = (frame for frame in task["exception_frames"] if not frame["guess"])
+    assert (entry["function"], entry["registers"]["r12"]) == ("put_page", text(case.SKB)) and user["user_mode"]
+
+
 WITHOUT = ("crashing_cpu", "per_cpu__current_task", "__per_cpu_offset", "cpu_online_mask", "nr_cpu_ids", "crash_notes")
 
 

@@ -7,6 +7,8 @@ another stack, the new one begins with a pointer back to the old one.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from gdb_kdump.arch.readers import Kernel
 from gdb_kdump.arch.state import State
 from gdb_kdump.arch.x86_64.prologue import ends_in_call
@@ -18,6 +20,8 @@ _USER_LIMIT = 1 << 56  # user addresses with 5-level paging
 _FLAGS = (1 << 22) - 1  # of eflags; bit 1 is always set
 _ALWAYS = 1 << 1
 _USER_MODE = 3
+# arch/x86/include/asm/segment.h: __KERNEL_CS, __USER_CS, __USER32_CS; FLAT_KERNEL_CS and FLAT_USER_CS64 of Xen's.
+_KERNEL_CODE, _USER_CODE = (0x10, 0xE030), (0x33, 0x23, 0xE033)
 _PADDING = 16  # what stubs push below the struct pt_regs, and the CPU's alignment above it
 # arch/x86/entry/entry_64.S today, arch/x86/kernel/entry_64.S and arch/x86/ia32/ia32entry.S before v4.3.
 _SYSCALL_NAMES = (
@@ -59,6 +63,31 @@ class EntryFrames:
             # The old stack's address stands where the new one begins.
             saved = self._saved_above(link) if self._is_elsewhere(link, sp) else None
         return None if saved is None else state_of(saved, True)
+
+    def between(self, low: int, high: int) -> Iterator[tuple[int, State]]:
+        """What may be a whole struct pt_regs between two addresses: where it begins, and the state that it has.
+
+        An NMI's five words stand above it twice more: arch/x86/entry/entry_64.S: asm_exc_nmi.  Raises Unreadable.
+        """
+        start, size = self._types.offset("pt_regs.ip"), self._types.size("pt_regs")
+        data, _ = self._memory.read_prefix(low, high - low)
+        words = memoryview(data[: len(data) & ~7]).cast("Q")
+        last, end = [0], 0
+        for index in range(start // 8, len(words) - 4):
+            if words[index + 1] not in _KERNEL_CODE and words[index + 1] not in _USER_CODE:
+                continue
+            at, pushed = low + 8 * index, list(words[index : index + 5])
+            if self._may_be_pushed(at, *pushed) and not (pushed == last and at < end):
+                last, end = pushed, at + size
+                yield at - start, state_of(self._read_context(at - start, PT_REGS), True)
+
+    def _may_be_pushed(self, at: int, ip: int, cs: int, flags: int, sp: int, ss: int) -> bool:
+        """The same as _is_pushed_by_cpu, and of what has jumped to where no code is, with the stack below its own."""
+        if self._is_pushed_by_cpu(at, ip, cs, flags, sp, ss):
+            return True
+        if cs not in _KERNEL_CODE or is_user_selector(ss) or ss >> 16 or flags & ~_FLAGS or not flags & _ALWAYS:
+            return False
+        return not sp % 8 and 0 <= sp - (at + 40) < _PADDING
 
     def framed(self, registers: dict[str, int]) -> State | None:
         """The caller of entry code that has made a frame, as call_softirq does; None where it has not.

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from gdb_kdump.arch.readers import Generated, Kernel
 from gdb_kdump.arch.state import Broken, Caller, State
+from gdb_kdump.arch.x86_64.entry_frames import EntryFrames
 from gdb_kdump.arch.x86_64.frame_pointers import FrameChain, next_link
 from gdb_kdump.arch.x86_64.orc import Orc, has_orc, indirect_cfa
 from gdb_kdump.arch.x86_64.prologue import call_target, ends_in_call
@@ -37,6 +38,7 @@ class Unwinder:
         self._find_dwarf = kernel.find_dwarf
         self._orc = Orc(kernel.memory, kernel.types, kernel.find_address) if has_orc(kernel.find_address) else None
         self._chain = FrameChain(kernel)
+        self.contexts_between = EntryFrames(kernel).between
         self._rows: dict[int, Row | None] = {}
 
     @property

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gdb_kdump.errors import Corrupt
 from gdb_kdump.kernel.lib.lists import list_for_each
-from gdb_kdump.layout.module import module_regions
+from gdb_kdump.layout.module import module_regions, module_text
 from gdb_kdump.session import Session
 from gdb_kdump.walks import Gaps, walk
 
@@ -45,6 +45,7 @@ class Modules:
         self._gaps = Gaps()
         self._starts: list[tuple[int, int, Module]] = []
         self._symbols: dict[int, _Symbols] = {}
+        self._text: dict[int, tuple[tuple[int, int], ...]] = {}
 
     def all(self, gaps: Gaps) -> tuple[Module, ...]:
         """Every module, in the order of the kernel's list, newest first."""
@@ -88,6 +89,14 @@ class Modules:
     def find_by_address(self, addr: int) -> Module | None:
         """The module at a `struct module *`, or None."""
         return next((module for module in self._listed() if module.addr == addr), None)
+
+    def text_of(self, module: Module) -> tuple[tuple[int, int], ...]:
+        """Where a module has code: (first address, size in bytes); raises Unreadable, MissingDebugInfo."""
+        if module.addr not in self._text:
+            places = ((module.addr + base, module.addr + size) for base, size in module_text(self._layout))
+            areas = ((self._memory.u64(base), self._memory.u32(size)) for base, size in places)
+            self._text[module.addr] = tuple((base, size) for base, size in areas if base and size)
+        return self._text[module.addr]
 
     def symbols_of(self, module: Module) -> list[tuple[str, int]]:
         """The (name, address) of every symbol of a module; raises Unreadable, Corrupt, MissingDebugInfo."""

@@ -88,6 +88,8 @@ class Stacks:
         self._uncalled: dict[int, bool] = {}
         self.callers_between = self._unwinder.callers_between
         self.framed = self._unwinder.framed
+        self.contexts_between = self._unwinder.contexts_between
+        self.is_after_call = self._unwinder.is_after_call
 
     def trace(self, task: Task) -> Trace:
         """The frames of a task from its saved registers on; what stops a trace is told in `ended`."""
