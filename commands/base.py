@@ -11,6 +11,7 @@ from gdb_kdump import session, walks
 from gdb_kdump.commands.arguments import Arguments, Option, parse
 from gdb_kdump.commands.show.jsontext import json_pieces
 from gdb_kdump.commands.show.status import Status, set_status
+from gdb_kdump.commands.show.styles import Line, shown
 from gdb_kdump.debuginfo.gdb_settings import for_names
 from gdb_kdump.errors import DumpError, Interrupted, KdumpError, Why
 from gdb_kdump.kernel.mm.left_out import LeftOut
@@ -138,11 +139,11 @@ class Command(gdb.Command, Generic[R]):
     def note(self, result: R) -> None:
         """Leave what scripts want in convenience variables."""
 
-    def text(self, result: R) -> Iterator[str]:
+    def text(self, result: R) -> Iterator[Line]:
         """The lines for people, above those of the gaps."""
         raise NotImplementedError
 
-    def closing(self, result: R) -> Iterator[str]:
+    def closing(self, result: R) -> Iterator[Line]:
         """The lines for people below those of the gaps."""
         return iter(())
 
@@ -155,11 +156,11 @@ class Command(gdb.Command, Generic[R]):
         return {"problems": gaps}
 
 
-def _lines(lines: Iterable[str]) -> Iterator[str]:
+def _lines(lines: Iterable[Line]) -> Iterator[str]:
     try:
         for line in lines:
             # The last line of defence: what comes from a dump must not rule a terminal.
-            yield escape(line) + "\n"
+            yield shown(line) + "\n"
     except KeyboardInterrupt:
         walks.interrupt()
 

@@ -13,6 +13,7 @@ from gdb_kdump.commands.arguments import Arguments, Option, address
 from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.show.findings import finding_json, findings_text, note_findings
 from gdb_kdump.commands.show.slabjson import cache_json, guard_json, object_json, page_json, slab_json, track_json
+from gdb_kdump.commands.show.styles import Line
 from gdb_kdump.commands.show.tables import pairs, table
 from gdb_kdump.errors import UsageError
 from gdb_kdump.kernel.mm.pages import Page, Pages
@@ -80,7 +81,7 @@ $_kfindings is set to the number of corrupt findings."""
         if isinstance(result, Located):
             note_findings(result.findings)
 
-    def text(self, result: Located | list[CacheRow]) -> Iterator[str]:
+    def text(self, result: Located | list[CacheRow]) -> Iterator[Line]:
         return _located_text(result) if isinstance(result, Located) else _listed_text(result)
 
     def json(self, result: Located | list[CacheRow]) -> Any:
@@ -127,7 +128,7 @@ def _functions(session: Session, track: Track) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _located_text(result: Located) -> Iterator[str]:
+def _located_text(result: Located) -> Iterator[Line]:
     rows: list[tuple[str, Any]] = [("ADDRESS", hex16(result.addr))]
     page, slab, slab_object = result.page, result.slab, result.slab_object
     if page is None:

@@ -3,66 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from gdb_kdump import walks
-from gdb_kdump.commands.arguments import Arguments
+from gdb_kdump.commands.arguments import Arguments, Option
 from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.kbt import NOTHING_CRASHED
 from gdb_kdump.commands.kps import display_name
+from gdb_kdump.commands.show import terminal
 from gdb_kdump.commands.show.findings import finding_json, findings_text, note_findings
-from gdb_kdump.commands.show.hexdump import buffer_text
-from gdb_kdump.commands.show.tables import pairs
+from gdb_kdump.commands.show.hexdump import around_end, buffer_text
+from gdb_kdump.commands.show.styles import Line
+from gdb_kdump.commands.show.wrapping import rows, wrapped
 from gdb_kdump.diagnosis.causes.answer import CERTAIN, Cause
 from gdb_kdump.diagnosis.triage import Triage, triage
 from gdb_kdump.diagnosis.trip import Culprit
 from gdb_kdump.errors import UsageError
 from gdb_kdump.rules.findings import CORRUPT, verdict
 from gdb_kdump.session import Session
-from gdb_kdump.text import escape, hex16
+from gdb_kdump.target.frame_levels import ways_to_frame
+from gdb_kdump.text import escape, hex16, is_kernel_address
 from gdb_kdump.walks import Gaps
 
+_WIDTH = len("EVIDENCE")
+_NEXT, _MOST_ROWS, _MOST_FINDINGS, _MOST_LINES = 3, 5, 4, 99  # commands, lines of the buffer, rows, the kernel's lines
 
-class Ktriage(Command[Triage]):
+
+class Story(NamedTuple):
+    """The case, GDB's commands that select the frame at the fault, and whether all of it is to be shown."""
+
+    case: Triage
+    ways: tuple[str, ...]
+    is_whole: bool
+
+
+class Ktriage(Command[Story]):
     name = "ktriage"
     summary = """Tell the story of the panic: the fault, the sk_buff in its frames, who overwrote it, its socket.
 Every address was found in the panic task's arguments, locals and registers and verified against the allocator.
 Where no sk_buff is involved, or nothing crashed, it says so, and judges all of the system."""
 
+    options = (Option("-v", "show everything: all findings and evidence, the buffer, the queues, the commands"),)
     gap_words = "not judged"
 
-    def read(self, session: Session, arguments: Arguments, gaps: Gaps) -> Triage:
+    def read(self, session: Session, arguments: Arguments, gaps: Gaps) -> Story:
         if arguments.operands:
             raise UsageError("ktriage takes no operands: it starts from the panic")
-        return triage(session, gaps)
+        result = triage(session, gaps)
+        fault = result.fault
+        ways = tuple(ways_to_frame(result.trace.task, fault.pc)) if fault is not None else ()
+        return Story(result, ways, arguments.has("-v"))
 
-    def note(self, result: Triage) -> None:
-        note_findings(result.findings)
+    def note(self, story: Story) -> None:
+        note_findings(story.case.findings)
 
-    def text(self, result: Triage) -> Iterator[str]:
-        yield from pairs([*_case(result), ("VERDICT", verdict(result.findings))])
-        if result.findings:
-            yield ""
-            yield from findings_text(result.findings)
-        if result.suspects and result.suspects[0].is_corrupt:
-            yield ""
-            yield from buffer_text(result.suspects[0].skb, result.attribution)
-        for queue in result.queues:
-            if queue.nodes:
-                yield ""
-                yield f"{queue.name} queue @ {hex16(queue.head)}: qlen {queue.qlen}, walked {len(queue.nodes)}"
-                yield (
-                    "  " + " ".join(hex16(node) for node in queue.nodes[:8]) + (" ..." if len(queue.nodes) > 8 else "")
-                )
-        yield ""
-        yield from summary(result)
+    def text(self, story: Story) -> Iterator[Line]:
+        return _everything_of(story) if story.is_whole else _screen(story)
 
-    def closing(self, result: Triage) -> Iterator[str]:
-        yield ""
-        yield "by hand:"
-        yield from (f"  {command}" for command in commands(result))
+    def closing(self, story: Story) -> Iterator[Line]:
+        listed = list(commands(story)) if story.is_whole else next_commands(story)
+        return rows([("NEXT" if n == 0 else "", command) for n, command in enumerate(listed)], _WIDTH)
 
-    def json(self, result: Triage) -> Any:
+    def json(self, story: Story) -> Any:
+        result = story.case
         fault = result.fault
         return {
             "crashed": result.crashed,
@@ -94,21 +97,93 @@ Where no sk_buff is involved, or nothing crashed, it says so, and judges all of 
             "findings": [finding_json(finding) for finding in walks.shown(result.findings)],
             "verdict": verdict(result.findings),
             "summary": " ".join(summary(result)),
-            "commands": list(commands(result)),
+            "commands": list(commands(story)),
         }
 
 
-def _case(result: Triage) -> list[tuple[str, str]]:
+def _screen(story: Story) -> Iterator[Line]:
+    """The first screen: two sentences, and what they rest on."""
+    result = story.case
+    yield from _sentences(result)
+    yield from rows(_findings_of(result), _WIDTH, most=2)
+    cause = result.cause
+    evidence = list(cause.evidence) if cause is not None else []
+    yield from rows([("EVIDENCE" if n == 0 else "", fact.text) for n, fact in enumerate(evidence[:2])], _WIDTH, most=2)
+    if cause is not None and cause.kind.startswith("overrun") and result.suspects and result.attribution is not None:
+        yield from around_end(result.suspects[0].skb, result.attribution, _MOST_ROWS)
+    elif not evidence and result.findings:
+        yield ""
+        yield from findings_text(result.findings, _MOST_FINDINGS)
+
+
+def _everything_of(story: Story) -> Iterator[Line]:
+    """The same with all there is."""
+    result = story.case
+    yield from _sentences(result)
+    yield ""
+    yield from rows([*_findings_of(result, _MOST_LINES), *_facts_of(result)], _WIDTH)
+    if result.cause is not None and result.cause.evidence:
+        yield ""
+        for fact in result.cause.evidence:
+            yield from rows([("EVIDENCE", fact.text), ("", fact.command)], _WIDTH)
+    if result.findings:
+        yield ""
+        yield from findings_text(result.findings)
+    if result.suspects and result.suspects[0].is_corrupt:
+        yield ""
+        yield from buffer_text(result.suspects[0].skb, result.attribution)
+    for queue in result.queues:
+        if queue.nodes:
+            yield ""
+            yield f"{queue.name} queue @ {hex16(queue.head)}: qlen {queue.qlen}, walked {len(queue.nodes)}"
+            yield "  " + " ".join(hex16(node) for node in queue.nodes[:8]) + (" ..." if len(queue.nodes) > 8 else "")
+    yield ""
+
+
+def _sentences(result: Triage) -> Iterator[str]:
+    """The summary: on a terminal as one paragraph, on a pipe a line for each sentence."""
+    sentences = list(summary(result))
+    yield from wrapped(" ".join(sentences)) if terminal.columns() else sentences
+
+
+def _findings_of(result: Triage, lines: int = 2) -> Iterator[tuple[str, str]]:
+    """What the diagnosis came to, row by row; of the kernel's own words no more than so many lines."""
     if not result.crashed:
-        return [("PANIC", "none")]
+        yield "VERDICT", verdict(result.findings)
+        return
+    cause = result.cause
+    yield "CAUSE", f"{cause.kind} ({cause.certainty})" if cause is not None else "no rule here knows it"
+    who = cause.culprit if cause is not None else None
+    if who is not None:
+        at = f", frame {who.level} of kbt" if who.level is not None else ""
+        yield "CULPRIT", f"{who.function} [{who.module}]{at}: {who.why}"
+    else:
+        yield "CULPRIT", "none is seen in the frames"
+    says = result.trip.says if result.trip is not None else ()
+    for n, line in enumerate(says[:lines]):
+        yield ("KERNEL" if n == 0 else ""), line
+    yield "FAULT", _fault(result)
+    yield "OBJECT", _object(result)
+
+
+def _object(result: Triage) -> str:
+    """What the cause is about: an sk_buff of the frames, or another object by its address."""
+    cause = result.cause
+    if cause is None or cause.object is None or (result.suspects and result.suspects[0].skb.addr == cause.object):
+        return f"sk_buff {_skb(result)}" if result.suspects else _skb(result)
+    return f"{hex16(cause.object)}{f', {cause.member}' if cause.member else ''}"
+
+
+def _facts_of(result: Triage) -> Iterator[tuple[str, str]]:
+    """What else is known of the panic."""
+    if not result.crashed:
+        return
     task = result.trace.task
-    return [
-        ("PANIC", result.message or "the kernel's message buffer does not say"),
-        ("TASK", f"{display_name(task)} (PID {task.pid}, CPU {task.cpu}, {hex16(task.addr)})"),
-        ("FAULT", _fault(result)),
-        ("SKB", _skb(result)),
-        ("SOCK", _sock(result)),
-    ]
+    yield "PANIC", result.message or "the kernel's message buffer does not say"
+    yield "TASK", f"{display_name(task)} (PID {task.pid}, CPU {task.cpu}, {hex16(task.addr)})"
+    yield "SKB", _skb(result)
+    yield "SOCK", _sock(result)
+    yield "VERDICT", verdict(result.findings)
 
 
 def _panic_json(result: Triage) -> dict[str, Any]:
@@ -235,15 +310,23 @@ def _everything(result: Triage) -> str:
     return f" Of all sk_buffs, skbcheck --all judged {checked.skbs}: {found if checked.findings else 'all sound'}."
 
 
-def commands(result: Triage) -> Iterator[str]:
+def next_commands(story: Story) -> list[str]:
+    """The commands to type now: the frame at the fault, and what shows the evidence."""
+    cause = story.case.cause
+    evidence = [fact.command for fact in cause.evidence] if cause is not None else []
+    return list(dict.fromkeys([*story.ways, *filter(None, evidence), *commands(story)]))[:_NEXT]
+
+
+def commands(story: Story) -> Iterator[str]:
     """The commands that show each fact by hand."""
+    result = story.case
     yield "kbt"
-    if result.fault is not None and result.fault.source.function:
-        yield f"frame function {result.fault.source.function}"
+    yield from story.ways
     for suspect in result.suspects[:1]:
         yield f"kstruct sk_buff {hex16(suspect.skb.addr)}"
-        yield f"shinfo {hex16(suspect.skb.addr)}"
-        yield f"x/16xg {hex16(suspect.skb.members.head)}"
+        if is_kernel_address(suspect.skb.members.head):
+            yield f"shinfo {hex16(suspect.skb.addr)}"
+            yield f"x/16xg {hex16(suspect.skb.members.head)}"
         yield f"skbcheck {hex16(suspect.skb.addr)}"
     if result.sock is not None:
         yield f"kstruct sock {hex16(result.sock.addr)}"

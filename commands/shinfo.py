@@ -10,6 +10,7 @@ from gdb_kdump.commands.arguments import Arguments, address
 from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.show.findings import finding_json, findings_text, note_findings
 from gdb_kdump.commands.show.objects import object_text
+from gdb_kdump.commands.show.styles import Line
 from gdb_kdump.debuginfo.objects import Object, read_object, to_json
 from gdb_kdump.errors import Unreadable, UsageError
 from gdb_kdump.kernel.net.skbuff import Skbs
@@ -53,7 +54,7 @@ SKB is a GDB expression (`skb`, `$r12`), or hex digits without 0x."""
     def note(self, result: SharedInfoOf) -> None:
         note_findings(result.findings)
 
-    def text(self, result: SharedInfoOf) -> Iterator[str]:
+    def text(self, result: SharedInfoOf) -> Iterator[Line]:
         skb = result.skb
         if result.end_is_offset:
             how = f"head {hex16(skb.members.head)} + end {skb.end - skb.members.head} = {hex16(skb.end)}"

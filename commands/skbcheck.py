@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -14,8 +13,10 @@ import gdb
 from gdb_kdump import walks
 from gdb_kdump.commands.arguments import Arguments, Option, address
 from gdb_kdump.commands.base import Command
+from gdb_kdump.commands.show import terminal
 from gdb_kdump.commands.show.findings import finding_json, findings_text, note_findings
 from gdb_kdump.commands.show.hexdump import buffer_text
+from gdb_kdump.commands.show.styles import Line
 from gdb_kdump.commands.show.tables import table
 from gdb_kdump.diagnosis.checks import Checked, Checks
 from gdb_kdump.diagnosis.sockets import judge_sock_and_queues
@@ -75,7 +76,7 @@ is neither, and is listed apart.  $_kfindings is set to the number of corrupt fi
     def note(self, result: Judged) -> None:
         note_findings(result.checked.findings, result.checked.verdict)
 
-    def text(self, result: Judged) -> Iterator[str]:
+    def text(self, result: Judged) -> Iterator[Line]:
         checked = result.checked
         yield from findings_text(checked.findings)
         for skb in result.drawn:
@@ -124,7 +125,7 @@ class _Progress:
         self._shown = False
 
     def show(self, count: int) -> None:
-        if not sys.stdout.isatty() or time.monotonic() - self._shown_at < 0.5:
+        if not terminal.is_terminal() or time.monotonic() - self._shown_at < 0.5:
             return
         gdb.write(f"\rjudged {count} sk_buffs ...", gdb.STDERR)
         gdb.flush(gdb.STDERR)

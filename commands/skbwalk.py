@@ -11,6 +11,7 @@ from gdb_kdump.commands.arguments import Arguments, Option, address
 from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.export.pcap import Written, write_pcap
 from gdb_kdump.commands.show.findings import finding_json, findings_text, note_findings
+from gdb_kdump.commands.show.styles import Line
 from gdb_kdump.diagnosis.sockets import JudgedQueue, WalkedSock, walk_sock
 from gdb_kdump.errors import Unreadable, UsageError, Why
 from gdb_kdump.kernel.net.sock import QUEUES
@@ -63,7 +64,7 @@ trees rtx and ofo the kernel has none, and the number that was walked is shown."
     def note(self, result: Walk) -> None:
         note_findings(result.sock.findings)
 
-    def text(self, result: Walk) -> Iterator[str]:
+    def text(self, result: Walk) -> Iterator[Line]:
         yield from _walk_text(result.sock)
 
     def closing(self, result: Walk) -> Iterator[str]:
@@ -76,7 +77,7 @@ trees rtx and ofo the kernel has none, and the number that was walked is shown."
         return document if result.pcap is None else {**document, "pcap": result.pcap.json()}
 
 
-def _walk_text(walk: WalkedSock) -> Iterator[str]:
+def _walk_text(walk: WalkedSock) -> Iterator[Line]:
     sock = walk.sock
     kind = f"family {sock.family}, type {sock.type}, protocol {sock.protocol}, state {sock.state}"
     yield f"sock {hex16(sock.addr)}: {kind}"
@@ -90,7 +91,7 @@ def _walk_text(walk: WalkedSock) -> Iterator[str]:
             yield from (f"    {line}".rstrip() for line in _child_text(child))
 
 
-def _child_text(child: WalkedSock | Unreadable) -> Iterator[str]:
+def _child_text(child: WalkedSock | Unreadable) -> Iterator[Line]:
     if isinstance(child, Unreadable):
         yield f"unreadable: {hex16(child.addr)}"
         return
@@ -98,7 +99,7 @@ def _child_text(child: WalkedSock | Unreadable) -> Iterator[str]:
     yield from (f"there may be more: {problem}" for problem in child.gaps)
 
 
-def _queue_text(walked: JudgedQueue) -> Iterator[str]:
+def _queue_text(walked: JudgedQueue) -> Iterator[Line]:
     queue = walked.queue
     if not queue.head:
         yield f"{queue.name} queue: {queue.stopped}"

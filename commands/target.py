@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ import gdb
 
 from gdb_kdump.commands.base import show_notices, told
 from gdb_kdump.commands.kinfo import partial_summary, summary
+from gdb_kdump.commands.show import terminal
 from gdb_kdump.debuginfo import index_cache
 from gdb_kdump.debuginfo.gdb_settings import for_commands
 from gdb_kdump.errors import DumpError, KdumpError, MissingDebugInfo, Unreadable, UsageError
@@ -265,7 +265,7 @@ class _Progress:
         elif not self._told:
             gdb.write(f"Indexing {vmlinux}: 10 to 20 s this once, then kept for every later start ...")
             self._told = True
-        elif sys.stdout.isatty():
+        elif terminal.is_terminal():
             gdb.write(".")
         gdb.flush()
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 import gdb
+
+from gdb_kdump.commands.show import terminal
 
 _EVERY_SECONDS = 0.5
 
@@ -14,7 +15,7 @@ class SearchProgress:
     """Shows how far it is on GDB's stdout, where that is a terminal, unless it is `silent`."""
 
     def __init__(self, silent: bool) -> None:
-        self._silent = silent or not sys.stdout.isatty()
+        self._silent = silent or not terminal.is_terminal()
         self._next = time.monotonic() + _EVERY_SECONDS
         self._shown = 0
 

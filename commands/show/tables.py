@@ -9,26 +9,36 @@ from typing import Any
 from tabulate import tabulate
 
 from gdb_kdump import walks
+from gdb_kdump.commands.show import terminal
+from gdb_kdump.commands.show.fitting import BETWEEN, Columns, in_cells, narrower
 from gdb_kdump.text import escape
 
 _ROWS_AT_ONCE = 1000  # between two such portions Ctrl-C is heard
 _MARGIN = 2  # what a column is wider than its header
 
-Columns = list[tuple[str, ...]]
-
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], right: Sequence[str] = ()) -> Iterator[str]:
     """The lines of a table; columns named in `right` are aligned to the right.
 
+    On a terminal they fit it, as far as that can be: cells have several lines then.
     After Ctrl-C those that there is time for, the later ones perhaps wider.
     """
     align = ["right" if header in right else "left" for header in headers]
     portions = _portions(chain([headers], rows))
     widths = [len(header) + _MARGIN for header in headers]
+    limit = terminal.columns()
+    fits = True
     if not walks.is_interrupted():
-        portions = iter(_all_of(portions, widths))
+        whole = _all_of(portions, widths)
+        portions = iter(whole)
+        fits = limit is None or sum(widths) + BETWEEN * (len(widths) - 1) <= limit
+        if limit is not None and not fits:
+            widths = narrower(whole, widths, limit)
     for columns in walks.shown(portions):
-        _widen(widths, columns)
+        if fits:
+            _widen(widths, columns)
+        else:
+            columns = in_cells(columns, widths)
         # tabulate looks at every cell in a dozen ways: one cell of many lines is six times as fast as many cells.
         # The ruler makes all portions equally wide, and keeps it from stripping empty cells away.
         cells = ["\n".join(("-" * width, *column)) for width, column in zip(widths, columns)]

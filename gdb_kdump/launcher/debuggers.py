@@ -87,7 +87,10 @@ def _probed(path: str) -> Debugger:
         lacking = _ask(path, lent)[2] if lent else lacking
     if lacking:
         packages = [PACKAGES[module] for module in lacking]
-        raise NoDebugger(f"{words} lacks {' and '.join(packages)}: {how_to_install(packages)}")
+        raise NoDebugger(
+            f"{words} lacks {' and '.join(packages)}: {how_to_install(packages)}, or install gdb-kdump with pipx, "
+            "which brings them along"
+        )
     return Debugger(path, version, ".".join(map(str, python)), lent)
 
 

@@ -18,7 +18,7 @@ CONTRACT = {
     "shinfo": {"--json"},
     "skbwalk": {"--queue", "--pcap", "--json"},
     "skbcheck": {"--sock", "--all", "--json"},
-    "ktriage": {"--json"},
+    "ktriage": {"-v", "--json"},
     "ksock": {"--json"},
     "kslab": {"--json"},
     "kmod": {"-s", "-S", "--json"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from pytest_gdb_fixtures import KERNELS, Gdb, LabDump, dump_names
@@ -31,13 +32,32 @@ def test_the_reference_case_in_one_command(gdb_run: Gdb, lab_dump: Callable[[str
     assert fault["skb"] in run.stdout and "32 bytes run on across end" in run.stdout
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_its_commands_by_hand_work(gdb_run: Gdb, lab_dump: Callable[[str], LabDump], kernel: str) -> None:
-    dump = lab_dump(f"{kernel}-reference")
-    commands = gdb_run("ktriage --json", vmcore=dump.vmcore).succeeded().json()["commands"]
-    assert len(commands) >= 6
-    run = gdb_run(*commands, vmcore=dump.vmcore, script=True).succeeded()
-    assert "shinfo.nr_frags" in run.stdout
+@pytest.mark.parametrize("name", [*dump_names("reference"), "6.1-stale-write", "6.12-neighbour", "6.12-list-del"])
+def test_every_command_that_it_prints_works(
+    in_gdb: Callable[..., Any], lab_dump: Callable[[str], LabDump], name: str
+) -> None:
+    """Typed in the order in which they stand there; the frame is that of the fault."""
+
+    def typed() -> dict[str, Any]:
+        import json
+
+        import gdb
+
+        story = json.loads(gdb.execute("ktriage --json", to_string=True))
+        commands = [*story["commands"], *(fact["command"] for fact in story["cause"]["evidence"])]
+        failed, pcs = {}, []
+        for command in commands:
+            try:
+                gdb.execute(command, to_string=True)
+            except gdb.error as error:
+                failed[command] = str(error)
+            if command.startswith("frame "):
+                pcs.append(f"{gdb.selected_frame().pc():#018x}")
+        return {"commands": commands, "failed": failed, "pcs": pcs, "fault": story["frame"]["pc"]}
+
+    found = in_gdb(typed, vmcore=lab_dump(name).vmcore)
+    assert found["failed"] == {} and len(found["commands"]) >= 3
+    assert found["pcs"] == [found["fault"]]
 
 
 @pytest.mark.parametrize("name", dump_names("divide", "healthy", "nmi"))
