@@ -22,6 +22,8 @@ from gdb_kdump.records.search import Searched
 from gdb_kdump.session import current
 from gdb_kdump.walks import Gaps
 
+_AT_ONCE = 200  # addresses in one command
+
 
 def measure_command(command: str) -> None:
     """Run a command of gdb; what it prints goes to gdb's stdout."""
@@ -127,6 +129,33 @@ def _all_memory(process: str = "self") -> int:
         return _memory("VmRSS", process) + sum(map(_all_memory, children))
     except (OSError, StopIteration):  # it has ended
         return 0
+
+
+def measure_what(addresses: str, answers: str) -> None:
+    """Ask kwhat for every address of a file, a line each, and write what it says to another file, as JSON.
+
+    The first one is asked for alone: everything that has an owner is then found.
+    """
+    first, *others = Path(addresses).read_text().split()
+    started, before = time.monotonic(), _processor_seconds()
+    said = _kwhat([first])
+    _write("cold", time.monotonic() - started)
+    _write("cold_processor", _processor_seconds() - before)
+    before = _processor_seconds()
+
+    def ask() -> None:
+        for number in range(0, len(others), _AT_ONCE):
+            said.extend(_kwhat(others[number : number + _AT_ONCE]))
+
+    _measure(ask)
+    _write("processor", _processor_seconds() - before)
+    Path(answers).write_text(json.dumps(said))
+    _write("addresses", len(others))
+
+
+def _kwhat(addresses: list[str]) -> list[Any]:
+    document = json.loads(gdb.execute("kwhat --json " + " ".join(addresses), to_string=True) or "")
+    return document if isinstance(document, list) else [document]
 
 
 def _measure(action: Callable[[], object]) -> None:

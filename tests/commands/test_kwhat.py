@@ -123,3 +123,39 @@ def test_words_that_cannot_be_read(gdb_run: Gdb, lab_dump: Callable[[str], LabDu
     reasons = ("name an address", "of user space", "not canonical", "do not map it", "0 words", "is no number",
                "nothing", "no memory at")  # fmt: skip
     assert all(reason in refusal for reason, refusal in zip(reasons, refusals)), refusals
+
+
+def gaps_between_symbols() -> dict[str, list[int]]:
+    """Addresses in symbols of modules, at their ends, and behind these, where no other symbol begins."""
+    import gdb
+
+    from gdb_kdump.kernel.module.modules import Modules
+    from gdb_kdump.session import current
+    from gdb_kdump.walks import Gaps
+
+    inside, behind = [], []
+    for module in current().once(Modules).all(Gaps()):
+        struct = gdb.parse_and_eval(f"*(struct module *){module.addr:#x}")
+        symbols = struct["kallsyms"]
+        table = [symbols["symtab"][number] for number in range(int(symbols["num_symtab"]))]
+        rows = sorted(tuple(int(symbol[f"st_{name}"]) for name in ("value", "size", "name")) for symbol in table)
+        low, size = max(module.ranges, key=lambda one: one[1])
+        for (start, length, name), (following, _, _) in zip(rows, rows[1:]):
+            is_followed = start + length + 1 < following < low + size
+            if low <= start and length > 1 and is_followed and (symbols["strtab"] + name).string()[:1] != ".":
+                inside.append(start + length - 1)
+                behind.append(start + length + 1)
+    return {"inside": inside[:20], "behind": behind[:20]}
+
+
+@pytest.mark.parametrize("name", dump_names("queues"))
+def test_what_stands_between_the_symbols_of_a_module(
+    name: str, gdb_run: Gdb, in_gdb: Callable[..., Any], lab_dump: Callable[[str], LabDump]
+) -> None:
+    dump = lab_dump(name)
+    found = in_gdb(gaps_between_symbols, vmcore=dump.vmcore)
+    addresses = [*found["inside"], *found["behind"]]
+    what = said(gdb_run("kwhat --json " + " ".join(map("{:#x}".format, addresses)), vmcore=dump.vmcore).succeeded())
+    assert found["inside"] and found["behind"]
+    assert all("+0x" in what[addr]["text"] and " of module " in what[addr]["text"] for addr in found["inside"])
+    assert all(what[addr]["text"].endswith(", in no symbol") for addr in found["behind"])

@@ -109,6 +109,13 @@ class Modules:
         """
         return self._symbols_of(module).find(addr)
 
+    def find_around(self, module: Module, addr: int) -> tuple[str, int] | None:
+        """The same, but None where that symbol ends before the address: after it stands what has no name.
+
+        Raises Unreadable, Corrupt, MissingDebugInfo.
+        """
+        return self._symbols_of(module).find(addr, is_around=True)
+
     def _symbols_of(self, module: Module) -> _Symbols:
         if module.addr not in self._symbols:
             self._symbols[module.addr] = self._read_symbols(module)
@@ -136,27 +143,27 @@ class _Symbols:
         data = session.memory.read(symtab, count * unpacker.size)
         rows: list[Sequence[int]] = [unpacker.unpack_from(data, at) for at in range(0, len(data), unpacker.size)]
         inside = [
-            (value, name) for name, section, value, _ in rows
+            (value, name, size) for name, section, value, size in rows
             if section != _SHN_UNDEF and any(low <= value < low + size for low, size in module.ranges)
         ]  # fmt: skip
         self._rows = sorted(inside)
-        self._values = [value for value, _ in self._rows]
+        self._values = [value for value, *_ in self._rows]
 
     def all(self) -> list[tuple[str, int]]:
         """Every symbol with a real name, and its address."""
-        named = ((self._name(offset), value) for value, offset in self._rows)
+        named = ((self._name(offset), value) for value, offset, _ in self._rows)
         return [(name, value) for name, value in named if name]
 
-    def find(self, addr: int) -> tuple[str, int] | None:
-        """The symbol at or below an address, and the offset from it (bytes), or None."""
+    def find(self, addr: int, is_around: bool = False) -> tuple[str, int] | None:
+        """The symbol at or below an address, and the offset from it (bytes), or None; a label has no size to end at."""
         for number in range(bisect_right(self._values, addr) - 1, -1, -1):
-            value, offset = self._rows[number]
-            name = self._name(offset)
+            value, offset, size = self._rows[number]
+            name = self._name(offset, is_around)
             if name:
-                return name, addr - value
+                return None if is_around and 0 < size <= addr - value else (name, addr - value)
         return None
 
-    def _name(self, offset: int) -> str:
-        """The name at an offset of the string table; "" for sections and for the padding before a function."""
+    def _name(self, offset: int, with_padding: bool = False) -> str:
+        """The name at an offset of the string table; "" for sections and, unless wanted, for a function's padding."""
         name = self._memory.cstring(self._strtab + offset).decode("utf-8", "backslashreplace")
-        return "" if name.startswith(("__pfx_", ".L")) else name
+        return "" if name.startswith(".L") or (name.startswith("__pfx_") and not with_padding) else name

@@ -81,11 +81,11 @@ class Places:
     def _in_module(self, module: Module, addr: int) -> Place:
         name, offset = f"module {escape(module.name)}", addr - module.base
         try:
-            known = self._modules.find_symbol(module, addr)
+            known = self._modules.find_around(module, addr)
         except (Unreadable, Corrupt, MissingDebugInfo):
             known = None
         if known is None:
-            return Place(Kind.MODULE, (Link("module", module.base, offset, at(name, offset)),))
+            return Place(Kind.MODULE, (Link("module", module.base, offset, at(name, offset, ", in no symbol")),))
         of = Link("module", module.base, offset, name)
         symbol, offset = known
         return Place(Kind.MODULE, (Link("symbol", addr - offset, offset, at(symbol_words(escape(symbol)), offset)), of))
