@@ -209,6 +209,10 @@ TYPED_CACHES: tuple[tuple[str, str], ...] = (
     ("blk_requestq_cachep", "request_queue"),
 )
 
+# The same of the caches of modules, whose variables are no symbols of the kernel: by the cache's name.  That of
+# connections has had it since v4.7 (netfilter: conntrack: use single slab cache); before, each namespace had one.
+NAMED_CACHES = {"nf_conntrack": "nf_conn"}
+
 
 # The two kmem_caches that sk_buffs are allocated from: each a pointer variable, or one in a struct (member path),
 # newest first.

@@ -15,7 +15,16 @@ FOLDERS = ("dev", "proc", "sys", "tmp")
 # The capture kernel's disk; a kernel that has one of them built in needs no module for it.
 CAPTURE_MODULES = ("virtio_pci", "virtio_blk")
 # What the word "insmod" can load into the kernel that will crash, where it is not built in.
-GUEST_MODULES = ("sch_fq", "sch_tbf", "sch_fq_codel", "sch_ingress", "cls_matchall", "act_gact")
+GUEST_MODULES = (
+    "sch_fq",
+    "sch_tbf",
+    "sch_fq_codel",
+    "sch_ingress",
+    "cls_matchall",
+    "act_gact",
+    "crc32c_generic",
+    "nf_conntrack",
+)
 
 
 class Archive:

@@ -31,6 +31,9 @@ class Scenario:
 # Ways to sleep in the module, in the order of lab_ways in guest/wait.c.
 WAYS = ("event", "event-d", "killable", "done", "mutex", "msleep")
 
+# Connection tracking and what it needs, in that order; a kernel may have some of it built in.
+TRACKING = ("crc32c_generic", "libcrc32c", "nf_defrag_ipv4", "nf_defrag_ipv6", "nf_conntrack enable_hooks=1")
+
 SCENARIOS = (
     Scenario(
         name="healthy",
@@ -144,6 +147,23 @@ SCENARIOS = (
         name="faults-queues",
         summary="the same, some of them damaged",
         words=(*NET_QUEUES, *NET_FAULTS, "publish", "plant", "sysrq c"),
+        expect=r"Kernel panic - not syncing: sysrq triggered crash",
+    ),
+    Scenario(
+        name="conntrack",
+        summary="datagrams of tracked connections on a device's queue, sysrq-c",
+        words=(
+            "cpu 1",
+            *map("insmod {}".format, TRACKING),
+            "sysctl net/core/default_qdisc pfifo_fast",
+            "do net-device 1",
+            "net-up lab0 10.1.0.1",
+            "net-send 10.1.0.2 5 100",
+            "udp udp0 inet 1 100",
+            "settle 300",
+            "publish",
+            "sysrq c",
+        ),
         expect=r"Kernel panic - not syncing: sysrq triggered crash",
     ),
     Scenario(

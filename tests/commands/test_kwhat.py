@@ -159,3 +159,17 @@ def test_what_stands_between_the_symbols_of_a_module(
     assert found["inside"] and found["behind"]
     assert all("+0x" in what[addr]["text"] and " of module " in what[addr]["text"] for addr in found["inside"])
     assert all(what[addr]["text"].endswith(", in no symbol") for addr in found["behind"])
+
+
+@pytest.mark.parametrize("name", dump_names("queues"))
+def test_a_struct_page_says_where_its_page_is_mapped(
+    name: str, gdb_run: Gdb, lab_dump: Callable[[str], LabDump]
+) -> None:
+    dump = lab_dump(name)
+    stack = next(int(task["stack"], 16) for task in dump.truth["tasks"] if task["pid"] == 1)
+    commands = ("kwhat --json $task(1)->stack_vm_area->pages[1]", "kwhat --json $task(1)->stack_vm_area", "kwhat 0")
+    run = gdb_run(*commands, vmcore=dump.vmcore).succeeded()
+    page, area = run.documents
+    assert f"mapped at {stack + 0x1000:#018x} in the vmalloc area {stack:#x}-" in page["text"]
+    assert "stack_vm_area of PID 1 (init)" in area["text"] and area["owners"][0][0]["what"] == "vm_struct"
+    assert "0x0000000000000000 is NULL" in run.stdout

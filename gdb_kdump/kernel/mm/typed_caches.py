@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.lib.lists import list_for_each
-from gdb_kdump.layout.table import TYPED_CACHES
+from gdb_kdump.kernel.mm.allocator import allocator
+from gdb_kdump.layout.table import NAMED_CACHES, TYPED_CACHES
 from gdb_kdump.session import Session
-from gdb_kdump.walks import walk
+from gdb_kdump.walks import Gaps, walk
 
 
 class TypedCaches:
@@ -32,6 +33,9 @@ class TypedCaches:
             if addr is not None:
                 yield self._session.memory.ptr(addr), tag
         yield from ((cache, "sock") for cache in self._of_protocols())
+        for named in allocator(self._session).caches(Gaps()):
+            if named.name in NAMED_CACHES:
+                yield named.addr, NAMED_CACHES[named.name]
 
     def _of_protocols(self) -> Iterator[int]:
         """net/core/sock.c: proto_list; a protocol without a cache of its own has its sockets from kmalloc()."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.module.source import Source
+from gdb_kdump.kernel.net.conntrack import Conntracks
 from gdb_kdump.kernel.net.namespaces import Nets
 from gdb_kdump.kernel.net.sock import Socks
 from gdb_kdump.kernel.net.sock_names import SockNames
@@ -37,6 +38,7 @@ class Names:
             "net_device": self._net_device,
             "vm_area_struct": self._vm_area,
             "kernfs_node": self._kernfs_node,
+            "nf_conn": lambda addr: session.once(Conntracks).words(addr),
             "page_pool": lambda addr: self._net_device(session.pointer(addr, "page_pool.netdev")),
             "socket_alloc": lambda addr: self._inode(addr + session.layout.offset("socket_alloc.vfs_inode")),
             "shmem_inode_info": lambda addr: self._inode(addr + session.layout.offset("shmem_inode_info.vfs_inode")),

@@ -68,7 +68,17 @@ class PagePlaces:
         assert page is not None, "it has a struct page"
         of = f" of the cache {escape(slab.cache.name)}" if slab is not None else ""
         yield Link("page", addr, 0, f"{frame}{_page_words(page)}{of}", ", which is")
-        yield from self._user_of(page)
+        yield from [*self._user_of(page)] or self._mapped(page)
+
+    def _mapped(self, page: Page) -> list[Link]:
+        """The area of vmalloc that a page is mapped in."""
+        mapped = () if self._vmap_areas is None else self._vmap_areas.mapping(page.addr, self.gaps)
+        return [
+            Link(
+                "vmap area", area.start, start - area.start, f"mapped at {hex16(start)} in the {self._area_words(area)}"
+            )
+            for area, start in mapped[:1]
+        ]
 
     def _of_page(self, pages: Pages, addr: int) -> Place:
         """What lies at an address that has a struct page."""
@@ -133,11 +143,12 @@ class PagePlaces:
             yield Link("address_space", mapping, 0, f"page {index:#x}", " of the contents of")
             yield Link("inode", inode, 0, self._names.at("inode", inode, 0))
 
+    def _area_words(self, area: VmapArea, offset: int = 0) -> str:
+        caller = f", asked for by {self._names.function(area.caller)}" if area.caller else ""
+        return at(f"{area.use or 'vmap'} area {area.start:#x}-{area.end:#x}", offset, caller)
+
     def _in_area(self, area: VmapArea, addr: int) -> Place:
-        caller = ""
-        if area.caller:
-            caller = f", asked for by {self._names.function(area.caller)}"
-        words = at(f"{area.use or 'vmap'} area {area.start:#x}-{area.end:#x}", addr - area.start, caller)
+        words = self._area_words(area, addr - area.start)
         physical, aliases = None, tuple[int, ...]()
         try:
             page = self._vmap_areas.page_at(area, addr) if self._vmap_areas is not None else None

@@ -35,6 +35,8 @@ class Places:
         """The place of an address."""
         if addr >> self._half not in (0, (1 << 64 - self._half) - 1):
             return _nothing(Kind.NON_CANONICAL, addr, " is no address: it is not canonical")
+        if not addr:
+            return _nothing(Kind.USER, addr, " is NULL")
         if not addr >> self._half:
             words = " is an address of user space, or a physical one (kwhat -p), and none of the kernel's"
             return _nothing(Kind.USER, addr, words)

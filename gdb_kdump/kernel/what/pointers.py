@@ -13,7 +13,7 @@ from gdb_kdump.text import is_kernel_address
 
 # The members that are followed, by the tag of their struct; those that a kernel lacks are passed over.
 _MEMBERS: dict[str, str] = {
-    "task_struct": "signal sighand files fs mm nsproxy real_cred cred thread_pid io_context",
+    "task_struct": "signal sighand files fs mm nsproxy real_cred cred thread_pid io_context stack_vm_area",
     "signal_struct": "tty",
     "files_struct": "fdt",
     "fs_struct": "root.dentry root.mnt pwd.dentry pwd.mnt",

@@ -129,13 +129,12 @@ static void run_insmod(int argc, char **argv)
 	char path[128];
 	int fd;
 
-	(void)argc;
 	snprintf(path, sizeof(path), "/modules/%s.ko", argv[1]);
 	/* What this kernel has built in is not there. */
 	if (access(path, F_OK))
 		return;
 	fd = open(path, O_RDONLY);
-	if (fd < 0 || syscall(SYS_finit_module, fd, "", 0))
+	if (fd < 0 || syscall(SYS_finit_module, fd, argc > 2 ? argv[2] : "", 0))
 		die("%s", path);
 	close(fd);
 }
@@ -181,7 +180,8 @@ static void run_tbf(int argc, char **argv)
 }
 
 const struct word net_words[] = {
-	{ "insmod", 1, run_insmod },		/* insmod NAME: one of GUEST_MODULES in initramfs.py */
+	/* insmod NAME [PARAMETER]: one of GUEST_MODULES in initramfs.py, or what it depends on. */
+	{ "insmod", 1, run_insmod },
 	{ "net-up", 2, run_net_up },		/* net-up DEVICE ADDRESS */
 	{ "net-send", 3, run_net_send },	/* net-send ADDRESS COUNT LEN...: datagrams, two of each flow */
 	{ "tbf", 1, run_tbf },			/* tbf DEVICE: its root qdisc, which has another in it */
