@@ -20,7 +20,7 @@ def measure(dump: Dump, name: str, seed: int = 1) -> dict[str, Any]:
         picked, addresses, answers = (Path(folder, file) for file in ("picked", "addresses", "answers"))
         command = (drgn_python(), ROOT / "scripts/benchmarks/what_in_drgn.py", dump.vmcore, dump.vmlinux,
                    dump.vmcore.with_suffix(".truth.json"), picked, str(MOST), str(seed))  # fmt: skip
-        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+        subprocess.run(command, check=True)
         document = json.loads(picked.read_text())
         addresses.write_text("".join(f"{row['addr']:#x}\n" for row in document["rows"]))
         call = f"measure_what({str(addresses)!r}, {str(answers)!r})"

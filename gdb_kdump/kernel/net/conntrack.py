@@ -7,7 +7,7 @@ import socket
 
 from gdb_kdump.session import Session
 
-_AF_INET6 = 10
+_LENGTHS = {2: 4, 10: 16}  # of addresses, by AF_INET and AF_INET6: bytes
 _DIRECTIONS = 2  # enum ip_conntrack_dir: original, reply
 _ICMP = (socket.IPPROTO_ICMP, socket.IPPROTO_ICMPV6)
 _CONFIRMED = 1 << 3  # IPS_CONFIRMED: its timeout counts from there on
@@ -52,7 +52,9 @@ class Conntracks:
             session.number(addr, f"nf_conntrack_tuple.{name}")
             for name in ("src.l3num", "dst.protonum", "src.u.all", "dst.u.all")
         )
-        length = 16 if family == _AF_INET6 else 4
+        length = _LENGTHS.get(family)
+        if length is None:
+            return f"of family {family}"
         ends = [
             ipaddress.ip_address(
                 self._memory.read(addr + session.layout.offset(f"nf_conntrack_tuple.{end}.u3"), length)
