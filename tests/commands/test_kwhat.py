@@ -167,9 +167,11 @@ def test_a_struct_page_says_where_its_page_is_mapped(
 ) -> None:
     dump = lab_dump(name)
     stack = next(int(task["stack"], 16) for task in dump.truth["tasks"] if task["pid"] == 1)
-    commands = ("kwhat --json $task(1)->stack_vm_area->pages[1]", "kwhat --json $task(1)->stack_vm_area", "kwhat 0")
+    commands = ("kwhat --json $task(1)->stack_vm_area->pages[1]", "kwhat --json $task(1)->stack_vm_area",
+                "kwhat --json ((char*)$task(1)->stack_vm_area)+3", "kwhat 0")  # fmt: skip
     run = gdb_run(*commands, vmcore=dump.vmcore).succeeded()
-    page, area = run.documents
+    page, area, unaligned = run.documents
     assert f"mapped at {stack + 0x1000:#018x} in the vmalloc area {stack:#x}-" in page["text"]
     assert "stack_vm_area of PID 1 (init)" in area["text"] and area["owners"][0][0]["what"] == "vm_struct"
+    assert f"vm_struct {area['address']}+0x3 ." in unaligned["text"] and unaligned["owners"][0][0]["offset"] == 3
     assert "0x0000000000000000 is NULL" in run.stdout
