@@ -16,10 +16,12 @@ from gdb_kdump.commands.show.hexdump import around_end, buffer_text
 from gdb_kdump.commands.show.styles import Line
 from gdb_kdump.commands.show.wrapping import rows, wrapped
 from gdb_kdump.diagnosis.causes.answer import CERTAIN, Cause
+from gdb_kdump.diagnosis.frame_objects import Unread
+from gdb_kdump.diagnosis.passed_hooks import PassedHook
 from gdb_kdump.diagnosis.triage import Triage, triage
 from gdb_kdump.diagnosis.trip import Culprit
 from gdb_kdump.errors import UsageError
-from gdb_kdump.rules.findings import CORRUPT, verdict
+from gdb_kdump.rules.findings import CORRUPT
 from gdb_kdump.session import Session
 from gdb_kdump.target.frame_levels import ways_to_frame
 from gdb_kdump.text import escape, hex16, is_kernel_address
@@ -55,7 +57,7 @@ Where no sk_buff is involved, or nothing crashed, it says so, and judges all of 
         return Story(result, ways, arguments.has("-v"))
 
     def note(self, story: Story) -> None:
-        note_findings(story.case.findings)
+        note_findings(story.case.findings, story.case.verdict)
 
     def text(self, story: Story) -> Iterator[Line]:
         return _everything_of(story) if story.is_whole else _screen(story)
@@ -80,7 +82,7 @@ Where no sk_buff is involved, or nothing crashed, it says so, and judges all of 
             }
             if fault
             else None,
-            "skb": hex16(result.suspects[0].skb.addr) if result.suspects else None,
+            "skb": _skb_json(result),
             "skbs": [
                 {"skb": hex16(s.skb.addr), "from": f"{s.pointer.name} of {s.pointer.function}", "corrupt": s.is_corrupt}
                 for s in result.suspects
@@ -95,7 +97,9 @@ Where no sk_buff is involved, or nothing crashed, it says so, and judges all of 
             "cause": _cause_json(result.cause),
             "culprit": _culprit_json(result.cause),
             "findings": [finding_json(finding) for finding in walks.shown(result.findings)],
-            "verdict": verdict(result.findings),
+            "hooks": [_hook_json(row) for row in result.hooks],
+            "unread": [{"address": hex16(u.addr), "role": u.role, "why": u.why.name} for u in result.unread],
+            "verdict": result.verdict,
             "summary": " ".join(summary(result)),
             "commands": list(commands(story)),
         }
@@ -149,7 +153,7 @@ def _sentences(result: Triage) -> Iterator[str]:
 def _findings_of(result: Triage, lines: int = 2) -> Iterator[tuple[str, str]]:
     """What the diagnosis came to, row by row; of the kernel's own words no more than so many lines."""
     if not result.crashed:
-        yield "VERDICT", verdict(result.findings)
+        yield "VERDICT", result.verdict
         return
     cause = result.cause
     yield "CAUSE", f"{cause.kind} ({cause.certainty})" if cause is not None else "no rule here knows it"
@@ -164,13 +168,15 @@ def _findings_of(result: Triage, lines: int = 2) -> Iterator[tuple[str, str]]:
         yield ("KERNEL" if n == 0 else ""), line
     yield "FAULT", _fault(result)
     yield "OBJECT", _object(result)
+    for n, unread in enumerate(result.unread[:lines]):
+        yield ("UNREAD" if n == 0 else ""), f"{hex16(unread.addr)} ({unread.role}): {unread.why.sentence}"
 
 
 def _object(result: Triage) -> str:
     """What the cause is about: an sk_buff of the frames, or another object by its address."""
     cause = result.cause
     if cause is None or cause.object is None or (result.suspects and result.suspects[0].skb.addr == cause.object):
-        return f"sk_buff {_skb(result)}" if result.suspects else _skb(result)
+        return f"sk_buff {_skb(result)}" if result.suspects or result.missing is not None else _skb(result)
     return f"{hex16(cause.object)}{f', {cause.member}' if cause.member else ''}"
 
 
@@ -183,7 +189,13 @@ def _facts_of(result: Triage) -> Iterator[tuple[str, str]]:
     yield "TASK", f"{display_name(task)} (PID {task.pid}, CPU {task.cpu}, {hex16(task.addr)})"
     yield "SKB", _skb(result)
     yield "SOCK", _sock(result)
-    yield "VERDICT", verdict(result.findings)
+    for n, row in enumerate(result.hooks):
+        code = row.hook.code
+        module = f" [{code.module}]" if code.module else ""
+        taint = f" ({code.taint})" if code.taint else ""
+        passed = "the packet passed" if row.passed else "the packet may have passed"
+        yield ("HOOKS" if n == 0 else ""), f"{code.symbol or hex16(code.addr)}{module}{taint}, {row.place}: {passed} it"
+    yield "VERDICT", result.verdict
 
 
 def _panic_json(result: Triage) -> dict[str, Any]:
@@ -219,6 +231,24 @@ def _culprit_json(cause: Cause | None) -> dict[str, Any] | None:
     return {"function": who.function, "module": who.module, "level": who.level, "why": who.why}
 
 
+def _skb_json(result: Triage) -> str | None:
+    """The sk_buff that the panic is about, be it in the dump or not."""
+    if result.missing is not None:
+        return hex16(result.missing.addr)
+    return hex16(result.suspects[0].skb.addr) if result.suspects else None
+
+
+def _hook_json(row: PassedHook) -> dict[str, Any]:
+    code = row.hook.code
+    return {
+        "hook": row.place,
+        "function": code.symbol or hex16(code.addr),
+        "module": code.module,
+        "taint": code.taint,
+        "passed": row.passed,
+    }
+
+
 def _overrun_json(result: Triage) -> dict[str, Any] | None:
     found = result.attribution
     if found is None:
@@ -243,6 +273,8 @@ def _fault(result: Triage) -> str:
 
 
 def _skb(result: Triage) -> str:
+    if result.missing is not None:
+        return f"{hex16(result.missing.addr)} ({result.missing.role}): {result.missing.why.sentence}"
     if not result.suspects:
         return "none in the frames of the panic task"
     first = result.suspects[0]
@@ -269,6 +301,12 @@ def summary(result: Triage) -> Iterator[str]:
     corrupt = [finding for finding in result.findings if finding.severity == CORRUPT]
     if result.cause is not None and result.cause.kind != "unrelated":
         yield _cause_sentence(result.cause)
+        yield from _missing(result.missing)
+    elif result.missing is not None:
+        yield from _missing(result.missing)
+    elif not result.suspects and result.cause is None and result.unread:
+        unread = [f"{hex16(unread.addr)} ({unread.role}): {unread.why.sentence}" for unread in result.unread]
+        yield f"Whether the panic is about an sk_buff cannot be told: {'; '.join(unread)}."
     elif not result.suspects:
         who = _who(result.cause.culprit) if result.cause is not None else ""
         yield f"The panic is not about an sk_buff, as far as its frames tell.{who}" + _everything(result)
@@ -281,7 +319,15 @@ def summary(result: Triage) -> Iterator[str]:
     elif corrupt and result.everything is None:
         yield f"{corrupt[0].rule} of {hex16(corrupt[0].object)} is corrupt: {corrupt[0].message}."
     else:
-        yield f"The sk_buff in its frames, {hex16(result.suspects[0].skb.addr)}, is sound." + _everything(result)
+        skb = hex16(result.suspects[0].skb.addr)
+        yield f"No rule here explains it, or finds fault with sk_buff {skb} in its frames." + _everything(result)
+
+
+def _missing(unread: Unread | None) -> Iterator[str]:
+    """That the sk_buff of the case is not in the dump."""
+    if unread is not None:
+        why = f"{unread.why.sentence} ({unread.why.name})"
+        yield f"{unread.role[:1].upper()}{unread.role[1:]}, {hex16(unread.addr)}, cannot be judged: {why}."
 
 
 def _cause_sentence(cause: Cause) -> str:
@@ -322,7 +368,9 @@ def commands(story: Story) -> Iterator[str]:
     result = story.case
     yield "kbt"
     yield from story.ways
-    for suspect in result.suspects[:1]:
+    if result.missing is not None:
+        yield f"kwhat {hex16(result.missing.addr)}"
+    for suspect in result.suspects[:1] if result.missing is None else ():
         yield f"kstruct sk_buff {hex16(suspect.skb.addr)}"
         if is_kernel_address(suspect.skb.members.head):
             yield f"shinfo {hex16(suspect.skb.addr)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -18,6 +19,7 @@ from gdb_kdump.rules.findings import Finding, verdict
 from gdb_kdump.rules.skb import unmapped
 from gdb_kdump.rules.slab import judge_slab
 from gdb_kdump.session import Session
+from gdb_kdump.walks import Gaps
 
 T = TypeVar("T")
 
@@ -28,6 +30,7 @@ class Checked:
 
     `holes` could not be judged because the dump does not have them; `gaps` say what else could not, as the types lack
     something, or the user stopped it.  `bad_shinfos` are the sk_buffs (addresses) whose shared info is not sound.
+    `lacks_the_case` says that what the panic is about is among the holes.
     """
 
     skbs: int = 0
@@ -36,11 +39,12 @@ class Checked:
     holes: tuple[Unreadable, ...] = ()
     gaps: tuple[str, ...] = ()
     bad_shinfos: tuple[int, ...] = ()
+    lacks_the_case: bool = False
 
     @property
     def verdict(self) -> str:
         """What it amounts to; "unknown" when all that was asked for is missing from the dump, or some for the types."""
-        judged = not self.holes or len(self.holes) < self.skbs + self.queues
+        judged = not self.holes or (len(self.holes) < self.skbs + self.queues and not self.lacks_the_case)
         return verdict(self.findings, judged=judged and not self.gaps)
 
     def __add__(self, other: Checked) -> Checked:
@@ -51,6 +55,7 @@ class Checked:
             holes=self.holes + other.holes,
             gaps=_merged(self.gaps, other.gaps),
             bad_shinfos=_merged(self.bad_shinfos, other.bad_shinfos),
+            lacks_the_case=self.lacks_the_case or other.lacks_the_case,
         )
 
 
@@ -89,6 +94,7 @@ class Checks:
         self._skbs = session.once(Skbs)
         self._slabs: dict[int, tuple[Finding, ...]] = {}  # by the address of the slab
         self._pages: dict[int, tuple[Finding, ...]] = {}  # the same by the number of a page: it belongs to one slab
+        self._caches: set[int] = set()  # those whose slabs have come up
 
     def skb(self, addr: int, held: Held | None = None) -> Verdict:
         """What is wrong with the sk_buff at an address, with its buffer and with the slabs that hold them.
@@ -111,6 +117,18 @@ class Checks:
     def _held(self, addr: int) -> Held:
         return self._session.once(Holders).of(addr)
 
+    def slabs_of(self, caches: Iterable[int], gaps: Gaps) -> tuple[Finding, ...]:
+        """What is wrong with the freelists of some caches (addresses), and of those of the buffers judged so far."""
+        findings: dict[Finding, None] = {}
+        slabs = allocator(self._session)
+        wanted = self._caches | set(caches)
+        with walks.walk("the slabs", gaps, lambda entry: entry.slab.addr) as steps:
+            for cache in slabs.caches(gaps):
+                if cache.addr in wanted:
+                    for entry in steps(slabs.damaged_slabs(cache, gaps)):
+                        findings.update(dict.fromkeys(self._slab(entry.addr)))
+        return tuple(findings)
+
     def _slab(self, addr: int) -> tuple[Finding, ...]:
         """What is wrong with the slab that an address lies in: its freelists, and the guards of all its objects."""
         page = addr & -self._session.arch.page_size
@@ -123,6 +141,7 @@ class Checks:
             return ()  # without its slab, memory is neither sound nor corrupt
         if entry is None:
             return ()
+        self._caches.add(entry.cache.addr)
         findings = self._slabs.get(entry.slab.addr)
         if findings is None:
             findings = self._slabs[entry.slab.addr] = self._judge_slab(entry)

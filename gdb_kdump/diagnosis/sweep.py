@@ -1,4 +1,7 @@
-"""Every sk_buff of the system: those on queues, and all that the skb caches have allocated."""
+"""Every sk_buff of the system: those on queues, in the frames of the CPUs, and all that the skb caches have allocated.
+
+Whatever ktriage, or skbcheck of one sk_buff, calls corrupt has a finding here, too.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,18 @@ from dataclasses import replace
 from itertools import chain
 
 from gdb_kdump.diagnosis.checks import SOUND, Checked, Checks
+from gdb_kdump.diagnosis.frame_objects import FrameObjects, FramesOfCpus, for_each_sock, unread_of_skb
 from gdb_kdump.diagnosis.sockets import judge_queues, judge_sock_and_queues
 from gdb_kdump.errors import MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.mm.allocations import Allocations
-from gdb_kdump.kernel.net.all_socks import AllSocks
+from gdb_kdump.kernel.mm.allocator import allocator
+from gdb_kdump.kernel.net.all_socks import AllSocks, SockInfo
 from gdb_kdump.kernel.net.holders import held_on
 from gdb_kdump.kernel.net.net_queues import net_queues
 from gdb_kdump.kernel.net.skb_caches import SkbObjects
 from gdb_kdump.kernel.net.skbuff import Skbs
+from gdb_kdump.kernel.net.sock import Sock
+from gdb_kdump.kernel.panic import Panic
 from gdb_kdump.records.queue import Queue
 from gdb_kdump.records.skb import Held
 from gdb_kdump.rules.findings import Finding
@@ -38,7 +45,8 @@ def check_everything(session: Session, checks: Checks, progress: Callable[[int],
             queues.append(queue)
     checked += judge_queues(session, queues)
     skbs = session.once(Skbs)
-    sweep = _Sweep(checks, skbs, held, queues)
+    sweep = _Sweep(session, checks, held, queues)
+    checked += _of_frames(session, sweep, {info.sock.addr for info in _socks(session)}, gaps)
     try:
         allocated = ((addr, False) for addr in session.once(SkbObjects).all(gaps))
         with walk("the sk_buffs", where=lambda one: one[0]) as walked:
@@ -47,23 +55,68 @@ def check_everything(session: Session, checks: Checks, progress: Callable[[int],
                 progress(len(sweep.seen))
         if walked.ended:
             gaps.note(f"the skb caches: {walked.ended}")
+        sweep.tell(checks.slabs_of({*session.once(Allocations).skb_caches(Gaps()), *sweep.caches}, gaps))
     except MissingDebugInfo as error:
         gaps.note(f"the skb caches: {error}")
     sweep.findings += [finding for group in skbs.sharing(sweep.reached) for finding in sharing(group)]
     gaps.note(*skbs.gaps, *session.once(Allocations).gaps)
-    return checked + Checked(skbs=len(sweep.seen), findings=tuple(sweep.findings), holes=tuple(sweep.holes))
+    return checked + Checked(
+        skbs=len(sweep.seen),
+        findings=tuple(sweep.findings),
+        holes=tuple(sweep.holes),
+        lacks_the_case=sweep.lacks_the_case,
+    )
+
+
+def _socks(session: Session) -> list[SockInfo]:
+    try:
+        return session.once(AllSocks).all(Gaps())
+    except MissingDebugInfo:
+        return []
+
+
+def _of_frames(session: Session, sweep: _Sweep, known: set[int], gaps: Gaps) -> Checked:
+    """Have the sk_buffs in the frames of the CPUs judged; what is wrong with sockets there that no table has."""
+    frames = session.once(FramesOfCpus)
+    try:
+        for objects in frames.of_others(gaps):
+            sweep.take_from_other_cpu(objects)
+        if not session.once(Panic).happened():
+            return Checked()
+        objects = frames.of_panic()
+    except (Unreadable, MissingDebugInfo) as error:
+        gaps.note(f"the frames of the CPUs: {error}")
+        return Checked()
+    sweep.take_from_panic(objects)
+    checked = Checked()
+    for sock, _ in for_each_sock(session, [skb for skb, _ in objects.skbs], objects.pointers):
+        if isinstance(sock, Sock) and sock.addr not in known:
+            try:
+                of_sock, queues = judge_sock_and_queues(session, sock.addr)
+            except (Unreadable, MissingDebugInfo) as error:
+                gaps.note(f"sock {hex16(sock.addr)}: {error}")
+                continue
+            checked += of_sock
+            sweep.take_queues(queues)
+    return checked
 
 
 class _Sweep:
     """What is found while sk_buffs are judged one after the other: those on queues first, then all others."""
 
-    def __init__(self, checks: Checks, skbs: Skbs, on_socks: dict[int, Held], queues: list[Queue]) -> None:
-        self._checks, self._skbs = checks, skbs
+    def __init__(self, session: Session, checks: Checks, on_socks: dict[int, Held], queues: list[Queue]) -> None:
+        self._session, self._checks, self._skbs = session, checks, session.once(Skbs)
         self.findings: list[Finding] = []
         self.holes: list[Unreadable] = []
         self.seen: set[int] = set()
+        self.caches: set[int] = set()
+        """The `struct kmem_cache *` that the panic task was at work with."""
+        self.lacks_the_case = False
         self._of_slabs: set[Finding] = set()
         self._held = {**on_socks, **held_on(queues)}
+        self._named: set[int] = set()  # those that the panic task's frames lead to
+        self._stopped_at: set[int] = set()  # those that another CPU had in its hands
+        self._half_way: set[int] = set()  # those that are not born yet, or were being freed
         self._queues: dict[int, Queue] = {}  # that no socket has, by the sk_buffs on them
         for queue in queues:
             twice = [skb for skb in queue.skbs if skb in self._queues]
@@ -71,26 +124,75 @@ class _Sweep:
             self._queues.update(dict.fromkeys(queue.skbs, queue))
         self.reached = [*on_socks, *self._queues]
 
+    def take_from_panic(self, objects: FrameObjects) -> None:
+        """Have what the panic task's frames lead to judged without doubt, as ktriage does."""
+        self._half_way |= objects.unborn
+        self._named = {skb.addr for skb, _ in objects.skbs}
+        missing = [unread for unread in objects.unread if unread.matters]
+        self.holes += [Unreadable(unread.addr, unread.why) for unread in missing]
+        self.seen.update(unread.addr for unread in missing)
+        self.lacks_the_case = bool(missing) or any(True for skb, _ in objects.skbs for _ in unread_of_skb(skb))
+        self.reached += [skb.addr for skb, _ in objects.skbs if skb.addr not in self._held]
+        known = {cache.addr for cache in allocator(self._session).caches(Gaps())}
+        self.caches = {pointer.value for pointer in objects.pointers} & known
+
+    def take_from_other_cpu(self, objects: FrameObjects) -> None:
+        """Have what the frames of a CPU lead to judged, which was stopped wherever it was."""
+        addresses = {skb.addr for skb, _ in objects.skbs}
+        if objects.is_half_way:
+            self._half_way |= addresses | objects.unborn
+        else:
+            self._stopped_at |= addresses
+            self.reached += [addr for addr in addresses if addr not in self._held]
+
+    def take_queues(self, queues: list[Queue]) -> None:
+        """Have the sk_buffs on more queues of sockets judged."""
+        held = held_on(queues)
+        self.reached += [addr for addr in held if addr not in self._held]
+        self._held = {**held, **self._held}
+
     def judge(self, addr: int, is_reached: bool) -> None:
-        """One sk_buff, which stands on a queue (`is_reached`) or which its cache has allocated."""
+        """One sk_buff, which is on a queue or in a CPU's hands (`is_reached`), or which its cache has allocated."""
+        is_queued = addr in self._held
         if addr in self.seen:
             if is_reached and addr in self._queues:
                 self.findings.append(on_two_queues(addr, "a socket's queue", self._queues[addr]))
             return
-        self.seen.add(addr)
-        if not is_reached and not self._skbs.looks_alive(addr):
+        is_named = is_queued or addr in self._named
+        if not is_named and addr in self._half_way:
             return
-        verdict = self._checks.skb(addr, self._held[addr] if is_reached else Held.NOWHERE)
+        self.seen.add(addr)
+        is_alive = is_named or self._skbs.looks_alive(addr)
+        if not is_alive and addr not in self._stopped_at and self._session.once(Allocations).of(addr).is_shared:
+            return
+        verdict = self._checks.skb(addr, self._held[addr] if is_queued else Held.NOWHERE)
         if verdict is SOUND:
             return
-        findings = verdict.members + verdict.shinfo
+        members, shinfo = verdict.members, verdict.shinfo
         if addr in self._queues:
-            findings = _placed(findings, self._queues[addr])
-        self.findings.extend(findings if is_reached else map(doubted, findings))
-        self.findings.extend(finding for finding in verdict.slabs if finding not in self._of_slabs)
-        self._of_slabs.update(verdict.slabs)
+            members, shinfo = _placed(members, self._queues[addr]), _placed(shinfo, self._queues[addr])
+        if not is_named:
+            members = tuple(map(doubted, members))
+            # With a buffer of its own it is an sk_buff, and its shared info is what the kernel takes it for.
+            if not is_alive or addr in self._stopped_at or not self._has_buffer(addr):
+                shinfo = tuple(map(doubted, shinfo))
+        self.findings.extend(members + shinfo)
+        self.tell(verdict.slabs)
         if verdict.hole is not None and not verdict.findings:
             self.holes.append(verdict.hole)
+
+    def tell(self, of_slabs: tuple[Finding, ...]) -> None:
+        """What is wrong with slabs, each once."""
+        self.findings.extend(finding for finding in of_slabs if finding not in self._of_slabs)
+        self._of_slabs.update(of_slabs)
+
+    def _has_buffer(self, addr: int) -> bool:
+        try:
+            head = self._skbs.read(addr).members.head
+        except Unreadable:
+            return False
+        place = self._session.once(Allocations).of(head)
+        return place.kind == "page" or (place.kind == "slab" and place.start == head and place.state == "allocated")
 
 
 def _placed(findings: Sequence[Finding], queue: Queue) -> tuple[Finding, ...]:

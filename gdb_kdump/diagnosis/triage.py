@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gdb_kdump import walks
 from gdb_kdump.diagnosis.causes import find_cause
 from gdb_kdump.diagnosis.causes.answer import Case, Cause
 from gdb_kdump.diagnosis.checks import Checked, Checks
-from gdb_kdump.diagnosis.pointers import Pointer, registers_in, variables_in
+from gdb_kdump.diagnosis.frame_objects import FrameObjects, FramesOfCpus, Unread, for_each_sock, unread_of_skb
+from gdb_kdump.diagnosis.passed_hooks import PassedHook, passed_hooks
+from gdb_kdump.diagnosis.pointers import Pointer
 from gdb_kdump.diagnosis.sockets import judge_sock_and_queues
 from gdb_kdump.diagnosis.sweep import check_everything
 from gdb_kdump.diagnosis.trip import Trip, trip_of
 from gdb_kdump.errors import MissingDebugInfo, Unreadable
-from gdb_kdump.kernel.mm.allocations import Allocations
 from gdb_kdump.kernel.net.skbuff import Skbs
-from gdb_kdump.kernel.net.sock import Sock, Socks
+from gdb_kdump.kernel.net.sock import Sock
 from gdb_kdump.kernel.panic import Panic
 from gdb_kdump.kernel.sched.registers import Registers
 from gdb_kdump.kernel.stack.crash_path import backtrace
 from gdb_kdump.kernel.stack.unwind import Frame, Trace
 from gdb_kdump.records.queue import Queue
 from gdb_kdump.records.skb import Skb
-from gdb_kdump.rules.findings import CORRUPT, Finding
+from gdb_kdump.rules.findings import CLEAN, CORRUPT, SUSPECT, UNKNOWN, Finding, verdict
 from gdb_kdump.rules.overrun import Attribution, attribute
 from gdb_kdump.session import Session
-from gdb_kdump.text import is_kernel_address
 from gdb_kdump.walks import Gaps
-
-# Structs that begin with a struct sock; include/linux/tcp.h, udp.h, include/net/af_unix.h, inet_sock.h.
-_SOCK_TYPES = frozenset(
-    ("sock", "inet_sock", "tcp_sock", "udp_sock", "raw_sock", "unix_sock", "netlink_sock", "packet_sock",
-     "inet_connection_sock", "tcp6_sock", "udp6_sock", "raw6_sock")
-)  # fmt: skip
-_MAX_BUFFER, _MAX_TRUESIZE = 1 << 22, 1 << 28  # more than kmalloc() and any sk_buff's fragments give, in bytes
-_MAX_FAMILY = 64  # include/linux/socket.h: AF_MAX is 46 today
 
 
 @dataclass(frozen=True)
@@ -67,6 +60,23 @@ class Triage:
     everything: Checked | None = None  # what became of all sk_buffs, when none in the frames explains the panic
     trip: Trip | None = None  # what the CPU or the kernel objected to
     cause: Cause | None = None  # what explains that, where a rule here knows it
+    hooks: tuple[PassedHook, ...] = ()  # that the packet may have passed, those that it did first
+    unread: tuple[Unread, ...] = ()  # what was asked for and is not in the dump
+    missing: Unread | None = None  # of that the sk_buff that the panic is about
+
+    @property
+    def verdict(self) -> str:
+        """What it amounts to: "clean" only where the panic is about something else, "unknown" where no rule knows."""
+        worst = verdict(self.findings)
+        if worst == CORRUPT or not self.crashed:
+            return worst
+        if any(unread.matters for unread in self.unread):
+            return UNKNOWN
+        if worst != CLEAN:
+            return worst
+        if self.cause is None:
+            return UNKNOWN
+        return CLEAN if self.cause.kind == "unrelated" else SUSPECT
 
 
 def triage(session: Session, gaps: Gaps) -> Triage:
@@ -78,28 +88,32 @@ def triage(session: Session, gaps: Gaps) -> Triage:
         everything = _everything(session, checks, gaps)
         findings = everything.findings if everything is not None else ()
         return Triage(crashed=False, message=panic.message(), trace=trace, findings=findings, everything=everything)
-    pointers = variables_in(panic.task()) + registers_in(trace.frames, session.arch)
-    suspects = _suspects(session, checks, pointers)
-    first = suspects[0] if suspects else None
-    sock, sock_from = _sock(session, first, pointers)
+    objects = session.once(FramesOfCpus).of_panic()
+    suspects = _suspects(checks, objects)
+    missing = objects.missing if not any(suspect.is_corrupt for suspect in suspects) else None
+    first = suspects[0] if suspects and missing is None else None
+    sock, sock_from, socks_missed = _sock(session, first, objects)
     gaps.note(*session.once(Skbs).gaps)
     queues, findings = _of_sock(session, checks, sock, gaps) if sock is not None else ((), ())
     findings = _merged(first.findings if first else (), findings)
     fault = fault_frame(trace)
     trip = trip_of(session, trace, fault)
     attribution = attribute(first.skb) if first is not None and first.is_corrupt else None
+    unread = (*_unread(objects, first, queues), *socks_missed)
     case = Case(
         session=session,
         checks=checks,
         trip=trip,
         skb=first.skb if first is not None else None,
-        findings=_merged(first.findings if first else (), findings),
+        findings=findings,
         attribution=attribution,
         sock=sock,
         queues=queues,
-        pointers=tuple(pointers),
+        pointers=objects.pointers,
         cpu=panic.cpu(),
         pc=session.once(Registers).of_cpu(panic.cpu()).get(session.arch.pc, 0),
+        unread=unread,
+        hooks=_hooks(session, trip, first, missing, gaps),
     )
     everything = None
     if not any(finding.severity == CORRUPT for finding in findings):
@@ -119,6 +133,9 @@ def triage(session: Session, gaps: Gaps) -> Triage:
         everything=everything,
         trip=trip,
         cause=find_cause(case),
+        hooks=case.hooks,
+        unread=unread,
+        missing=missing,
     )
 
 
@@ -165,46 +182,39 @@ def fault_frame(trace: Trace) -> Frame | None:
     return next((frame for frame in frames[start:] if not frame.source.inlined), None)
 
 
-def _suspects(session: Session, checks: Checks, pointers: list[Pointer]) -> tuple[Suspect, ...]:
-    """The sk_buffs among the pointers, the corrupt ones first, else in the order of the frames."""
-    allocations, skbs = session.once(Allocations), session.once(Skbs)
-    suspects: dict[int, Suspect] = {}
-    for pointer in pointers:
-        if pointer.value in suspects or pointer.type not in ("", "sk_buff"):
-            continue
-        allocation = allocations.of(pointer.value)
-        is_object = allocation.is_skb and pointer.value - allocation.start in (0, skbs.size)
-        if not is_object and (pointer.type != "sk_buff" or allocation.kind == "slab"):
-            continue
-        try:
-            skb = skbs.read_with_buffer(pointer.value)
-        except Unreadable:
-            continue
-        if not pointer.type and not _reads_as_one(skb):
-            continue
-        suspects[pointer.value] = Suspect(skb, pointer, checks.skb(pointer.value).findings)
-    return tuple(sorted(suspects.values(), key=lambda suspect: not suspect.is_corrupt))
+def _hooks(
+    session: Session, trip: Trip, first: Suspect | None, missing: Unread | None, gaps: Gaps
+) -> tuple[PassedHook, ...]:
+    """What the packet may have passed, where the panic is about one."""
+    if first is None and missing is None:
+        return ()
+    with gaps.about("hooks") as unread:
+        return tuple(passed_hooks(session, trip, first.skb.addr if first is not None else None, unread))
 
 
-def _reads_as_one(skb: Skb) -> bool:
-    """Whether what a register leads to could be an sk_buff by what it holds: a merged cache has other objects, too."""
-    size = skb.end - skb.members.head
-    return is_kernel_address(skb.members.head) and 0 < size <= _MAX_BUFFER and 0 < skb.members.truesize < _MAX_TRUESIZE
+def _suspects(checks: Checks, objects: FrameObjects) -> tuple[Suspect, ...]:
+    """The sk_buffs in the frames, the corrupt ones first, else in the order of the frames."""
+    suspects = [Suspect(skb, pointer, checks.skb(skb.addr).findings) for skb, pointer in objects.skbs]
+    return tuple(sorted(suspects, key=lambda suspect: not suspect.is_corrupt))
 
 
-def _sock(session: Session, suspect: Suspect | None, pointers: list[Pointer]) -> tuple[Sock | None, str]:
-    """The socket of the case and where it was found: the sk_buff's own, else the innermost in the frames."""
-    candidates = (
-        [(suspect.skb.members.sk, "the sk_buff's sk")] if suspect is not None and suspect.skb.members.sk else []
-    )
-    candidates += [(p.value, f"{p.name} of {p.function}") for p in pointers if p.type in _SOCK_TYPES]
-    for addr, where in candidates:
-        if session.once(Allocations).of(addr).kind == "free":
-            continue
-        try:
-            sock = session.once(Socks).read(addr)
-        except Unreadable:
-            continue
-        if 0 < sock.family < _MAX_FAMILY:
-            return sock, where
-    return None, ""
+def _sock(
+    session: Session, first: Suspect | None, objects: FrameObjects
+) -> tuple[Sock | None, str, tuple[Unread, ...]]:
+    """The socket of the case and where it was found; before it, those that are not in the dump."""
+    unread: list[Unread] = []
+    for found, where in for_each_sock(session, [first.skb] if first is not None else [], objects.pointers):
+        if isinstance(found, Sock):
+            return found, where, tuple(unread)
+        unread.append(found)
+    return None, "", tuple(unread)
+
+
+def _unread(objects: FrameObjects, first: Suspect | None, queues: tuple[Queue, ...]) -> Iterator[Unread]:
+    """What the case asked of the dump in vain, but for sockets."""
+    yield from objects.unread
+    if first is not None:
+        yield from unread_of_skb(first.skb)
+    for queue in queues:
+        if queue.hole is not None:
+            yield Unread(queue.hole.addr, f"on the {queue.name} queue of the socket", queue.hole.why)

@@ -22,6 +22,8 @@ class Allocation:
     is_skb: bool = False
     offset_in_page: int = 0
     """How far into its page the address is, of kind page."""
+    is_shared: bool = False
+    """Whether caches of other objects were merged with this one: then its name proves nothing."""
 
 
 UNKNOWN = Allocation("unknown")

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 from pytest_gdb_fixtures import KERNELS, Gdb, LabDump
-from pytest_gdb_fixtures.lab import folder
+from pytest_gdb_fixtures.lab import crashes, folder
 
-ROOT = Path(__file__).resolve().parents[2]
 LINES = ("6.1", "6.12")
 
 
-def _crashes() -> dict[str, Any]:
-    spec = importlib.util.spec_from_file_location("lab_crashes", ROOT / "scripts" / "lab" / "crashes.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return {crash.name: crash for crash in module.CRASHES}
-
-
-CRASHES = _crashes()
+CRASHES = {crash.name: crash for crash in crashes()}
 # Those of continuous integration, and the others where they are.
 DUMPS = [
     (line, name)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -67,6 +69,18 @@ def hypervisor_dumps(*files: str, on_demand: tuple[str, ...] = ()) -> list[str]:
     usual = [f"{kernel}-{file}" for kernel in KERNELS if kernel in OF_HYPERVISOR for file in files]
     others = [f"{kernel}-{file}" for kernel in KERNELS for file in (*files, *on_demand)]
     return usual + [name for name in others if name not in usual and (folder() / name).is_file()]
+
+
+@cache
+def crashes() -> tuple[Any, ...]:
+    """The kernels that crash by themselves, of scripts/lab/crashes.py, with the cause and the culprit of each."""
+    spec = importlib.util.spec_from_file_location("lab_crashes", ROOT / "scripts" / "lab" / "crashes.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    found: tuple[Any, ...] = module.CRASHES
+    return found
 
 
 @cache

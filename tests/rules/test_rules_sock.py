@@ -48,7 +48,7 @@ HEALTHY = {
     "corked over two sk_buffs": replace(UDP, cork=(2920, 2, 2960)),
     "corked over IPv6": replace(UDP, cork=(2880, 2, 2960)),
     "somebody at work on the cork": replace(UDP, is_locked=True, cork=(9999, 1, 1480)),
-    "not all sk_buffs in the dump": replace(TCP, wmem_alloc=99_999, written=None),
+    "not all sk_buffs in the dump": replace(TCP, wmem_alloc=99_999, written=None, rmem_alloc=99_999, received=None),
     "a write on its way to be charged, another given back": replace(TCP, written=(1000, 9000)),
     "one more is held while TCP is to send": replace(TCP, wmem_alloc=1282),
     "whole pages of user space are charged": replace(TCP, forward_alloc=-2900),
@@ -78,7 +78,7 @@ DAMAGED = {
     "wmem_alloc below what is on lists": (replace(TCP, wmem_alloc=1280), SOCK, "sk_wmem_alloc", SUSPECT),
     "wmem_alloc below the write queue": (replace(UDP, wmem_alloc=2304, written=None), SOCK, "sk_wmem_alloc", CORRUPT),
     "rmem_alloc below": (replace(TCP, rmem_alloc=4999), SOCK, "sk_rmem_alloc", CORRUPT),
-    "rmem_alloc above": (replace(TCP, rmem_alloc=5001), SOCK, "sk_rmem_alloc", SUSPECT),
+    "rmem_alloc above": (replace(TCP, rmem_alloc=5001, received=5000), SOCK, "sk_rmem_alloc", SUSPECT),
     "rmem_alloc above all that there is": (
         replace(TCP, rmem_alloc=7001, received=7000),
         SOCK,

@@ -9,7 +9,7 @@ import pytest
 from pytest_gdb_fixtures.lab import ON_DEMAND, USUAL
 
 ROOT = Path(__file__).resolve().parents[2]
-BENCHMARKS = ("open", "traces", "walk", "search", "what", "faults", "robustness")
+BENCHMARKS = ("open", "traces", "walk", "search", "what", "faults", "causes", "robustness")
 LOADS = ("tasks", "skbs", "modules", "memory")
 
 

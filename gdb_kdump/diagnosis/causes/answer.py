@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gdb_kdump.diagnosis.checks import Checks
+from gdb_kdump.diagnosis.frame_objects import Unread
+from gdb_kdump.diagnosis.passed_hooks import PassedHook
 from gdb_kdump.diagnosis.pointers import Pointer
 from gdb_kdump.diagnosis.trip import Culprit, Trip
 from gdb_kdump.kernel.net.sock import Sock
@@ -34,6 +36,10 @@ class Case:
     cpu: int
     pc: int
     """Where the panic task was when it fell, which need not be code."""
+    unread: tuple[Unread, ...] = ()
+    """What the frames lead to and the dump does not have."""
+    hooks: tuple[PassedHook, ...] = ()
+    """Functions from outside of the network stack that the packet may have passed."""
 
     def found(self, rule: str) -> Finding | None:
         """The first finding of a rule about that sk_buff."""

@@ -9,6 +9,9 @@ import re
 
 from gdb_kdump.diagnosis.causes.answer import CERTAIN, Case, Cause, Evidence
 from gdb_kdump.diagnosis.trip import Culprit, find_culprit
+from gdb_kdump.errors import Unreadable
+from gdb_kdump.records.code import Place
+from gdb_kdump.records.skb import Skb
 from gdb_kdump.text import hex16
 
 _CHECKSUM = re.compile(r"offset \((\d+)\) >= skb_headlen\(\) \((\d+)\)")
@@ -17,6 +20,10 @@ _RULES = ("skb.len", "skb.order", "skb.headers", "shinfo.gso")
 _HANDED_OVER = ("netif_receive_skb", "__netif_receive_skb", "__netif_receive_skb_core", "__netif_receive_skb_one_core",
                 "netif_receive_skb_list_internal", "napi_gro_receive", "__dev_queue_xmit", "dev_queue_xmit",
                 "process_backlog", "sch_direct_xmit")  # fmt: skip
+# ip_rcv_core() comes before these; include/linux/netfilter.h: the hooks between.
+_TAKEN = ("ip_rcv_finish", "ip_local_deliver", "ip_local_deliver_finish", "ip_protocol_deliver_rcu", "ip_forward")
+_PLACES = ("IPv4 PRE_ROUTING", "IPv4 LOCAL_IN", "IPv4 FORWARD")
+_IPV4_HEADER = 20  # bytes, without options
 
 
 def lengths(case: Case) -> Cause | None:
@@ -39,7 +46,11 @@ def lengths(case: Case) -> Cause | None:
         return None
     shown = Evidence(finding.message, f"kstruct sk_buff.len,data_len,head,data,tail,end {hex16(skb.addr)}")
     message = f"{finding.member} of sk_buff {hex16(skb.addr)} breaks what {trip.place} asserts: {finding.message}"
-    return Cause("lengths", message, CERTAIN, (shown, evidence), skb.addr, finding.member, _before_handing_over(case))
+    more: tuple[Evidence, ...] = ()
+    culprit = _before_handing_over(case)
+    if culprit is None:
+        more, culprit = _changed_on_its_way(case, skb)
+    return Cause("lengths", message, CERTAIN, (shown, evidence, *more), skb.addr, finding.member, culprit)
 
 
 def _before_handing_over(case: Case) -> Culprit | None:
@@ -50,3 +61,37 @@ def _before_handing_over(case: Case) -> Culprit | None:
         if frame.source.module is not None:
             return find_culprit(case.trip.outward[number:], "it had the packet when the check failed")
     return None
+
+
+def _changed_on_its_way(case: Case, skb: Skb) -> tuple[tuple[Evidence, ...], Culprit | None]:
+    """Whether len was changed since the stack has taken the packet, and the one hook that may have; ip_rcv_core.
+
+    That trims an IPv4 packet to what its header says.  Of the hooks that it passed since, one of a module out of the
+    kernel's tree is named where it is the only such one, or the only one at all; of several nobody can tell.
+    """
+    members = skb.members
+    if not case.trip.passes(*_TAKEN) or members.network_header < 0:
+        return (), None
+    at = members.head + members.network_header
+    try:
+        header = case.session.memory.read(at, _IPV4_HEADER)
+    except Unreadable:
+        return (), None
+    total, size = int.from_bytes(header[2:4], "big"), 4 * (header[0] & 15)
+    if header[0] >> 4 != 4 or members.len in (total, total - size):
+        return (), None
+    shown = Evidence(
+        f"its IP header says {total} bytes, and ip_rcv_core() trims a packet to that", f"x/2xb {hex16(at + 2)}"
+    )
+    passed = [row for row in case.hooks if row.passed and row.hook.where in _PLACES]
+    foreign = [row for row in passed if "O" in row.hook.code.taint or row.hook.code.place is Place.NOWHERE]
+    code = (foreign if len(foreign) == 1 else passed)[0].hook.code if 1 in (len(foreign), len(passed)) else None
+    names = ", ".join(f"{row.hook.code.symbol or hex16(row.hook.code.addr)} ({row.place})" for row in passed)
+    facts = (shown, Evidence(f"since then it has passed {names or 'no hook of a module'}", "knet --hooks"))
+    if code is None or not code.module:
+        return facts, None
+    kind = "out of the kernel's tree " if foreign else ""
+    why = (
+        f"of the hooks {kind}that the packet passed since ip_rcv_core() trimmed it to {total} bytes it is the only one"
+    )
+    return facts, Culprit(code.symbol or hex16(code.addr), code.module, None, why)

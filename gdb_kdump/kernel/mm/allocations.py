@@ -26,6 +26,7 @@ class Allocations:
         """Why every address is unknown, where it is."""
         self._skb_caches_gaps = Gaps()
         self._skb_caches = self._find_skb_caches(self._skb_caches_gaps)
+        self._shared = {addr for addr in self._skb_caches if self._is_shared(addr)}
         try:
             self._pages, self._slabs = session.once(Pages), allocator(session)
         except (MissingDebugInfo, Unreadable) as error:
@@ -41,7 +42,8 @@ class Allocations:
                 cache, start, state = slab_object
                 # Where not all skb caches are known, anything may be one.
                 is_skb = cache.addr in self._skb_caches or len(self._skb_caches_gaps) > 0
-                return Allocation("slab", start, cache.object_size, state, cache.name, is_skb)
+                is_shared = is_skb and (cache.addr in self._shared or len(self._skb_caches_gaps) > 0)
+                return Allocation("slab", start, cache.object_size, state, cache.name, is_skb, is_shared=is_shared)
             page = self._pages.find(addr)
         except MissingDebugInfo as error:
             self.gaps.note(f"nothing says which memory is allocated: {error}")
@@ -60,6 +62,19 @@ class Allocations:
         """The `struct kmem_cache *` of the caches that have sk_buffs; net/core/skbuff.c: skb_init."""
         gaps.note(*self._skb_caches_gaps)
         return self._skb_caches
+
+    def is_shared(self, cache: int) -> bool:
+        """Whether an skb cache (address) may have other objects, too; mm/slab_common.c: __kmem_cache_alias."""
+        return cache in self._shared
+
+    def _is_shared(self, cache: int) -> bool:
+        """Whether more than one kmem_cache_create() was given this `struct kmem_cache *`, for all that is known."""
+        try:
+            if self._session.layout.find_member("kmem_cache.refcount") is None:
+                return True
+            return self._session.number(cache, "kmem_cache.refcount") > 1
+        except (MissingDebugInfo, Unreadable):
+            return True
 
     def _find_skb_caches(self, gaps: Gaps) -> frozenset[int]:
         caches = set()

@@ -83,6 +83,10 @@ class SlabAllocator:
             starts = map(slab.object_start, range(slab.nr_objects))
             yield from (start for start in starts if (FREE if start in slab.free else ALLOCATED) in wanted)
 
+    def damaged_slabs(self, cache: SlabCache, gaps: Gaps) -> Iterator[SlabObject]:
+        """None: SLAB's free lists are numbers, and one that does not hold is Corrupt to all that ask for objects."""
+        return iter(())
+
     def _slabs_of(self, cache: SlabCache, gaps: Gaps) -> Iterator[int]:
         """Every slab: SLAB has the full ones on a list, too."""
         for lists in self._node_lists(cache.addr):

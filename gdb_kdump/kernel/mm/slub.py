@@ -28,7 +28,7 @@ from gdb_kdump.records.slab import (
 from gdb_kdump.session import Session
 from gdb_kdump.walks import Gaps, walk
 
-_MAX_KEPT = 20_000  # slabs
+_MAX_KEPT = 60_000  # slabs: those of 150,000 sk_buffs and their buffers
 _MAX_PAGES = 4_096  # as walks mostly stay near; more would cost memory
 _LARGEST = 1 << 24  # bytes: far above any order that a slab can have
 _SAMPLED = 4  # partial slabs of each node
@@ -171,6 +171,26 @@ class SlubAllocator:
         for fenced in self._kfence.objects_of(cache.addr):
             if fenced.state in wanted:
                 yield fenced.addr
+
+    def damaged_slabs(self, cache: SlabCache, gaps: Gaps) -> Iterator[SlabObject]:
+        """An object of each slab of a cache whose freelists do not hold."""
+        for page in self.slabs_of(cache, gaps):
+            try:
+                if page not in self._kept and self._is_full(page):
+                    continue
+                slab = self.slab(page)
+            except (Unreadable, Corrupt) as error:
+                gaps.note(str(error))
+                continue
+            if slab.problems:
+                yield self._object(slab, 0)
+
+    def _is_full(self, page: int) -> bool:
+        """Whether no freelist is left in a slab: nothing of it can be wrong, but for what sheaves and CPUs have."""
+        cache, freelist, inuse, objects = self._unpacker.unpack_from(*self._memory.block(page, self._unpacker.span))
+        if freelist or inuse != objects or self._sheaves.exist:
+            return False
+        return all(row.slab != page for row in self._caches.cpu_slabs(self._caches.read(cache)))
 
     def slabs_of(self, cache: SlabCache, gaps: Gaps) -> list[int]:
         """The `struct slab *` of every slab of a cache, by address, without KFENCE's.

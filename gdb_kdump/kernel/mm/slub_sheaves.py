@@ -29,6 +29,11 @@ class Sheaves:
         self._free: dict[int, dict[int, int]] = {}
         self._twice: dict[int, dict[int, int]] = {}
 
+    @property
+    def exist(self) -> bool:
+        """Whether this kernel has them."""
+        return self._percpu is not None
+
     def free(self, cache: SlabCache) -> dict[int, int]:
         """The free objects of a cache that sheaves hold, each with the address of the word that names it.
 

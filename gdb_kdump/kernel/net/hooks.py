@@ -17,13 +17,24 @@ from gdb_kdump.walks import Gaps
 
 def hooks(session: Session, gaps: Gaps) -> Iterator[Hook]:
     """Each of them; what cannot be read goes to `gaps`."""
-    subjects: tuple[tuple[str, Callable[[], Iterator[Hook]]], ...] = (
-        ("netfilter hooks", lambda: session.once(Netfilter).all(gaps)),
-        ("BPF programs", lambda: session.once(Programs).all(gaps)),
-        ("filters and actions", lambda: session.once(TcFilters).all(gaps)),
-        ("receivers of packets", lambda: session.once(PacketHandlers).all(gaps)),
-        ("protocols", lambda: session.once(Protocols).all(gaps)),
+    yield from path_hooks(session, gaps)
+    yield from _each((("protocols", lambda: session.once(Protocols).all(gaps)),), gaps)
+
+
+def path_hooks(session: Session, gaps: Gaps) -> Iterator[Hook]:
+    """Those that a packet passes on its way, and kinds of actions: all but protocols."""
+    yield from _each(
+        (
+            ("netfilter hooks", lambda: session.once(Netfilter).all(gaps)),
+            ("BPF programs", lambda: session.once(Programs).all(gaps)),
+            ("filters and actions", lambda: session.once(TcFilters).all(gaps)),
+            ("receivers of packets", lambda: session.once(PacketHandlers).all(gaps)),
+        ),
+        gaps,
     )
+
+
+def _each(subjects: tuple[tuple[str, Callable[[], Iterator[Hook]]], ...], gaps: Gaps) -> Iterator[Hook]:
     for name, found in subjects:
         try:
             yield from found()
