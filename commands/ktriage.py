@@ -353,7 +353,9 @@ def _everything(result: Triage) -> str:
         return ""
     corrupt = sum(finding.severity == CORRUPT for finding in checked.findings)
     found = f"{corrupt} of its findings are corrupt" if corrupt else f"{len(checked.findings)} findings, none corrupt"
-    return f" Of all sk_buffs, skbcheck --all judged {checked.skbs}: {found if checked.findings else 'all sound'}."
+    holes = f", {len(checked.holes)} more are not in the dump" if checked.holes else ""
+    judged = checked.skbs - len(checked.holes)
+    return f" Of all sk_buffs, skbcheck --all judged {judged}: {found if checked.findings else 'all sound'}{holes}."
 
 
 def next_commands(story: Story) -> list[str]:

@@ -123,9 +123,10 @@ class _Progress:
     def __init__(self) -> None:
         self._shown_at = time.monotonic()
         self._shown = False
+        self._is_terminal = terminal.is_terminal()
 
     def show(self, count: int) -> None:
-        if not terminal.is_terminal() or time.monotonic() - self._shown_at < 0.5:
+        if not self._is_terminal or time.monotonic() - self._shown_at < 0.5:
             return
         gdb.write(f"\rjudged {count} sk_buffs ...", gdb.STDERR)
         gdb.flush(gdb.STDERR)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from gdb_kdump.diagnosis.pointers import Pointer, registers_in, variables_in
-from gdb_kdump.errors import Unreadable, Why
+from gdb_kdump.errors import MissingDebugInfo, Unreadable, Why
 from gdb_kdump.kernel.mm.allocations import Allocations
 from gdb_kdump.kernel.net.skbuff import Skbs
 from gdb_kdump.kernel.net.sock import Sock, Socks
@@ -99,11 +99,17 @@ class FramesOfCpus:
             self._others = []
             with walk("the frames of the CPUs", gaps) as steps:
                 for cpu in steps(rest):
-                    trace = backtrace(self._session, task_on(self._session, cpu))
-                    # An idle task has no variables that matter, but where something has interrupted it.
-                    is_idle = trace.task.pid == 0 and all(frame.kind in ("normal", "nmi") for frame in trace.frames)
-                    self._others.append(objects_in(self._session, trace, with_variables=not is_idle))
+                    try:
+                        self._others.append(self._of_cpu(cpu))
+                    except (Unreadable, MissingDebugInfo) as error:
+                        gaps.note(f"the frames of CPU {cpu}: {error}")
         return self._others
+
+    def _of_cpu(self, cpu: int) -> FrameObjects:
+        trace = backtrace(self._session, task_on(self._session, cpu))
+        # An idle task has no variables that matter, but where something has interrupted it.
+        is_idle = trace.task.pid == 0 and all(frame.kind in ("normal", "nmi") for frame in trace.frames)
+        return objects_in(self._session, trace, with_variables=not is_idle)
 
 
 def objects_in(session: Session, trace: Trace, with_variables: bool = True) -> FrameObjects:

@@ -48,7 +48,7 @@ def check_everything(session: Session, checks: Checks, progress: Callable[[int],
     sweep = _Sweep(session, checks, held, queues)
     checked += _of_frames(session, sweep, {info.sock.addr for info in _socks(session)}, gaps)
     try:
-        allocated = ((addr, False) for addr in session.once(SkbObjects).all(gaps))
+        allocated = ((addr, False) for addr in session.once(SkbObjects).all(gaps) if addr not in sweep.seen)
         with walk("the sk_buffs", where=lambda one: one[0]) as walked:
             for addr, is_reached in walked(chain(((addr, True) for addr in sweep.reached), allocated)):
                 sweep.judge(addr, is_reached)
@@ -77,27 +77,21 @@ def _socks(session: Session) -> list[SockInfo]:
 
 def _of_frames(session: Session, sweep: _Sweep, known: set[int], gaps: Gaps) -> Checked:
     """Have the sk_buffs in the frames of the CPUs judged; what is wrong with sockets there that no table has."""
-    frames = session.once(FramesOfCpus)
+    checked, frames = Checked(), session.once(FramesOfCpus)
     try:
         for objects in frames.of_others(gaps):
             sweep.take_from_other_cpu(objects)
         if not session.once(Panic).happened():
-            return Checked()
+            return checked
         objects = frames.of_panic()
+        sweep.take_from_panic(objects)
+        for sock, _ in for_each_sock(session, [skb for skb, _ in objects.skbs], objects.pointers):
+            if isinstance(sock, Sock) and sock.addr not in known:
+                of_sock, queues = judge_sock_and_queues(session, sock.addr)
+                checked += of_sock
+                sweep.take_queues(queues)
     except (Unreadable, MissingDebugInfo) as error:
         gaps.note(f"the frames of the CPUs: {error}")
-        return Checked()
-    sweep.take_from_panic(objects)
-    checked = Checked()
-    for sock, _ in for_each_sock(session, [skb for skb, _ in objects.skbs], objects.pointers):
-        if isinstance(sock, Sock) and sock.addr not in known:
-            try:
-                of_sock, queues = judge_sock_and_queues(session, sock.addr)
-            except (Unreadable, MissingDebugInfo) as error:
-                gaps.note(f"sock {hex16(sock.addr)}: {error}")
-                continue
-            checked += of_sock
-            sweep.take_queues(queues)
     return checked
 
 
@@ -131,9 +125,13 @@ class _Sweep:
         missing = [unread for unread in objects.unread if unread.matters]
         self.holes += [Unreadable(unread.addr, unread.why) for unread in missing]
         self.seen.update(unread.addr for unread in missing)
-        self.lacks_the_case = bool(missing) or any(True for skb, _ in objects.skbs for _ in unread_of_skb(skb))
+        parts = [unread for skb, _ in objects.skbs for unread in unread_of_skb(skb)]
+        self.lacks_the_case = objects.missing is not None or bool(parts)
         self.reached += [skb.addr for skb, _ in objects.skbs if skb.addr not in self._held]
-        known = {cache.addr for cache in allocator(self._session).caches(Gaps())}
+        try:
+            known = {cache.addr for cache in allocator(self._session).caches(Gaps())}
+        except MissingDebugInfo:
+            return  # as will be said of the skb caches
         self.caches = {pointer.value for pointer in objects.pointers} & known
 
     def take_from_other_cpu(self, objects: FrameObjects) -> None:

@@ -70,7 +70,7 @@ class Triage:
         worst = verdict(self.findings)
         if worst == CORRUPT or not self.crashed:
             return worst
-        if any(unread.matters for unread in self.unread):
+        if self.missing is not None or (self.suspects and any(unread_of_skb(self.suspects[0].skb))):
             return UNKNOWN
         if worst != CLEAN:
             return worst

@@ -72,10 +72,11 @@ def test_shared_info_that_was_left_out(
     assert " is sound" not in story["summary"]
 
 
+@pytest.mark.parametrize("line", LINES[-1:])
 def test_no_account_is_judged_by_half_of_the_sk_buffs(
-    gdb_run: Gdb, lab_dump: Callable[[str], LabDump], without: Callable[..., Path]
+    gdb_run: Gdb, lab_dump: Callable[[str], LabDump], without: Callable[..., Path], line: str
 ) -> None:
-    dump = lab_dump(f"{LINES[-1]}-healthy")
+    dump = lab_dump(f"{line}-healthy")
     # What a packet socket has to read in its ring is charged to it and stands on no queue.
     skbs = [skb for skb in dump.truth["skbs"] if not int(skb["skb"], 16) & 0xFFF]
     vmcore = without(dump, *(skb["skb"] for skb in skbs))
@@ -83,3 +84,23 @@ def test_no_account_is_judged_by_half_of_the_sk_buffs(
     for document in run.documents:
         assert document["findings"] == [], document["findings"]
     assert run.documents[0]["unreadable"]
+
+
+@pytest.mark.skipif("6.1" not in LINES, reason="a dump of 6.1")
+def test_an_sk_buff_that_is_still_being_made_is_none(gdb_run: Gdb, lab_dump: Callable[[str], LabDump]) -> None:
+    """A task that dies in the allocator, for the buffer of a new sk_buff, is innocent, and so is that."""
+    run = gdb_run("ktriage --json", "skbcheck --all --json", vmcore=lab_dump("6.1-stale-write").vmcore).succeeded()
+    story, everything = run.documents
+    assert story["skb"] is None and story["skbs"] == []
+    assert {finding["rule"] for finding in story["findings"]} == {"slab.freelist"}
+    assert story["verdict"] == everything["verdict"] == "corrupt"
+
+
+@pytest.mark.skipif("6.12" not in LINES, reason="a dump of 6.12")
+def test_the_hook_that_must_have_changed_the_packet(gdb_run: Gdb, lab_dump: Callable[[str], LabDump]) -> None:
+    story = gdb_run("ktriage --json", vmcore=lab_dump("6.12-hook-length").vmcore).succeeded().json()
+    (hook,) = [hook for hook in story["hooks"] if hook["module"] == "rogue_drv"]
+    assert (hook["hook"], hook["function"], hook["passed"]) == ("netfilter IPv4 LOCAL_IN", "rogue_local_in", True)
+    assert "O" in hook["taint"]
+    assert (story["culprit"]["function"], story["culprit"]["level"]) == ("rogue_local_in", None)
+    assert "ip_rcv_core" in story["culprit"]["why"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from gdb_kdump import walks
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.lib.percpu import PerCpu
 from gdb_kdump.kernel.mm.allocations import Allocations
@@ -54,6 +56,8 @@ class SkbObjects:
         absent = session.layout.absent("sk_buff", ("destructor", "fclone"))
         self._lacking = str(MissingDebugInfo(f"member sk_buff.{absent[0]}")) if absent else ""
         self._gaps = Gaps()  # of _charged
+        self._found: array[int] | None = None
+        self._found_gaps = Gaps()
         # Whether a damaged freelist hides which objects of some slab are allocated.
         self._unknown = False
 
@@ -63,6 +67,19 @@ class SkbObjects:
         Raises Unreadable, MissingDebugInfo where the caches cannot be walked at all.
         """
         gaps.note(self._lacking)
+        if self._found is not None:
+            gaps.note(*self._found_gaps)
+            yield from self._found
+            return
+        found, of_all = array("Q"), Gaps()
+        for addr in self._find(of_all):
+            found.append(addr)
+            yield addr
+        if not walks.is_interrupted():
+            self._found, self._found_gaps = found, of_all
+        gaps.note(*of_all)
+
+    def _find(self, gaps: Gaps) -> Iterator[int]:
         waiting, slabs = self._waiting(), allocator(self._session)
         with gaps.about("not every sk_buff that stands on no queue is found") as unknown:
             skb_caches = self._session.once(Allocations).skb_caches(unknown)

@@ -40,6 +40,7 @@ _MORE_MEMBERS = (
     "dev", "dev_scratch", "refdst", "nfct", "extensions", "active_extensions", "fclone", "head_frag", "ip_summed",
     "csum_start", "csum_offset", "inner_mac_header", "inner_network_header", "inner_transport_header",
 )  # fmt: skip
+_MOST_REFERENCES = 2000  # that are kept
 _POINTER = ~7  # of an address with flags in its lowest bits
 _CHECKSUM_PARTIAL, _CHECKSUM_SIZE = 3, 2  # include/linux/skbuff.h, always the same number; bytes
 _GSO_PROTOCOLS = ("TCPV4", "TCPV6", "UDP", "UDP_L4", "SCTP", "FCOE")  # those that leave the segments to one of them
@@ -74,6 +75,7 @@ class Skbs:
         self._more = layout.unpacker("sk_buff", self._more_names)
         self._inner_headers = [name for name in self._more_names if name in skb_inner_headers(layout)]
         self._functions: dict[int, bool] = {}
+        self._known_references: dict[tuple[tuple[int, ...], int, bool], References] = {}
         self._allocation_of: Callable[[int], Allocation] | None = None
         self.size = self._skb.size
         self.end_is_offset = skb_counts_from_head(layout, "end")
@@ -211,7 +213,17 @@ class Skbs:
 
     def _references(self, skb: int, members: SkbMembers) -> References:
         """What the sk_buff at an address refers to, and what else not every kernel has."""
-        values = dict(zip(self._more_names, self._more.unpack_from(*self._memory.block(skb, self._more.span))))
+        more = self._more.unpack_from(*self._memory.block(skb, self._more.span))
+        # Those of a flood hardly differ.
+        key = (more, members.destructor, members.sk == 0)
+        known = self._known_references.get(key)
+        if known is None:
+            if len(self._known_references) >= _MOST_REFERENCES:
+                self._known_references.clear()
+            known = self._known_references[key] = self._to_references(dict(zip(self._more_names, more)), members)
+        return known
+
+    def _to_references(self, values: dict[str, int], members: SkbMembers) -> References:
         get = values.get
         active = get("active_extensions", 0)
         # Without a socket, TCP's list of what it has sent may stand in the destructor's place (tcp_tsorted_anchor).
