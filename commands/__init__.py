@@ -69,7 +69,7 @@ def register() -> None:
     for name, help, body in FUNCTIONS:
         Function(name, help, body)
     refusals.register()
-    ModuleFrameFilter()
+    ModuleFrameFilter(gdb.write)
     register_unwinder(None, KernelUnwinder(), replace=True)  # type: ignore[arg-type]  # the stubs want a function
     gdb.events.connection_removed.connect(lambda event: forget(event.connection))
     # For GDB's own commands; the stubs give it an argument, GDB gives it none.

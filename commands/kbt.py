@@ -36,6 +36,7 @@ from gdb_kdump.kernel.stack.leftovers import LeftoverReader, Leftovers
 from gdb_kdump.kernel.stack.overflows import Overflows, StackEnds
 from gdb_kdump.kernel.stack.return_addresses import ReturnAddresses
 from gdb_kdump.kernel.stack.unwind import Frame, Trace
+from gdb_kdump.records.recursion import find_recursions
 from gdb_kdump.session import Session
 from gdb_kdump.text import escape, hex16
 from gdb_kdump.walks import Gaps
@@ -275,7 +276,11 @@ def _trace_text(trace: Trace, result: Backtraces) -> Iterator[str]:
     names = [_name(frame, result.options.has("-s")) for frame in trace.frames]
     width = max(map(len, names), default=0)
     variables = variables_of(trace.task) if result.options.has("-v") else {}
+    folded = {} if result.options.has("-f") or variables else _folded(trace)
     for frame, name in zip(trace.frames, names):
+        if frame.level in folded:
+            yield from filter(None, (folded[frame.level],))
+            continue
         source = frame.source
         stack = "(inlined)         " if source.inlined else hex16(frame.stack)
         where = f"{source.file}:{source.line}" if source.file else ""
@@ -300,12 +305,22 @@ def _leftovers_text(trace: Trace, result: Backtraces) -> Iterator[str]:
     yield from unread_text(found)
 
 
+def _folded(trace: Trace) -> dict[int, str]:
+    """The levels of frames that are not shown, since they repeat those before; the first of them has words instead."""
+    levels: dict[int, str] = {}
+    for found in find_recursions([(frame.pc, frame.source.function, frame.kind) for frame in trace.frames]):
+        hidden = range(found.first + found.length, found.end)
+        what = "the same frame" if found.length == 1 else f"the same {found.length} frames"
+        levels.update(dict.fromkeys(hidden, ""))
+        levels[hidden[0]] = f"     ... {what} {found.count - 1} times more, up to #{hidden[-1]} (-f shows them)"
+    return levels
+
+
 def _name(frame: Frame, with_offset: bool) -> str:
     source = frame.source
-    offset = f"+{source.offset:#x}" if with_offset and source.offset is not None else ""
     kind = f" <{frame.kind}>" if frame.kind != "normal" else ""
     module = f" [{source.module}]" if source.module else ""
-    return f"{source.function or '?'}{offset}{module}{kind}"
+    return f"{source.place if with_offset else source.function or '?'}{module}{kind}"
 
 
 def _words(trace: Trace, frame: Frame, result: Backtraces) -> list[int]:
@@ -354,6 +369,7 @@ def _frame_json(frame: Frame) -> dict[str, Any]:
         "stack": hex16(frame.stack),
         "function": source.function,
         "offset": source.offset,
+        "part": source.part,
         "file": source.file,
         "line": source.line,
         "inlined": source.inlined,

@@ -267,9 +267,9 @@ def _fault(result: Triage) -> str:
     fault = result.fault
     if fault is None:
         return "the trace has no frame of it"
-    offset = f"+{fault.source.offset:#x}" if fault.source.offset is not None else ""
+    module = f" [{fault.source.module}]" if fault.source.module else ""
     where = f" at {fault.source.file}:{fault.source.line}" if fault.source.file else ""
-    return f"{fault.source.function}{offset}{where}"
+    return f"{fault.source.place}{module}{where}"
 
 
 def _skb(result: Triage) -> str:

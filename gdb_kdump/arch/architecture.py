@@ -38,6 +38,9 @@ class Unwinder(Protocol):
     def row(self, state: State, /) -> Row | None:
         """How to get from a state to its caller, or None where only fallback() may tell."""
 
+    def entry_rows(self) -> Iterator[tuple[int, int, Row]]:
+        """Ranges of entry code, from, to before, whose row has a context with all registers above a register."""
+
     def fallback(self, state: State, /) -> Caller:
         """What stands above a frame that has no row."""
 

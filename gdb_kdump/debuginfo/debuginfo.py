@@ -100,6 +100,10 @@ class DebugInfo:
             end if end is not None else high + self._kaslr_offset,
         )
 
+    def code(self) -> list[tuple[int, int]]:
+        """Where the image has code, as its sections say: from, to before, ascending."""
+        return [(low + self._kaslr_offset, high + self._kaslr_offset) for low, high in self._elf.code()]
+
     def symbol_before(self, addr: int) -> tuple[str, int] | None:
         """The symbol of code at or below an address of the kernel's image, and where it is; None without one."""
         below = self._elf.symbol_before((addr - self._kaslr_offset) & _U64)

@@ -199,6 +199,12 @@ class ElfFile:
             return 0, 0
         return min(starts), max(section["sh_addr"] + section["sh_size"] for section in in_memory)
 
+    def code(self) -> list[tuple[int, int]]:
+        """The link-time addresses of code: those of each section, from, to before."""
+        flags = _SHF_ALLOC | _SHF_EXECINSTR
+        code = [section for section in self._sections.values() if section["sh_flags"] & flags == flags]
+        return sorted((section["sh_addr"], section["sh_addr"] + section["sh_size"]) for section in code)
+
     def read(self, addr: int, size: int) -> bytes:
         """The file's bytes at a link-time address, as many as its section has; empty where no section is there."""
         for section in self._sections.values():

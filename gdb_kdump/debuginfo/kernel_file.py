@@ -70,6 +70,10 @@ class KernelFile:
         """The lowest link-time address of code, and the one after all that is in memory; both 0 without any code."""
         return self._files[0].image()
 
+    def code(self) -> list[tuple[int, int]]:
+        """The link-time addresses of code: those of each section, from, to before."""
+        return self._files[0].code()
+
     def read(self, addr: int, size: int) -> bytes:
         """The bytes at a link-time address, as many as their section has; empty where no file has them."""
         return next(filter(None, (file.read(addr, size) for file in self._files)), b"")

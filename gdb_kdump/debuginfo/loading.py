@@ -101,11 +101,19 @@ def _dismiss_others() -> bool:
     for objfile in gdb.objfiles():
         if objfile.username != main and objfile.owner is None:
             try:
-                with gdb.with_parameter("confirm", False):
-                    gdb.execute(f'remove-symbol-file "{objfile.username}"', to_string=True)
-            except gdb.error:
+                remove_symbol_file(Path(str(objfile.username)))
+            except DumpError:
                 return False
     return True
+
+
+def remove_symbol_file(path: Path) -> None:
+    """Have GDB drop the symbols of a file; raises DumpError with GDB's words."""
+    try:
+        with gdb.with_parameter("confirm", False):
+            gdb.execute(f"remove-symbol-file {quoted(path)}", to_string=True)
+    except gdb.error as error:
+        raise DumpError(str(error)) from error
 
 
 def in_memory(name: str, image: bytes) -> Path:

@@ -179,7 +179,8 @@ def fault_frame(trace: Trace) -> Frame | None:
     if not kernel:
         panics = [n for n, frame in enumerate(frames) if frame.source.function == "panic"]
         start = panics[-1] + 1 if panics else 0
-    return next((frame for frame in frames[start:] if not frame.source.inlined), None)
+    # A call that led to where no code is was made by the next one.
+    return next((frame for frame in frames[start:] if not frame.source.inlined and frame.source.function), None)
 
 
 def _hooks(

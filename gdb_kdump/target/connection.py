@@ -13,7 +13,7 @@ from gdb_kdump.debuginfo.gdb_settings import Setting, change, changed
 from gdb_kdump.errors import DumpError, KdumpError, UsageError, words_of
 from gdb_kdump.records.threads import SavedFrame, Thread
 from gdb_kdump.session import Session, find_current, set_current
-from gdb_kdump.target import end_of_stack, permissions
+from gdb_kdump.target import end_of_stack, permissions, signal_frames
 
 REMOTE_TIMEOUT_SECONDS = 60
 # GDB's settings, their defaults, and what they are while a dump is open.  GDB reads stacks through its cache: with a
@@ -45,6 +45,7 @@ def connect(session: Session, threads: list[Thread], selected: int, frame: Saved
         permissions.withdraw()
         notes += _connect(socket)
         try:
+            signal_frames.load(session)
             end_of_stack.load(session.arch)
         except DumpError as error:
             raise DumpError(f"GDB does not take the symbols that end its backtraces: {error}") from error

@@ -1,45 +1,73 @@
-"""Names in GDB's own backtraces for functions of modules, and code made by the kernel, that GDB has no symbols of."""
+"""GDB's own backtraces as they should read: names of modules' functions, of code made by the kernel and of entry code.
+
+An argument that cannot be read is one, and does not end the trace; where GDB gives up, it says so.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import takewhile
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import gdb
-from gdb.FrameDecorator import FrameDecorator
+from gdb.FrameDecorator import FrameDecorator, SymValueWrapper
 
-from gdb_kdump.errors import KdumpError
-from gdb_kdump.kernel.module.source import Source
+from gdb_kdump.errors import KdumpError, words_of
+from gdb_kdump.kernel.module.source import Source, SourceFrame
 from gdb_kdump.target.connection import find_selected
+
+_USER_LIMIT = 1 << 63
+_PROPER_ENDS = (gdb.FRAME_UNWIND_NO_REASON, gdb.FRAME_UNWIND_NULL_ID, gdb.FRAME_UNWIND_OUTERMOST)
 
 
 class ModuleFrameFilter:
-    """A frame filter that names the frames which GDB would show as ??; the dump's own kallsyms know them."""
+    """A frame filter that names the frames which GDB would show as ??; the dump's own kallsyms know them.
+
+    `say` is told why a trace ends too early, where GDB itself says nothing.
+    """
 
     name = "gdb-kdump"
     priority = 100
     enabled = True
 
-    def __init__(self) -> None:
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
         gdb.frame_filters[self.name] = self
 
     def filter(self, frames: Iterator[Any]) -> Iterator[Any]:
         """GDB's frames, those without a name replaced by ones that have it."""
         opened = find_selected()
-        return frames if opened is None else map(_Namer(opened.once(Source)), takewhile(_is_a_caller, frames))
+        return frames if opened is None else self._shown(_Namer(opened.once(Source)), frames)
+
+    def _shown(self, namer: _Namer, frames: Iterator[Any]) -> Iterator[Any]:
+        last = None
+        for frame in frames:
+            last = frame.inferior_frame()
+            if not _is_the_kernels(last):
+                return
+            yield namer(frame)
+        reason = None if last is None else _why_it_ends(last)
+        if reason is not None:
+            self._say(f"GDB's backtrace ends here: {reason}; `kbt` shows the rest\n")
 
 
-def _is_a_caller(frame: Any) -> bool:
-    """Whether a frame is not the one at address 0 that GDB makes of the return address where idle tasks begin.
+def _is_the_kernels(frame: gdb.Frame) -> bool:
+    """Whether a frame is neither a program's nor the one at address 0 that GDB makes where idle tasks begin.
 
-    secondary_startup_64 puts it there, and no unwinding information says so.
+    secondary_startup_64 puts that return address there, and no unwinding information says so.
     """
-    inner = frame.inferior_frame()
     try:
-        return bool(inner.level() == 0 or inner.pc())
+        return bool(frame.level() == 0 or frame.pc() >= _USER_LIMIT)
     except gdb.error:  # the only frame of a task that has exited
         return True
+
+
+def _why_it_ends(frame: gdb.Frame) -> str | None:
+    """GDB's words for why it does not go on, or None at the proper end of a stack."""
+    try:
+        reason = frame.unwind_stop_reason()
+    except gdb.error:
+        return None
+    return None if reason in _PROPER_ENDS else str(gdb.frame_stop_reason_string(reason))
 
 
 class _Namer:
@@ -49,21 +77,74 @@ class _Namer:
     def __call__(self, frame: Any) -> Any:
         inner = frame.inferior_frame()
         try:
-            name = self._source.find_symbol_outside(inner.pc()) if inner.name() is None else None
+            if inner.type() == gdb.SIGTRAMP_FRAME:
+                return _Entry(frame, self._source.frames(inner.pc(), not _is_interrupted(inner))[-1])
+            name = inner.name() or self._source.find_symbol_outside(inner.pc())
         except gdb.error:
             return _WithoutPc(frame)
         except KdumpError:  # the dump server is gone: the next command says so
             return frame
-        return frame if name is None else _Named(frame, name)
+        if inner.name():
+            return _Readable(frame)
+        return _Named(frame, name or "??")
 
 
-class _Named(FrameDecorator):
+def _is_interrupted(frame: gdb.Frame) -> bool:
+    """Whether its pc is not where a call returns to."""
+    newer = frame.newer()
+    return newer is None or newer.type() == gdb.SIGTRAMP_FRAME
+
+
+class _Readable(FrameDecorator):
+    """A frame whose arguments and locals can be shown, be they where they cannot be read."""
+
+    def frame_args(self) -> Iterable[Any] | None:
+        return self._readable(super().frame_args())
+
+    def frame_locals(self) -> Iterable[Any] | None:
+        return self._readable(super().frame_locals())
+
+    def _readable(self, variables: Iterable[Any] | None) -> Iterable[Any] | None:
+        """GDB would print the words of a Python exception in the midst of the line, and no frame after it."""
+        return None if variables is None else [self._or_why(variable) for variable in variables]
+
+    def _or_why(self, variable: Any) -> Any:
+        symbol = variable.symbol()
+        if not isinstance(symbol, gdb.Symbol) or variable.value() is not None:
+            return variable
+        try:
+            self.inferior_frame().read_var(symbol).fetch_lazy()
+        except gdb.error as error:
+            if "optimized out" not in words_of(error):
+                # A value of words is not shown among scalars, but the name is.
+                return SymValueWrapper(f"{symbol.name} <{words_of(error)}>", "")
+        return variable
+
+
+class _Named(_Readable):
     def __init__(self, frame: Any, name: str) -> None:
         super().__init__(frame)
         self._name = name
 
     def function(self) -> str:
         return self._name
+
+
+class _Entry(_Readable):
+    """Entry code, that GDB takes for a handler of signals: it has a name and a line."""
+
+    def __init__(self, frame: Any, source: SourceFrame) -> None:
+        super().__init__(frame)
+        self._source = source
+
+    def function(self) -> str | None:
+        return self._source.function
+
+    def filename(self) -> str | None:
+        return self._source.file
+
+    def line(self) -> int | None:
+        return self._source.line
 
 
 class _WithoutPc(FrameDecorator):

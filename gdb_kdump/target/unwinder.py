@@ -13,6 +13,7 @@ from gdb_kdump.errors import KdumpError
 from gdb_kdump.kernel.stack.unwind import Stacks
 from gdb_kdump.session import Session
 from gdb_kdump.target.connection import find_selected
+from gdb_kdump.target.signal_frames import SignalFrames
 
 _USER_LIMIT = 1 << 63
 
@@ -37,9 +38,11 @@ class KernelUnwinder(Unwinder):
             return None
         arch = opened.arch
         pc, sp = _register(pending, arch.pc), _register(pending, arch.sp)
-        if pc is None or sp is None or pc < _USER_LIMIT:
+        if pc is None or sp is None or sp < _USER_LIMIT:
             return None
         interrupted = pending.level() == 0 or (sp, pc) in self._interrupted
+        if pc < _USER_LIMIT and not interrupted:
+            return None
         try:
             stacks = opened.once(Stacks)
             row = stacks.row(arch.state({arch.pc: pc, arch.sp: sp}, interrupted))
@@ -50,13 +53,15 @@ class KernelUnwinder(Unwinder):
             caller = stacks.unwind(arch.state(known, interrupted))
         except (KdumpError, Stop):
             return None  # kbt says why; bt just ends here
+        if caller is not None and caller.interrupted:
+            self._interrupted.add((caller.sp, caller.pc))
+            if opened.once(SignalFrames).has(pc, not interrupted):
+                return None  # GDB finds the caller by what it was told there
         if caller is None or caller.in_user_mode:
             return None  # the end, which gdb_kdump.target.end_of_stack tells GDB
         if by_dwarf and not stacks.returns.is_replaced(arch.return_slot(caller)):
             return None
         info = pending.create_unwind_info(_FrameId(_value(opened, sp), _value(opened, pc)))
-        if caller.interrupted:
-            self._interrupted.add((caller.sp, caller.pc))
         for name, value in caller.registers.items():
             info.add_saved_register(name, _value(opened, value, arch.registers.by_name[name].bits // 8))
         return info

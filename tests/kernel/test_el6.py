@@ -86,6 +86,8 @@ def test_gdbs_own_backtrace(gdb_run: Gdb, dump: tuple[Path, Path]) -> None:
     at = [shown.stdout.index(f" in {function} (") for function in functions]
     assert at == sorted(at)
     assert "??" not in shown.stdout and "Backtrace stopped" not in shown.output
+    # Without ORC GDB cannot be led to a stack below, and says so.
+    assert "GDB's backtrace ends here: previous frame inner to this frame" in shown.stdout
     assert f"= {case.SKB:#x}\n" in shown.stdout
     assert f"= {case.FRAMES[6][2]:#x}\n" in shown.stdout
 

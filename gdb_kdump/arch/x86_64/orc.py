@@ -6,7 +6,7 @@ Read from the dump, not from the vmlinux file: the kernel sorted and relocated t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -155,6 +155,21 @@ class Orc:
         entry = self._find_entry(table, pc) if table is not None else None
         return entry.row() if entry is not None else None
 
+    def between(self, low: int, high: int) -> Iterator[tuple[int, int, Row]]:
+        """The rows of the kernel's own code between two addresses: from, to before, and the row; raises Unreadable."""
+        first, last = self._number(self._text, low), self._number(self._text, high)
+        if first < 1 or last <= first:
+            return
+        table, size, count = self._text, self._unpacker.size, last - first + 1
+        at = table.ips + 4 * (first - 1)
+        steps = memoryview(self._memory.read(at, 4 * (count + (last < table.count)))).cast("i")
+        starts = [at + 4 * number + step for number, step in enumerate(steps)]
+        entries = self._memory.read(table.entries + (first - 1) * size, count * size)
+        for number, (start, end) in enumerate(zip(starts, starts[1:])):
+            row = self._entry_at(entries, number * size).row()
+            if row is not None and low <= start and end <= high:
+                yield start, end, row
+
     def _of_module(self, module: Module) -> OrcTable | None:
         """The table of a module, or None where it has none; arch/x86/kernel/unwind_orc.c: orc_module_find."""
         if module.addr not in self._of_modules:
@@ -170,6 +185,15 @@ class Orc:
         return OrcTable(ips, entries, count) if ips and entries else None
 
     def _find_entry(self, table: OrcTable, pc: int) -> OrcEntry | None:
+        number = self._number(table, pc)
+        if not number:
+            return None
+        return self._entry_at(
+            *self._memory.block(table.entries + (number - 1) * self._unpacker.size, self._unpacker.span)
+        )
+
+    def _number(self, table: OrcTable, pc: int) -> int:
+        """How many entries of a table are of addresses up to `pc`: the last of them governs it."""
         low, high = 0, table.count
         while low < high:
             middle = (low + high) // 2
@@ -178,10 +202,9 @@ class Orc:
                 low = middle + 1
             else:
                 high = middle
-        return self._entry(table.entries + (low - 1) * self._unpacker.size) if low else None
+        return low
 
-    def _entry(self, addr: int) -> OrcEntry:
-        block, at = self._memory.block(addr, self._unpacker.span)
+    def _entry_at(self, block: bytes, at: int) -> OrcEntry:
         sp_reg, sp_offset, bp_reg, bp_offset, number = self._unpacker.unpack_from(block, at)
         frame_type = self._types[number] if number < len(self._types) else FrameType.UNDEFINED
         if self._types is _OLD_TYPES:

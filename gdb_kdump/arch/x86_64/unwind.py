@@ -16,7 +16,7 @@ from gdb_kdump.arch.x86_64.entry_frames import EntryFrames
 from gdb_kdump.arch.x86_64.frame_pointers import FrameChain, next_link
 from gdb_kdump.arch.x86_64.orc import Orc, has_orc, indirect_cfa
 from gdb_kdump.arch.x86_64.prologue import call_target, ends_in_call
-from gdb_kdump.arch.x86_64.registers import PC, RESTORED
+from gdb_kdump.arch.x86_64.registers import PC, PT_REGS, RESTORED, SP
 from gdb_kdump.arch.x86_64.states import state_of
 from gdb_kdump.records.rows import Cfa, Row
 from gdb_kdump.text import hex16
@@ -82,6 +82,15 @@ class Unwinder:
         if template is None or self._orc is None:
             return None
         return self._orc.find(template + pc - generated.start, None)
+
+    def entry_rows(self) -> Iterator[tuple[int, int, Row]]:
+        """Of entry code, the ranges in which all registers of what it interrupted stand above rsp, with their rows."""
+        low, high = self._find_address("__entry_text_start"), self._find_address("__entry_text_end")
+        if self._orc is None or low is None or high is None:
+            return
+        for start, end, row in self._orc.between(low, high):
+            if row.context is PT_REGS and row.cfa is Cfa.SUM and row.cfa_register == SP:
+                yield start, end, row
 
     def fallback(self, state: State) -> Caller:
         """What stands above a frame that has no row.  Raises Unreadable.

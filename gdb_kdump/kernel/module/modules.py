@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from gdb_kdump.errors import Corrupt
+from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.lib.lists import list_for_each
 from gdb_kdump.layout.module import module_regions, module_text
 from gdb_kdump.session import Session
@@ -85,6 +85,17 @@ class Modules:
         if number >= 0 and addr < self._starts[number][1]:
             return self._starts[number][2]
         return None
+
+    def has_code(self, addr: int) -> bool:
+        """Whether an address lies in the code of a module, as far as that is told from its data."""
+        module = self.find(addr)
+        if module is None:
+            return False
+        try:
+            text = self.text_of(module)
+        except (Unreadable, MissingDebugInfo):
+            return True
+        return any(low <= addr < low + size for low, size in text)
 
     def find_by_address(self, addr: int) -> Module | None:
         """The module at a `struct module *`, or None."""

@@ -27,6 +27,14 @@ class SourceFrame:
     line: int | None
     inlined: bool
     module: str | None = None
+    part: str = ""
+    """What the compiler has put after the function's name in the symbol that `offset` counts from: ".cold"."""
+
+    @property
+    def place(self) -> str:
+        """`function.part+offset`, or what of that is known."""
+        offset = f"+{self.offset:#x}" if self.offset is not None else ""
+        return f"{self.function or '?'}{self.part}{offset}"
 
 
 class Source:
@@ -38,7 +46,8 @@ class Source:
         self._modules = session.once(Modules)
         self._module_symbols = session.once(ModuleSymbols)
         self._find_generated = session.once(GeneratedCode).find
-        self._text = session.debuginfo.image()
+        self._image = session.debuginfo.image()
+        self._code = session.debuginfo.code()
         self._frames: dict[int, tuple[SourceFrame, ...]] = {}
 
     def frames(self, pc: int, is_return_address: bool = False) -> tuple[SourceFrame, ...]:
@@ -52,6 +61,8 @@ class Source:
         return self._frames[looked_up]
 
     def _look_up(self, pc: int, looked_up: int) -> list[SourceFrame]:
+        if not self.is_text(looked_up):
+            return [SourceFrame(None, None, None, None, False)]
         module = None if self.in_kernel(looked_up) else self._modules.find(looked_up)
         name: str | None
         offset: int | None
@@ -69,11 +80,10 @@ class Source:
         file, line = _file(where.symtab), where.line or None
         frames = []
         for function, is_inlined in () if self.is_assembly(looked_up) else _functions(looked_up):
-            frames.append(
-                SourceFrame(function.name, None if is_inlined else offset, file, line, is_inlined, module_name)
-            )
             if not is_inlined:
-                return frames
+                part = _part(function.name, name)
+                return [*frames, SourceFrame(function.name, offset, file, line, False, module_name, part)]
+            frames.append(SourceFrame(function.name, None, file, line, True, module_name))
             # For an inlined function GDB keeps the place of the call, not of the declaration.
             file, line = _file(function.symtab), function.line
         frames.append(SourceFrame(name, offset, file, line, False, module_name))
@@ -87,7 +97,7 @@ class Source:
 
     def in_kernel(self, addr: int) -> bool:
         """Whether an address lies in the kernel's own image, not in a module."""
-        return self._text[0] <= addr < self._text[1]
+        return self._image[0] <= addr < self._image[1]
 
     def is_assembly(self, addr: int) -> bool:
         """Whether an address lies in code of the kernel that was not written in C: entry code, mostly."""
@@ -116,8 +126,13 @@ class Source:
         return None if name is None or offset is None else (addr - offset, addr)
 
     def is_text(self, addr: int) -> bool:
-        """Whether an address lies in the kernel's text, in a module, or in code that the kernel has made."""
-        return self.in_kernel(addr) or self._modules.find(addr) is not None or self._find_generated(addr) is not None
+        """Whether an address lies in the kernel's code, in that of a module, or in code that the kernel has made.
+
+        Data is none: the stack of the first idle task stands in the image, and modules have variables.
+        """
+        if self.in_kernel(addr):
+            return any(low <= addr < high for low, high in self._code)
+        return self._modules.has_code(addr) or self._find_generated(addr) is not None
 
     def find_generated(self, addr: int) -> Generated | None:
         """The code made by the kernel that an address outside of its text and modules lies in, or None."""
@@ -151,6 +166,11 @@ class Source:
         text = gdb.Value(addr).cast(self._void_pointer).format_string(format="a")
         label = _NAME.search(text)
         return (without_llvm(label[1]), int(label[2] or 0)) if label else (None, None)
+
+
+def _part(function: str, symbol: str | None) -> str:
+    """The end of a symbol's name by which gcc tells a function's copies, and parts that it has moved away."""
+    return symbol[len(function) :] if symbol is not None and symbol.startswith(f"{function}.") else ""
 
 
 def _functions(pc: int) -> list[tuple[gdb.Symbol, bool]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from gdb_kdump.debuginfo.loading import add_symbol_file, in_memory
+from gdb_kdump.debuginfo.loading import add_symbol_file, in_memory, remove_symbol_file
 from gdb_kdump.debuginfo.symbol_file import elf_image
 from gdb_kdump.errors import Corrupt, DumpError, MissingDebugInfo, Unreadable, UsageError
 from gdb_kdump.kernel.module.files import STRIPPED, ModuleFile, ModuleFiles
@@ -17,6 +17,7 @@ from gdb_kdump.kernel.module.placing import by_symbols, place
 from gdb_kdump.kernel.module.sysfs import ModuleSysfs
 from gdb_kdump.session import Session
 from gdb_kdump.text import is_plain_name
+from gdb_kdump.walks import Gaps
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,17 @@ class ModuleSymbols:
         self._files = ModuleFiles(session)
         self._sysfs = session.once(ModuleSysfs)
         self._known: dict[int, Symbols] = {}
+        self._named: dict[int, Path | None] = {}  # the files of names alone that GDB has, by module
 
     def known(self, module: Module) -> Symbols | None:
         """What load() said of a module, or None when it was not asked for."""
         return self._known.get(module.addr)
+
+    def name_all(self) -> None:
+        """Give GDB the names of the functions of every module whose symbols it has not."""
+        for module in self._session.once(Modules).all(Gaps()):
+            if module.addr not in self._known and module.addr not in self._named:
+                self._load_kallsyms(module)
 
     def load(self, module: Module, file: Path | None = None) -> Symbols:
         """Load a module's symbols into GDB once, from `file` or the file with its build-id.
@@ -51,16 +59,26 @@ class ModuleSymbols:
         """
         if file is not None:
             self._known[module.addr] = self._load(module, self._accept(module, file))
+            self._forget_names(module)
         elif module.addr not in self._known:
             self._known[module.addr] = self._find_and_load(module)
         return self._known[module.addr]
 
     def _find_and_load(self, module: Module) -> Symbols:
         try:
-            return self._load(module, self._find(module))
+            symbols = self._load(module, self._find(module))
         except DumpError as error:
-            self._load_kallsyms(module)
+            if module.addr not in self._named:
+                self._load_kallsyms(module)
             return Symbols(None, str(error))
+        self._forget_names(module)
+        return symbols
+
+    def _forget_names(self, module: Module) -> None:
+        """Have GDB drop the names alone, now that it has more."""
+        path = self._named.pop(module.addr, None)
+        if path is not None:
+            remove_symbol_file(path)
 
     def _find(self, module: Module) -> ModuleFile:
         try:
@@ -83,13 +101,16 @@ class ModuleSymbols:
 
     def _load_kallsyms(self, module: Module) -> None:
         """Give GDB at least the names of a module's functions, which the dump itself has."""
+        self._named[module.addr] = None
         try:
             symbols = self._session.once(Modules).symbols_of(module)
             low, size = module.ranges[0]
             # GDB prints a symbol's name as it stands, and demangles it: none but plain ones come from a dump.
             inside = [(name, addr, 0) for name, addr in symbols if low <= addr < low + size and is_plain_name(name)]
             image = elf_image(self._session.arch.elf_machine, (low, size), inside)
-            add_symbol_file(in_memory(module.name, image))
+            path = in_memory(module.name, image)
+            add_symbol_file(path)
+            self._named[module.addr] = path
         except (DumpError, Unreadable, Corrupt, MissingDebugInfo, IndexError):
             return  # kbt and bt take the names from the dump anyway
 

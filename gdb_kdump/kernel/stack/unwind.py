@@ -90,6 +90,7 @@ class Stacks:
         self.framed = self._unwinder.framed
         self.contexts_between = self._unwinder.contexts_between
         self.is_after_call = self._unwinder.is_after_call
+        self.entry_rows = self._unwinder.entry_rows
 
     def trace(self, task: Task) -> Trace:
         """The frames of a task from its saved registers on; what stops a trace is told in `ended`."""
@@ -101,7 +102,7 @@ class Stacks:
                 return Trace(task, (), self._registers.why_none(task))
             # A task that never ran is about to "return" to the start of ret_from_fork, where nothing called from.
             starts = self._source.symbol(registers[self._arch.pc])[1] == 0
-            state = self._first(self._arch.state(registers, task.running or starts))
+            state = self._arch.state(registers, task.running or starts)
         except Unreadable as error:
             return Trace(task, (), f"its saved registers: {error}")
         frames, ended = self.frames_from(state, proper_end(task))
@@ -112,7 +113,10 @@ class Stacks:
         if state.in_user_mode:
             return [], "user"
         if not self._source.is_text(state.pc):
-            return [], f"pc {hex16(state.pc)} is not in kernel text (sp {hex16(state.sp)})"
+            try:
+                self.unwind(state)
+            except (Unreadable, Stop) as error:
+                return [], str(error)
         hops = list(self.walk(state, end))
         return self.frames(hops), hops[-1].ended or f"stopped after {MAX_FRAMES} stack frames"
 
@@ -122,13 +126,6 @@ class Stacks:
         for hop in hops:
             frames += self._frames(len(frames), hop)
         return frames
-
-    def _first(self, state: State) -> State:
-        """Where to begin: at the state, or at the caller of a function pointer that led nowhere."""
-        if state.in_user_mode or self._source.is_text(state.pc):
-            return state
-        caller = self._unwinder.before_call(state)
-        return caller if self._source.is_text(caller.pc) else state
 
     def walk(self, state: State, end: str) -> Iterator[Hop]:
         """Yield every hop from a state in kernel text on, the last one with why it is the last."""
@@ -148,8 +145,8 @@ class Stacks:
             return Hop(state, None, end)
         if caller.in_user_mode:
             return Hop(state, caller, "user")
-        if not self._source.is_text(caller.pc - (not caller.interrupted)):
-            return Hop(state, None, f"pc {hex16(caller.pc)} is not in kernel text (sp {hex16(caller.sp)})")
+        if not caller.interrupted and not self._source.is_text(caller.pc - 1):
+            return Hop(state, None, _no_code(caller))
         return Hop(state, caller, "")
 
     def _frames(self, level: int, hop: Hop) -> list[Frame]:
@@ -184,11 +181,20 @@ class Stacks:
 
     def unwind(self, state: State) -> State | None:
         """The caller's state, or None at the end of the stack; raises Stop, Unreadable, MissingDebugInfo."""
+        if state.interrupted and not self._source.is_text(state.pc):
+            return self._caller_of_no_code(state)
         row = self._unwinder.row(state)
         caller = self._by_row(state, row) if row is not None else self._without_row(state)
         if caller is not None and not caller.pc and self._unwinder.ends_at_zero:
             return None
         return self._with_own_return_address(caller)
+
+    def _caller_of_no_code(self, state: State) -> State:
+        """Who called what is no code: the pointer led nowhere, and nothing has been done there; raises Stop."""
+        caller = self._unwinder.before_call(state)
+        if not self._source.is_text(caller.pc - 1) or not self._unwinder.is_after_call(caller.pc):
+            raise Stop(_no_code(state))
+        return caller
 
     def _with_own_return_address(self, caller: State | None) -> State | None:
         """The same caller, with the return address that tracing has replaced.
@@ -235,6 +241,10 @@ class Stacks:
         if row.cfa is Cfa.WORD:
             return self._memory.u64((base + row.cfa_offset) & _U64)
         return (self._memory.u64(base) + row.cfa_offset) & _U64
+
+
+def _no_code(state: State) -> str:
+    return f"pc {hex16(state.pc)} is not in kernel text (sp {hex16(state.sp)})"
 
 
 def proper_end(task: Task) -> str:
