@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
 from gdb_kdump import walks
+from gdb_kdump.diagnosis.exclusive import ExclusiveUse
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable, Why
 from gdb_kdump.kernel.mm.allocator import allocator
 from gdb_kdump.kernel.net.holders import Holders
@@ -108,6 +109,8 @@ class Checks:
             if error.why is not Why.UNMAPPED:
                 return Verdict(hole=error.as_value())
             return Verdict((unmapped(addr),))
+        if record.members.users > 1:
+            record = replace(record, alone=partial(self._session.once(ExclusiveUse).function, addr))
         members, shinfo = judge_members(record), judge_shinfo(record)
         slabs = _merged(self._slab(addr), self._slab(record.members.head))
         if not (members or shinfo or slabs or record.hole):

@@ -11,6 +11,7 @@ from itertools import chain
 
 from gdb_kdump.diagnosis.checks import SOUND, Checked, Checks
 from gdb_kdump.diagnosis.frame_objects import FrameObjects, FramesOfCpus, for_each_sock, unread_of_skb
+from gdb_kdump.diagnosis.lost_queues import judge_lost_queues
 from gdb_kdump.diagnosis.sockets import judge_queues, judge_sock_and_queues
 from gdb_kdump.errors import MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.mm.allocations import Allocations
@@ -59,6 +60,7 @@ def check_everything(session: Session, checks: Checks, progress: Callable[[int],
     except MissingDebugInfo as error:
         gaps.note(f"the skb caches: {error}")
     sweep.findings += [finding for group in skbs.sharing(sweep.reached) for finding in sharing(group)]
+    sweep.findings += judge_lost_queues(session, sweep.unreached)
     gaps.note(*skbs.gaps, *session.once(Allocations).gaps)
     return checked + Checked(
         skbs=len(sweep.seen),
@@ -102,6 +104,7 @@ class _Sweep:
         self._session, self._checks, self._skbs = session, checks, session.once(Skbs)
         self.findings: list[Finding] = []
         self.holes: list[Unreadable] = []
+        self.unreached: list[int] = []  # alive, and on no queue that is known
         self.seen: set[int] = set()
         self.caches: set[int] = set()
         """The `struct kmem_cache *` that the panic task was at work with."""
@@ -163,6 +166,8 @@ class _Sweep:
         is_alive = is_named or self._skbs.looks_alive(addr)
         if not is_alive and addr not in self._stopped_at and self._session.once(Allocations).of(addr).is_shared:
             return
+        if is_alive and not is_queued:
+            self.unreached.append(addr)
         verdict = self._checks.skb(addr, self._held[addr] if is_queued else Held.NOWHERE)
         if verdict is SOUND:
             return

@@ -39,6 +39,21 @@ class BadLink:
 
 
 @dataclass(frozen=True)
+class LostQueue:
+    """A circle of `skbs` (addresses) through something else at `head`, which no walk of queues has met.
+
+    `place` is what the memory at `head` is, in words; `is_free` that nobody has it; `leads_back` that next and prev
+    stand there which lead to the last and the first of them, as in a struct sk_buff_head or list_head.
+    """
+
+    head: int
+    skbs: tuple[int, ...]
+    place: str
+    is_free: bool
+    leads_back: bool
+
+
+@dataclass(frozen=True)
 class TreeNode:
     """One sk_buff of a red-black tree: its struct rb_node, and `above`, the node whose child pointer led to it.
 

@@ -55,6 +55,7 @@ class FragList:
     hole: Unreadable | None = None
     cycle: int | None = None
     foreign: tuple[int, str] | None = None
+    longest_linear: int = 0  # the most bytes that one of them has outside of fragments
 
     @property
     def is_whole(self) -> bool:
@@ -97,6 +98,8 @@ class References:
     is_destroyed_by_function: bool = True  # the destructor is a function, as far as that is its place
     checksum_at: int | None = None  # the offset after the checksum that a device is to fill in
     inner_headers: tuple[tuple[str, int], ...] = ()  # like Skb.headers, those that are 0 left out
+    protocol: int = 0  # ETH_P_*
+    is_encapsulated: bool = True  # encapsulation: the inner headers mean something
 
 
 @record
@@ -109,6 +112,9 @@ class SkbFacts:
     max_frags: int
     known_gso_types: int = 0  # the bits of gso_type that this kernel defines
     gso_protocols: int = 0  # those of which only one can be set
+    gso_of_families: tuple[tuple[int, int], ...] = ()  # ETH_P_IP and ETH_P_IPV6, and the bit that is the other's alone
+    gso_tunnels: int = 0  # those that cut the packet within a tunnel
+    gso_whole: int = 0  # those that leave the segments to frag_list
     known_flags: int = 0  # the bits of skb_shared_info.flags
     known_extensions: int = 0  # the bits of active_extensions
     has_scratch: bool = False  # UDP may keep notes in dev's place
@@ -172,12 +178,16 @@ class Skb:
     shinfo: SharedInfo | Unreadable
     memory: SkbMemory = _NOT_ASKED_FOR
     references: References = _NO_REFERENCES  # read only with the memory
+    overwritten: frozenset[str] = frozenset()
+    """Of one that was freed, the members that its cache has overwritten with the pointer to the next free object."""
     is_tcp: bool = False  # a TCP segment: only looked for where there are gso_size or gso_segs
     is_fragment: bool = False  # a fragment of an IP packet: only looked for where truesize is strange
     buffer: Callable[[], bytes] = bytes
     """Reads the bytes from head on through the shared info, as far as they can be read."""
     held: Callable[[], Held] = on_a_queue
     """Finds out where it is held."""
+    alone: Callable[[], str] = str
+    """Finds out which function, that asserts to be alone with it, a task or CPU was in; "" where there is none."""
 
     @property
     def hole(self) -> Unreadable | None:

@@ -64,6 +64,8 @@ class FreelistProblem:
     stored: int
     found: int
     expected: int = 0
+    found_in: str = ""
+    """What `found` is an object of where it is in another cache's slab, or another slab of the same cache: its name."""
 
     @property
     def sentence(self) -> str:
@@ -72,8 +74,10 @@ class FreelistProblem:
             return f"{place} has {self.found} objects, the counters say {self.expected}"
         if self.kind == SHEAVED:
             return f"a sheaf holds {hex16(self.found)} at {hex16(self.pointer)}, which {self.where} has too"
-        link = f"{place} leads from {hex16(self.object or self.pointer)} to {hex16(self.found)}"
-        return f"{link}, {_KINDS[self.kind]}"
+        link = f"{place} leads from object {hex16(self.object)} to {hex16(self.found)}"
+        if not self.object:
+            link = f"{place}, whose head is at {hex16(self.pointer)}, begins with {hex16(self.found)}"
+        return f"{link}, {_KINDS[self.kind]}" + (f" but in one of {self.found_in}" if self.found_in else "")
 
 
 _KINDS = {

@@ -19,7 +19,11 @@ class Owner:
 
 @dataclass(frozen=True)
 class Segment:
-    """An sk_buff on a queue of a TCP socket: `len` (bytes) and the numbers and `flags` of its struct tcp_skb_cb."""
+    """An sk_buff on a queue of a TCP socket: `len` (bytes), `users`, and what its struct tcp_skb_cb has.
+
+    `sacked` are bits, `packets` its tcp_gso_segs: how many of these count where sk_buffs are counted; both are 0 where
+    the types do not tell.
+    """
 
     skb: int
     queue: Role
@@ -27,6 +31,29 @@ class Segment:
     seq: int
     end_seq: int
     flags: int
+    users: int = 1
+    sacked: int = 0
+    packets: int = 0
+
+
+@dataclass(frozen=True)
+class InFlight:
+    """What a TCP socket counts of what it has sent, in packets; `is_sack` says that its peer tells what has arrived."""
+
+    packets_out: int
+    retrans_out: int
+    sacked_out: int
+    lost_out: int
+    is_sack: bool
+
+
+@dataclass(frozen=True)
+class Callback:
+    """A member of a socket that is to be called, and where it leads to; `is_code` says that code is there."""
+
+    member: str
+    addr: int
+    is_code: bool
 
 
 @dataclass(frozen=True)
@@ -35,6 +62,8 @@ class SockAccounts:
 
     `kind` is "tcp", "udp", "unix", "netlink", "packet" or "other"; `is_locked` says that somebody was at work on it: a
     task that owns it, or a CPU that held its spinlock.
+    `in_flight` is None where there is nothing to compare: of other protocols, of closed sockets, without the types.
+    `callbacks` are those that are not NULL.
     `owners` may leave out those sk_buffs whose sk is NULL, or this socket and with a destructor; `segments` are those
     of TCP's queues, empty where the kernel's types do not tell.
     `truesize` has the sum of each queue that could be walked whole, of what is charged to the socket's memory.
@@ -61,3 +90,5 @@ class SockAccounts:
     is_layered: bool = False
     refcnt: int = 1
     segments: tuple[Segment, ...] = ()
+    in_flight: InFlight | None = None
+    callbacks: tuple[Callback, ...] = ()

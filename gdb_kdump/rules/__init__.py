@@ -12,10 +12,12 @@ from gdb_kdump.errors import Unreadable
 from gdb_kdump.records.queue import Queue
 from gdb_kdump.records.skb import Skb
 from gdb_kdump.records.sock import SockAccounts
-from gdb_kdump.rules import overrun, queue, references, shinfo, skb, sock
+from gdb_kdump.rules import offload, overrun, queue, references, shinfo, skb, sock
 from gdb_kdump.rules.findings import CORRUPT, Finding
+from gdb_kdump.rules.skb import is_consequence
 
-_SKB_RULES = (*skb.RULES, *references.RULES)
+_SKB_RULES = (*skb.RULES, *references.RULES, *offload.RULES)
+_SHINFO_RULES = (*shinfo.RULES, *offload.OF_SHINFO)
 
 
 def judge_skb(record: Skb) -> list[Finding]:
@@ -25,7 +27,8 @@ def judge_skb(record: Skb) -> list[Finding]:
 
 def judge_members(record: Skb) -> list[Finding]:
     """What is wrong with an sk_buff and what it refers to, but for its shared info."""
-    return [finding for rule in _SKB_RULES for finding in rule(record)]
+    findings = [finding for rule in _SKB_RULES for finding in rule(record)]
+    return [finding for finding in findings if not is_consequence(record, finding)] if record.overwritten else findings
 
 
 def judge_shinfo(record: Skb) -> list[Finding]:
@@ -33,7 +36,7 @@ def judge_shinfo(record: Skb) -> list[Finding]:
     info = record.shinfo
     if isinstance(info, Unreadable):
         return []
-    findings = [finding for rule in shinfo.RULES for finding in rule(record, info)]
+    findings = [finding for rule in _SHINFO_RULES for finding in rule(record, info)]
     if any(finding.severity == CORRUPT for finding in findings):
         findings += overrun.overrun(record)
     return findings

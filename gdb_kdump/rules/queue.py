@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gdb_kdump.errors import Why
-from gdb_kdump.records.queue import Queue
+from gdb_kdump.records.queue import LostQueue, Queue
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
 from gdb_kdump.rules.tree import broken_tree
 from gdb_kdump.text import hex16
@@ -112,6 +112,22 @@ def on_two_queues(skb: int, other: str, queue: Queue) -> Finding:
     """An sk_buff has one pointer to the next, so it cannot be on two queues; include/linux/skbuff.h: __skb_insert."""
     message = f"it is on {other} and on {queue.name}: whoever frees it first leaves the other a dangling pointer"
     return Finding("queue.link", skb, "next", CORRUPT, "one queue", "two queues", message)
+
+
+def lost(queue: LostQueue) -> Iterator[Finding]:
+    """The head of a list of sk_buffs is memory that somebody has, and is a head.
+
+    Mirrors include/linux/skbuff.h: __skb_insert: the first one's prev and the last one's next are the head, and it
+    leads to both.  Traps: drivers and protocols have queues of their own, on stacks and in objects of their own: these
+    do lead back.  Who frees a socket, or whatever else has a queue, purges it first (net/core/sock.c: sk_destruct).
+    """
+    if queue.leads_back and not queue.is_free:
+        return
+    count = f"{len(queue.skbs)} sk_buff" + ("s hang" if len(queue.skbs) != 1 else " hangs")
+    why = "which is free" if queue.is_free else "which does not lead back to them"
+    message = f"{count} in a queue whose head would be in {queue.place}, {why}: what had the queue is gone"
+    expected = "the head of a queue"
+    yield Finding("queue.head", queue.skbs[0], "prev", CORRUPT, expected, hex16(queue.head), message)
 
 
 def _next(queue: Queue) -> str:

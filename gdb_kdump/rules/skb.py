@@ -127,7 +127,7 @@ def users(skb: Skb) -> Iterator[Finding]:
 
     Mirrors include/linux/refcount.h: REFCOUNT_SATURATED, and net/core/skbuff.c: kfree_skb, which frees at 0.
     Traps: an sk_buff on its way through kfree_skb has none; it is on no queue any more.  Nobody uses what waits to be
-    freed (net/core/dev.c: dev_kfree_skb_irq_reason).
+    freed (net/core/dev.c: dev_kfree_skb_irq_reason).  Those on lists may be peeked at, or tapped by several.
     """
     members = skb.members
     if members.users == 0 and skb.held() is Held.TO_BE_FREED:
@@ -137,6 +137,12 @@ def users(skb: Skb) -> Iterator[Finding]:
     elif members.users < 0 or members.users > _SATURATED:
         found = f"{members.users} ({members.users & 0xFFFFFFFF:#x})"
         yield Finding("skb.users", skb.addr, "users", CORRUPT, "at least 1", found, "the reference count overflowed")
+    elif members.users > 1 and (function := skb.alone()):
+        message = f"{function}() had it, which asserts that nobody else uses it (BUG_ON(skb_shared(skb)))"
+        yield Finding("skb.users", skb.addr, "users", CORRUPT, "1", str(members.users), message)
+    elif members.users > 1 and skb.held() is Held.TREE:
+        message = f"{members.users} use what TCP keeps in a tree, and asserts to be alone with (pskb_expand_head)"
+        yield Finding("skb.users", skb.addr, "users", CORRUPT, "1", str(members.users), message)
     elif members.users > _MANY_USERS:
         message = "more references than any code takes"
         yield Finding("skb.users", skb.addr, "users", SUSPECT, f"at most {_MANY_USERS}", str(members.users), message)
@@ -267,6 +273,15 @@ def unmapped(addr: int) -> Finding:
     """What was asked for as an sk_buff is no memory of this kernel."""
     message = "there is no memory of this kernel"
     return Finding("skb.address", addr, "", CORRUPT, "a struct sk_buff *", "unmapped", message)
+
+
+# The members that a rule compares, of which it names one.
+_COMPARED = {"skb.len": ("len", "data_len"), "skb.order": ("head", "data", "tail", "end")}
+
+
+def is_consequence(skb: Skb, finding: Finding) -> bool:
+    """Whether a finding about a freed sk_buff is of what the allocator has written there since; mm/slub.c."""
+    return not skb.overwritten.isdisjoint((finding.member, *_COMPARED.get(finding.rule, ())))
 
 
 def doubted(finding: Finding) -> Finding:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from gdb_kdump.records.queue import Role
 from gdb_kdump.records.sock import SockAccounts
+from gdb_kdump.rules import tcp
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT, Finding
 from gdb_kdump.text import hex16, is_kernel_address
 
 # Families without a struct proto that counts memory; include/net/sock.h: sk_has_account.
 _UNRESERVED = ("unix", "netlink", "packet")
 _SATURATED = 0x3FFFFFFF  # include/linux/refcount.h: REFCOUNT_SATURATED is beyond
-_FIN, _SYN = 1, 2  # include/net/tcp.h: TCPHDR_*
 _MAX_OVERCHARGED = 1 << 17  # bytes: all but a byte of each page, in an sk_buff or two
 _IP_HEADERS = (20, 256)  # bytes: without and with options or extension headers
 
@@ -30,8 +30,9 @@ def accounting(sock: SockAccounts) -> Iterator[Finding]:
     if not 0 < sock.refcnt <= _SATURATED:
         message = "nobody holds the socket, yet it is here" if not sock.refcnt else "the reference count overflowed"
         yield _finding(sock, "__sk_common.skc_refcnt", CORRUPT, "at least 1", sock.refcnt, message)
-    if sock.wmem_alloc <= 0:
-        message = "no writer's reference is left, yet the socket is alive"
+    if not 0 < sock.wmem_alloc <= _SATURATED:
+        message = "the count is saturated: it was taken below 0, or overflowed"
+        message = message if sock.wmem_alloc else "no writer's reference is left, yet the socket is alive"
         yield _finding(sock, "sk_wmem_alloc", CORRUPT, "at least 1", sock.wmem_alloc, message)
     elif sock.kind == "udp" and sock.wmem_alloc < sock.truesize.get(Role.WRITE, 0) + 1:
         held = sock.truesize[Role.WRITE]
@@ -147,19 +148,16 @@ def owner(sock: SockAccounts) -> Iterator[Finding]:
             yield Finding("skb.sk", item.skb, "sk", CORRUPT, f"{hex16(sock.addr)} or NULL", hex16(item.sk), message)
 
 
-def segments(sock: SockAccounts) -> Iterator[Finding]:
-    """A TCP segment's sequence numbers span its bytes, and one each for SYN and FIN.
+def callbacks(sock: SockAccounts) -> Iterator[Finding]:
+    """What a socket calls is code: of the kernel, of a module that is loaded, or made by the kernel.
 
-    Mirrors net/ipv4/tcp_ipv4.c: tcp_v4_fill_cb, net/ipv4/tcp.c: tcp_sendmsg_locked, tcp_output.c: tcp_fragment.
-    Traps: what is in the backlog still has its header, and may not have numbers yet; who holds the lock may be between
-    the bytes and the number.
+    Mirrors net/core/sock.c: sock_init_data, and who hooks in (svcsock, iscsi, kTLS, ...), which must give back what it
+    has replaced before its module goes.  Trap: where nobody has hooked in, a callback may be NULL.
     """
-    for item in sock.segments:
-        spanned = (item.end_seq - item.seq - bool(item.flags & _FIN) - bool(item.flags & _SYN)) & 0xFFFFFFFF
-        if spanned != item.len:
-            message = f"on the {item.queue.value} queue, its sequence numbers span {spanned} bytes"
-            severity = SUSPECT if sock.is_locked else CORRUPT
-            yield Finding("skb.len", item.skb, "cb", severity, f"{item.len} (len)", str(spanned), message)
+    for one in sock.callbacks:
+        if not one.is_code:
+            message = f"{one.member} leads to where no code is: its module has gone, or something has written over it"
+            yield Finding("sock.callback", sock.addr, one.member, CORRUPT, "a function", hex16(one.addr), message)
 
 
-RULES = (accounting, owner, segments)
+RULES = (accounting, owner, callbacks, *tcp.RULES)

@@ -128,7 +128,7 @@ HEALTHY_SKBS = {
         referring(head_frag=1), head=HEAD + 64, data=HEAD + 64, head_place=Allocation("page", HEAD)
     ),
     "a large kmalloc'd buffer": changed(referring(head_frag=0), head_place=Allocation("page", HEAD)),
-    "a checksum to fill in": referring(checksum_at=0x6C0),
+    "a checksum to fill in": referring(checksum_at=164),
     "an inner header that was never set, and moved": referring(inner_headers=(("inner_mac_header", 0xFFE0),)),
     "the second of a pair": changed(
         referring(fclone=2), place=Allocation("slab", SKB - 232, 472, "allocated", "skbuff_fclone_cache", True)

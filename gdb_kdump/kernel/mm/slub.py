@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 
 from gdb_kdump.errors import Corrupt, Unreadable
@@ -17,6 +18,7 @@ from gdb_kdump.records.slab import (
     ALLOCATED,
     COUNT,
     FREE,
+    OUTSIDE,
     SHEAVED,
     UNKNOWN,
     FreelistProblem,
@@ -247,7 +249,20 @@ class SlubAllocator:
         problems += self._sheaved(extent, free)
         hole = next((walk.hole for walk in walks if walk.hole is not None), None)
         cpu = None if active is None else active.cpu
-        return Slab(page, start, cache, objects, inuse, cpu, free, tuple(problems), hole)
+        return Slab(page, start, cache, objects, inuse, cpu, free, tuple(map(self._with_other, problems)), hole)
+
+    def _with_other(self, problem: FreelistProblem) -> FreelistProblem:
+        """The same with the cache of the slab that a freelist leads to, where it leads to one."""
+        if problem.kind != OUTSIDE:
+            return problem
+        try:
+            page = self._pages.find(problem.found)
+            if page is None or not page.is_slab:
+                return problem
+            cache_at = self._unpacker.unpack_from(*self._memory.block(page.head, self._unpacker.span))[0]
+            return replace(problem, found_in=self._caches.read(cache_at).name)
+        except (Unreadable, Corrupt):
+            return problem
 
     def _sheaved(self, extent: SlabExtent, free: frozenset[int]) -> Iterator[FreelistProblem]:
         """The objects of a slab that wait in a sheaf and in another one, or on a freelist, too."""

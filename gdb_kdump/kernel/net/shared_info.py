@@ -31,7 +31,7 @@ class SharedInfos:
         """The members that the types lack."""
         zerocopy_member, self._zerocopy_bit = skb_zerocopy(layout)
         self._shinfo = layout.unpacker("skb_shared_info", (*_MEMBERS, zerocopy_member), _INSTEAD)
-        self._links = layout.unpacker("sk_buff", ("next", "len"))
+        self._links = layout.unpacker("sk_buff", ("next", "len", "data_len"))
         self._frag = layout.unpacker("skb_frag", _FRAG_MEMBERS)
         self._frags_offset = layout.offset("skb_shared_info.frags")
         # Where dataref is the last member that a new one gets, what was left from before begins after it already.
@@ -125,14 +125,15 @@ class SharedInfos:
 
     def _chain(self, first: int) -> FragList:
         """The frag_list from its first sk_buff on; include/linux/skbuff.h: skb_walk_frags."""
-        total = 0
+        total = longest = 0
 
         def following(skb: int) -> int:
-            nonlocal total
-            after, length = self._links.unpack_from(*self._memory.block(skb, self._links.span))
+            nonlocal total, longest
+            after, length, data_len = self._links.unpack_from(*self._memory.block(skb, self._links.span))
             total += length
+            longest = max(longest, length - data_len)
             return int(after)
 
         chain = follow_chain(first, following)
         hole = Unreadable(chain.nodes[-1] if chain.nodes else first, Why.UNKNOWN) if chain.stopped else chain.hole
-        return FragList(chain.nodes, total, hole=hole, cycle=chain.cycle)
+        return FragList(chain.nodes, total, hole=hole, cycle=chain.cycle, longest_linear=longest)

@@ -9,6 +9,7 @@ from functools import partial
 from gdb_kdump.errors import MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.mm.allocations import Allocations
 from gdb_kdump.kernel.module.source import Source
+from gdb_kdump.kernel.net.freed_skb import overwritten_members
 from gdb_kdump.kernel.net.shared_info import SharedInfos
 from gdb_kdump.kernel.net.sock import Socks
 from gdb_kdump.layout.net import skb_counts_from_head, skb_inner_headers
@@ -38,12 +39,17 @@ _SKB_INSTEAD = {"tail": 0, "cloned": 1, "nohdr": 0, "destructor": 0, **dict.from
 # Not every kernel has them; those whose name begins with inner_ are headers, too.
 _MORE_MEMBERS = (
     "dev", "dev_scratch", "refdst", "nfct", "extensions", "active_extensions", "fclone", "head_frag", "ip_summed",
-    "csum_start", "csum_offset", "inner_mac_header", "inner_network_header", "inner_transport_header",
+    "csum_start", "csum_offset", "inner_mac_header", "inner_network_header", "inner_transport_header", "protocol",
+    "encapsulation",
 )  # fmt: skip
 _MOST_REFERENCES = 2000  # that are kept
 _POINTER = ~7  # of an address with flags in its lowest bits
 _CHECKSUM_PARTIAL, _CHECKSUM_SIZE = 3, 2  # include/linux/skbuff.h, always the same number; bytes
 _GSO_PROTOCOLS = ("TCPV4", "TCPV6", "UDP", "UDP_L4", "SCTP", "FCOE")  # those that leave the segments to one of them
+
+
+_GSO_TUNNELS = ("GRE", "GRE_CSUM", "IPXIP4", "IPXIP6", "IPIP", "SIT", "UDP_TUNNEL", "UDP_TUNNEL_CSUM")
+_OTHER_FAMILY = {0x0800: "TCPV6", 0x86DD: "TCPV4"}  # include/uapi/linux/if_ether.h: ETH_P_IP, ETH_P_IPV6
 
 
 class Skbs:
@@ -87,6 +93,11 @@ class Skbs:
             max_frags=self._shinfos.max_frags,
             known_gso_types=session.debuginfo.enum_bits("SKB_GSO_TCPV4"),
             gso_protocols=sum(gso_types.get(f"SKB_GSO_{name}", 0) for name in _GSO_PROTOCOLS),
+            gso_of_families=tuple(
+                (family, gso_types.get(f"SKB_GSO_{other}", 0)) for family, other in _OTHER_FAMILY.items()
+            ),
+            gso_tunnels=sum(gso_types.get(f"SKB_GSO_{name}", 0) for name in _GSO_TUNNELS),
+            gso_whole=gso_types.get("SKB_GSO_FRAGLIST", 0),
             known_flags=self._shinfos.known_flags,
             known_extensions=(1 << session.debuginfo.enum_with("SKB_EXT_NUM").get("SKB_EXT_NUM", 0)) - 1,
             has_scratch="dev_scratch" in self._more_names,
@@ -142,6 +153,7 @@ class Skbs:
             shinfo=shinfo,
             memory=memory,
             references=references,
+            overwritten=overwritten_members(self._session, skb) if memory.skb.state == "free" else frozenset(),
             is_tcp=isinstance(shinfo, SharedInfo)
             and bool(shinfo.gso_size or shinfo.gso_segs)
             and self._is_tcp(members, shinfo),
@@ -240,6 +252,8 @@ class Skbs:
             head_frag=get("head_frag"),
             is_destroyed_by_function=not destructor or is_elsewhere or self._is_function(destructor),
             checksum_at=values["csum_start"] + values["csum_offset"] + _CHECKSUM_SIZE if is_partial else None,
+            protocol=_swapped(get("protocol", 0)),
+            is_encapsulated=bool(get("encapsulation", 1)),
             inner_headers=tuple([(name, values[name]) for name in self._inner_headers if values[name]]),
         )
 
@@ -296,6 +310,11 @@ class Skbs:
 
 _NOT_ASKED_FOR = SkbMemory()
 _NO_REFERENCES = References()
+
+
+def _swapped(number: int) -> int:
+    """A __be16, which was read as the machine has numbers."""
+    return (number & 0xFF) << 8 | number >> 8
 
 
 def _address(head: int, position: int, is_offset: bool) -> int:

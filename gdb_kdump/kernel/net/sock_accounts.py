@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gdb_kdump.errors import Unreadable
+from gdb_kdump.kernel.module.source import Source
 from gdb_kdump.kernel.net.skb_caches import SkbObjects
 from gdb_kdump.kernel.net.sock import AF_NETLINK, AF_PACKET, AF_UNIX, Sock, Socks
 from gdb_kdump.layout.unpacker import Unpacker
 from gdb_kdump.records.queue import Queue, Role
-from gdb_kdump.records.sock import Owner, Segment, SockAccounts
+from gdb_kdump.records.sock import Callback, InFlight, Owner, Segment, SockAccounts
 from gdb_kdump.session import Session
 
 _ACCOUNTS = ("sk_wmem_queued", "wmem_alloc", "rmem_alloc", "sk_forward_alloc")
 _WITH_DESTRUCTOR = {"destructor": 1}  # what is assumed where the types do not say
 _KINDS = {AF_UNIX: "unix", AF_NETLINK: "netlink", AF_PACKET: "packet"}
+_NUMBERS, _COUNTED = ("seq", "end_seq", "tcp_flags"), ("sacked", "tcp_gso_segs")
 _READERS = ("tcp", "netlink", "packet")  # those that are charged by sk_buffs that have a destructor
+_TCP_CLOSE = 7  # include/net/tcp_states.h
+_IN_FLIGHT = ("packets_out", "retrans_out", "sacked_out", "lost_out", "rx_opt.sack_ok")
+# include/net/sock.h: what a protocol, or who uses the socket, may put there.
+_CALLBACKS = ("sk_state_change", "sk_data_ready", "sk_write_space", "sk_error_report", "sk_backlog_rcv", "sk_destruct")
 _SEGMENTS = (Role.WRITE, Role.RTX, Role.RECEIVE, Role.OFO)
 
 
@@ -27,8 +33,12 @@ class AccountsReader:
         self._memory = session.memory
         self._socks = session.once(Socks)
         self._sk = session.layout.unpacker("sk_buff", ("sk", "destructor"), _WITH_DESTRUCTOR)
-        self._len = session.layout.unpacker("sk_buff", ("len",))
+        self._len = session.layout.unpacker("sk_buff", ("len", "users"))
         self._numbers = _tcp_numbers(session)
+        self._has_in_flight = _has(session, "tcp_sock", _IN_FLIGHT) and _has(session, "tcp_skb_cb", _COUNTED)
+        members = [(name, session.layout.find_member(f"sock.{name}")) for name in _CALLBACKS]
+        self._callbacks = [(name, member.offset) for name, member in members if member is not None]
+        self._is_code: dict[int, bool] = {}
         self._charge = session.layout.unpacker("sk_buff", ("truesize", "destructor"), _WITH_DESTRUCTOR)
         # An sk_buff with this destructor is charged to sk_omem_alloc: net/core/skbuff.c: msg_zerocopy_alloc.
         self._omem = session.debuginfo.find_address("sock_ofree")
@@ -57,7 +67,27 @@ class AccountsReader:
             is_layered=kind == "tcp" and self._is_layered(sock),
             refcnt=sock.refcnt,
             segments=tuple(segment for queue in queues for segment in self._segments(queue)) if kind == "tcp" else (),
+            in_flight=self._in_flight(sock) if kind == "tcp" else None,
+            callbacks=self._called(sock.addr),
         )
+
+    def _in_flight(self, sock: Sock) -> InFlight | None:
+        """What TCP counts of what it has sent; of a closed socket some is left (tcp_write_queue_purge)."""
+        if not self._has_in_flight or sock.state == _TCP_CLOSE:
+            return None
+        *counters, sack_ok = [self._session.number(sock.addr, f"tcp_sock.{name}") for name in _IN_FLIGHT]
+        return InFlight(*counters, is_sack=bool(sack_ok))
+
+    def _called(self, sock: int) -> tuple[Callback, ...]:
+        """The callbacks of a socket; sockets have few different ones."""
+        found = []
+        for name, offset in self._callbacks:
+            addr = self._memory.u64(sock + offset)
+            if addr and addr not in self._is_code:
+                self._is_code[addr] = self._session.once(Source).is_text(addr)
+            if addr:
+                found.append(Callback(name, addr, self._is_code[addr]))
+        return tuple(found)
 
     def _written(self, sock: Sock, kind: str, wmem_alloc: int, sums: dict[Role, int]) -> tuple[int, int] | None:
         """What counts as written by a socket: of the whole system where it has written more than its queue holds."""
@@ -120,10 +150,11 @@ class AccountsReader:
         for skb in queue.skbs:
             try:
                 numbers = self._numbers.unpack_from(*self._memory.block(skb + cb, self._numbers.span))
-                (length,) = self._len.unpack_from(*self._memory.block(skb, self._len.span))
+                length, users = self._len.unpack_from(*self._memory.block(skb, self._len.span))
             except Unreadable:
                 continue
-            yield Segment(skb, queue.role, length, *numbers)
+            seq, end_seq, flags, *more = numbers
+            yield Segment(skb, queue.role, length, seq, end_seq, flags, users, *more)
 
 
 def _kind(sock: Sock) -> str:
@@ -133,10 +164,16 @@ def _kind(sock: Sock) -> str:
 
 
 def _tcp_numbers(session: Session) -> Unpacker | None:
-    """What struct tcp_skb_cb says of a segment: seq, end_seq and the flags; None where the types do not have it all."""
-    if session.layout.find_struct("tcp_skb_cb") is None:
+    """What struct tcp_skb_cb says of a segment: seq, end_seq and the flags; None where the types do not have it all.
+
+    Then, where it has them, sacked and tcp_gso_segs, a member since v3.18.
+    """
+    if not _has(session, "tcp_skb_cb", _NUMBERS):
         return None
-    names = ("seq", "end_seq", "tcp_flags")
-    if any(session.layout.find_member(f"tcp_skb_cb.{name}") is None for name in names):
-        return None
-    return session.layout.unpacker("tcp_skb_cb", names)
+    more = _COUNTED if _has(session, "tcp_skb_cb", _COUNTED) else ()
+    return session.layout.unpacker("tcp_skb_cb", (*_NUMBERS, *more))
+
+
+def _has(session: Session, tag: str, members: tuple[str, ...]) -> bool:
+    layout = session.layout
+    return layout.find_struct(tag) is not None and all(layout.find_member(f"{tag}.{name}") for name in members)
