@@ -99,6 +99,18 @@ def test_damage_is_found(found: SlabObject, rule: str, member: str, blamed: int)
     assert finding.expected and finding.found and CACHE.name in finding.message
 
 
+def test_a_freelist_that_leads_into_another_cache_names_both() -> None:
+    into = with_problem(OUTSIDE, START + 0x10000)
+    problem = replace(into.slab.problems[0], found_in="kmalloc-128")
+    (finding,) = judge_slab(replace(into, slab=replace(into.slab, problems=(problem,))))
+    assert "not in this slab but in one of kmalloc-128" in finding.message and f"({CACHE.name})" in finding.message
+
+
+def test_the_head_of_a_freelist_is_no_object() -> None:
+    (finding,) = judge_slab(with_problem(OUTSIDE, WILD, 0))
+    assert "leads from" not in finding.message and f"whose head is at {SLAB.addr + 32:#x}" in finding.message
+
+
 def test_a_wrong_count_alone_is_suspect() -> None:
     (finding,) = judge_slab(with_problem(COUNT, 1, 0))
     assert (finding.severity, finding.object, finding.found) == (SUSPECT, SLAB.addr, "1")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from gdb_kdump.records.queue import Role
-from gdb_kdump.records.sock import Owner, Segment, SockAccounts
+from gdb_kdump.records.sock import Callback, InFlight, Owner, Segment, SockAccounts
 from gdb_kdump.rules import judge_sock
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT
 
@@ -42,8 +42,31 @@ UDP = SockAccounts(
     cork=(1460, 1, 1480),
 )
 
+# Two sk_buffs in flight: one of 3 packets that was sent again, one of 2 that has arrived and one of 1 that is lost.
+SENT = replace(
+    TCP,
+    segments=(
+        Segment(SKB, Role.RTX, 100, 0, 100, 16, sacked=0x82, packets=3),
+        Segment(SKB + 512, Role.RTX, 100, 100, 200, 16, sacked=1, packets=2),
+        Segment(SKB + 1024, Role.RTX, 100, 200, 300, 16, sacked=4, packets=1),
+        Segment(SKB + 1536, Role.WRITE, 100, 300, 400, 16, packets=9),
+    ),
+    in_flight=InFlight(packets_out=6, retrans_out=3, sacked_out=2, lost_out=1, is_sack=True),
+)
+
+
+def counting(**changes: object) -> SockAccounts:
+    assert SENT.in_flight is not None
+    return replace(SENT, in_flight=replace(SENT.in_flight, **changes))  # type: ignore[arg-type]
+
+
 HEALTHY = {
     "TCP": TCP,
+    "in flight": SENT,
+    "duplicate ACKs, of which no segment knows": counting(sacked_out=5, is_sack=False),
+    "the rtx queue cut short": replace(counting(packets_out=9), truesize={Role.WRITE: 1000}),
+    "callbacks": replace(TCP, callbacks=(Callback("sk_data_ready", 0xFFFFFFFF81000000, True),)),
+    "received, and peeked at": replace(TCP, segments=(Segment(SKB, Role.RECEIVE, 1, 0, 1, 16, users=2),)),
     "UDP, with something to give back": UDP,
     "corked over two sk_buffs": replace(UDP, cork=(2920, 2, 2960)),
     "corked over IPv6": replace(UDP, cork=(2880, 2, 2960)),
@@ -69,8 +92,39 @@ HEALTHY = {
         TCP, kind="unix", wmem_queued=0, forward_alloc=0, truesize={}, owners=(Owner(SKB, Role.RECEIVE, OTHER),)
     ),
 }
-RULES = {"sk": "skb.sk", "destructor": "skb.sk", "cb": "skb.len"}
+RULES = {
+    "sk": "skb.sk",
+    "destructor": "skb.sk",
+    "cb": "skb.len",
+    "users": "skb.users",
+    "sk_data_ready": "sock.callback",
+}
 DAMAGED = {
+    "packets_out": (counting(packets_out=7), SOCK, "packets_out", CORRUPT),
+    "packets_out, locked": (replace(counting(packets_out=7), is_locked=True), SOCK, "packets_out", SUSPECT),
+    "retrans_out": (counting(retrans_out=0), SOCK, "retrans_out", CORRUPT),
+    "sacked_out": (counting(sacked_out=3), SOCK, "sacked_out", CORRUPT),
+    "lost_out": (counting(lost_out=0), SOCK, "lost_out", CORRUPT),
+    "more duplicate ACKs than packets": (counting(sacked_out=6, is_sack=False), SOCK, "sacked_out", CORRUPT),
+    "an empty rtx queue": (
+        replace(counting(retrans_out=0, sacked_out=0, lost_out=0), segments=()),
+        SOCK,
+        "packets_out",
+        CORRUPT,
+    ),
+    "a callback of a module that has gone": (
+        replace(TCP, callbacks=(Callback("sk_data_ready", 0xFFFFFFFFC02FA040, False),)),
+        SOCK,
+        "sk_data_ready",
+        CORRUPT,
+    ),
+    "to be sent, and somebody else has it": (
+        replace(TCP, segments=(Segment(SKB, Role.WRITE, 1, 0, 1, 16, users=2),)),
+        SKB,
+        "users",
+        CORRUPT,
+    ),
+    "wmem_alloc saturated": (replace(TCP, wmem_alloc=-0x40000000), SOCK, "sk_wmem_alloc", CORRUPT),
     "wmem_queued": (replace(TCP, wmem_queued=2999), SOCK, "sk_wmem_queued", CORRUPT),
     "wmem_queued, locked": (replace(TCP, wmem_queued=2999, is_locked=True), SOCK, "sk_wmem_queued", SUSPECT),
     "wmem_alloc 0": (replace(TCP, wmem_alloc=0), SOCK, "sk_wmem_alloc", CORRUPT),
