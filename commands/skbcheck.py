@@ -21,7 +21,7 @@ from gdb_kdump.commands.show.tables import table
 from gdb_kdump.diagnosis.checks import Checked, Checks
 from gdb_kdump.diagnosis.sockets import judge_sock_and_queues
 from gdb_kdump.diagnosis.sweep import check_everything
-from gdb_kdump.errors import UsageError
+from gdb_kdump.errors import UsageError, Why
 from gdb_kdump.kernel.mm.allocations import Allocations
 from gdb_kdump.kernel.net.skbuff import Skbs
 from gdb_kdump.records.skb import Skb
@@ -86,10 +86,11 @@ is neither, and is listed apart.  $_kfindings is set to the number of corrupt fi
         if result.is_all and checked.findings:
             yield ""
             yield from _by_rule(checked)
-        for hole in checked.holes[:20]:
-            yield f"not judged: {hex16(hole.addr)}: {hole.why.sentence} ({hole.why.name})"
-        if len(checked.holes) > 20:
-            yield f"not judged: {len(checked.holes) - 20} more, see --json"
+        holes = _holes(checked)
+        for addr, why in holes[:20]:
+            yield f"not judged: {hex16(addr)}: {why.sentence} ({why.name})"
+        if len(holes) > 20:
+            yield f"not judged: {len(holes) - 20} more, see --json"
 
     def closing(self, result: Judged) -> Iterator[str]:
         checked = result.checked
@@ -100,9 +101,14 @@ is neither, and is listed apart.  $_kfindings is set to the number of corrupt fi
         return {
             "checked": {"skbs": checked.skbs, "queues": checked.queues},
             "findings": [finding_json(finding) for finding in walks.shown(checked.findings)],
-            "unreadable": [{"address": hex16(hole.addr), "why": hole.why.name} for hole in walks.shown(checked.holes)],
+            "unreadable": [{"address": hex16(addr), "why": why.name} for addr, why in walks.shown(_holes(checked))],
             "verdict": checked.verdict,
         }
+
+
+def _holes(checked: Checked) -> list[tuple[int, Why]]:
+    """The addresses that could not be judged, and why, each once: several may lead there."""
+    return list(dict.fromkeys((hole.addr, hole.why) for hole in checked.holes))
 
 
 def _drawn(session: Session, checked: Checked) -> tuple[Skb, ...]:

@@ -21,7 +21,7 @@ _NOT_SHOWN = "the bytes around end are not shown: set kdump payload on"
 def buffer_text(skb: Skb, damage: Attribution | None) -> Iterator[str]:
     """The lines of the drawing; the payload's bytes are shown only around the damage."""
     marks = (("head", skb.members.head), ("data", skb.members.data), ("tail", skb.tail), ("end, shared info", skb.end))
-    yield from wrapped("  ".join(f"{name} {hex16(addr)} (+{addr - skb.members.head})" for name, addr in marks))
+    yield from wrapped("  ".join(f"{name} {hex16(addr)} ({addr - skb.members.head:+d})" for name, addr in marks))
     buffer = skb.buffer()
     if not buffer:
         return

@@ -6,11 +6,8 @@ from collections.abc import Iterator
 
 from gdb_kdump.errors import Corrupt, Unreadable
 from gdb_kdump.kernel.lib.lists import list_for_each
-from gdb_kdump.kernel.module.code import CodeOwners
-from gdb_kdump.kernel.net.devices import NetDevices
-from gdb_kdump.kernel.net.namespaces import Nets
+from gdb_kdump.kernel.net.device_hooks import DeviceHooks
 from gdb_kdump.records.code import Hook
-from gdb_kdump.session import Session
 from gdb_kdump.walks import Gaps, walk
 
 _ETH_P_ALL = 3
@@ -18,15 +15,8 @@ _HEAD = 16  # bytes of a struct list_head
 _LISTS = ("ptype_all", "ptype_specific")
 
 
-class PacketHandlers:
+class PacketHandlers(DeviceHooks):
     """Reads the receivers of packets of one session; raises MissingDebugInfo."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._layout = session.layout
-        self._code = session.once(CodeOwners)
-        self._devices = session.once(NetDevices)
-        self._nets = session.once(Nets)
 
     def all(self, gaps: Gaps) -> Iterator[Hook]:
         """Every packet_type and rx_handler; those of /proc/net/ptype and more."""

@@ -7,24 +7,15 @@ from collections.abc import Iterator
 from gdb_kdump import walks
 from gdb_kdump.errors import Corrupt, Unreadable
 from gdb_kdump.kernel.lib.lists import list_for_each
-from gdb_kdump.kernel.module.code import CodeOwners
-from gdb_kdump.kernel.net.devices import NetDevice, NetDevices
-from gdb_kdump.kernel.net.namespaces import Nets
+from gdb_kdump.kernel.net.device_hooks import DeviceHooks
+from gdb_kdump.kernel.net.devices import NetDevice
 from gdb_kdump.records.code import Hook
-from gdb_kdump.session import Session
 from gdb_kdump.text import escape
 from gdb_kdump.walks import Gaps, walk
 
 
-class TcFilters:
+class TcFilters(DeviceHooks):
     """Reads the filters of one session's devices, but for those of classful qdiscs."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._layout = session.layout
-        self._code = session.once(CodeOwners)
-        self._devices = session.once(NetDevices)
-        self._nets = session.once(Nets)
 
     def all(self, gaps: Gaps) -> Iterator[Hook]:
         """Each filter of clsact and ingress qdiscs, and each kind of action that is registered."""
