@@ -57,13 +57,15 @@ def test_gdbs_backtrace_has_the_frames_and_lines_of_kbt(gdb_run: Gdb, crash: Lab
 
 
 def test_places_are_those_that_the_kernel_printed(gdb_run: Gdb, crash: LabDump) -> None:
+    """A part of a function (.cold) has its own symbol, which offsets count from."""
     lines = crash.truth["call_trace"]
     # From the fault on: the dying kernel went on from where it printed the trace.
     start = max(number for number, line in enumerate(lines) if line.strip().startswith("RIP: 0010:"))
-    wanted = [match[1] for line in lines[start:] if (match := OF_KERNEL.fullmatch(line.strip()))]
+    found = (OF_KERNEL.fullmatch(line.strip()) for line in lines[start:])
+    wanted = [re.sub(r"\.(part|constprop|isra)\.\d+", "", match[1]) for match in found if match]
     output = gdb_run("kbt -s", vmcore=crash.vmcore).succeeded().stdout
     places = re.findall(r"^#\d+ +0x[0-9a-f]+ 0x[0-9a-f]+ ([\w.]+\+0x[0-9a-f]+)", output, re.MULTILINE)
-    assert len(wanted) >= 3
+    assert len(wanted) >= 3 or "gone-callback" in crash.name  # of which the kernel itself only guessed
     assert [place for place in wanted if place not in places] == []
 
 

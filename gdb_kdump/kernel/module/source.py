@@ -14,6 +14,7 @@ from gdb_kdump.kernel.module.modules import Module, Modules
 from gdb_kdump.kernel.module.symbols import ModuleSymbols
 from gdb_kdump.session import Session
 
+_LARGEST_FUNCTION = 1 << 16  # bytes; the parts that gcc moves away go to another section (.text.unlikely)
 _NAME = re.compile(r"<(.+?)(?:\+(\d+))?>$")
 
 
@@ -72,7 +73,7 @@ class Source:
         elif (generated := self.find_generated(looked_up)) is not None:
             name, offset = generated.name, looked_up - generated.start
         else:
-            name, offset = self._label(looked_up) if self.is_assembly(looked_up) else self.symbol(looked_up)
+            name, offset = self._label(looked_up) if self.is_assembly(looked_up) else self._symbol_of_part(looked_up)
         if offset is not None:
             offset += pc - looked_up
         module_name = module.name if module else None
@@ -148,6 +149,14 @@ class Source:
             return None if generated is None else f"{generated.name}+{addr - generated.start:#x}"
         name, offset = self._symbol_in(module, addr)
         return f"{name}+{offset:#x} [{module.name}]"
+
+    def _symbol_of_part(self, addr: int) -> tuple[str | None, int | None]:
+        """The same as symbol(), but of a part that stands elsewhere than its function, from which GDB counts."""
+        name, offset = self.symbol(addr)
+        if offset is None or offset < _LARGEST_FUNCTION:
+            return name, offset
+        label, past = self._label(addr)
+        return (label, past) if label is not None and label.startswith(f"{name}.") else (name, offset)
 
     def _label(self, addr: int) -> tuple[str | None, int | None]:
         """The last label before an address of entry code; GDB has only the function around it."""
