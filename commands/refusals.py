@@ -39,7 +39,7 @@ class _NameModules(gdb.Function):
     def __init__(self) -> None:
         super().__init__("_kdump_name_modules")
 
-    def invoke(self) -> int:
+    def invoke(self, *words: gdb.Value) -> int:
         """Hand over the names; raises gdb.GdbError where the dump cannot be read any more."""
         opened = find_selected()
         try:

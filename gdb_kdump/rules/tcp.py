@@ -60,8 +60,8 @@ def in_flight(sock: SockAccounts) -> Iterator[Finding]:
     left = counted.sacked_out + counted.lost_out
     if not counted.is_sack and left > counted.packets_out:
         message = "more packets have left the network than were sent"
-        expected = f"at most {counted.packets_out - counted.lost_out}"
-        yield Finding("sock.accounting", sock.addr, "sacked_out", severity, expected, str(counted.sacked_out), message)
+        most = f"at most {counted.packets_out - counted.lost_out}"
+        yield Finding("sock.accounting", sock.addr, "sacked_out", severity, most, str(counted.sacked_out), message)
 
 
 def _in_the_middle(sock: SockAccounts) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import gdb
-from gdb.FrameDecorator import FrameDecorator, SymValueWrapper
+from gdb.FrameDecorator import FrameDecorator
 
 from gdb_kdump.errors import KdumpError, words_of
 from gdb_kdump.kernel.module.source import Source, SourceFrame
@@ -98,15 +98,15 @@ def _is_interrupted(frame: gdb.Frame) -> bool:
 class _Readable(FrameDecorator):
     """A frame whose arguments and locals can be shown, be they where they cannot be read."""
 
-    def frame_args(self) -> Iterable[Any] | None:
+    def frame_args(self) -> Iterator[Any] | None:
         return self._readable(super().frame_args())
 
-    def frame_locals(self) -> Iterable[Any] | None:
+    def frame_locals(self) -> Iterator[Any] | None:
         return self._readable(super().frame_locals())
 
-    def _readable(self, variables: Iterable[Any] | None) -> Iterable[Any] | None:
+    def _readable(self, variables: Iterable[Any] | None) -> Iterator[Any] | None:
         """GDB would print the words of a Python exception in the midst of the line, and no frame after it."""
-        return None if variables is None else [self._or_why(variable) for variable in variables]
+        return None if variables is None else iter([self._or_why(variable) for variable in variables])
 
     def _or_why(self, variable: Any) -> Any:
         symbol = variable.symbol()
@@ -117,8 +117,21 @@ class _Readable(FrameDecorator):
         except gdb.error as error:
             if "optimized out" not in words_of(error):
                 # A value of words is not shown among scalars, but the name is.
-                return SymValueWrapper(f"{symbol.name} <{words_of(error)}>", "")
+                return _Unreadable(f"{symbol.name} <{words_of(error)}>")
         return variable
+
+
+class _Unreadable:
+    """A variable, in GDB's interface of symbols and values: a name, and no value."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def symbol(self) -> str:
+        return self._name
+
+    def value(self) -> str:
+        return ""
 
 
 class _Named(_Readable):

@@ -36,16 +36,20 @@ def as_gdb_has_it(frame: dict[str, Any]) -> tuple[str, str | None, str | None]:
     return frame["function"] or "??", *place
 
 
+def without_labels(frame: tuple[str, str | None, str | None]) -> tuple[str, str | None, str | None]:
+    """The same without a module and an offset, and without the label in assembly, of which GDB has fewer."""
+    name, file, line = frame
+    plain = re.sub(r"\[[\w-]+\]$|\+0x[0-9a-f]+( \[\w+\])?$", "", name)
+    return ("asm" if file and file.endswith(".S") else plain), file, line
+
+
 def test_gdbs_backtrace_has_the_frames_and_lines_of_kbt(gdb_run: Gdb, crash: LabDump) -> None:
     run = gdb_run("kbt --json", "echo the frames:\\n", "bt", vmcore=crash.vmcore).succeeded()
     (task,) = run.json()["tasks"]
     own = [as_gdb_has_it(frame) for frame in task["frames"]]
     text = run.stdout.partition("the frames:")[2]
-    names = re.compile(r"\[[\w-]+\]$|\+0x[0-9a-f]+( \[\w+\])?$")
-    shown = [(names.sub("", name), *place) for name, *place in frames_of_gdb(text)]
-    # GDB has no label within assembly, and knows of functions that have jumped to the next one.
-    own = [(("asm" if place[0] and place[0].endswith(".S") else name), *place) for name, *place in own]
-    shown = [(("asm" if place[0] and place[0].endswith(".S") else name), *place) for name, *place in shown]
+    shown, own = [*map(without_labels, frames_of_gdb(text))], [*map(without_labels, own)]
+    # GDB knows of functions that have jumped to the next one, too.
     jumped = [frame for frame in shown if frame not in own]
     shown = [frame for frame in shown if frame in own]
     assert len(jumped) <= 2 and shown == own[-len(shown) :], jumped

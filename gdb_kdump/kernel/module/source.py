@@ -79,7 +79,7 @@ class Source:
         module_name = module.name if module else None
         where = gdb.find_pc_line(looked_up)
         file, line = _file(where.symtab), where.line or None
-        frames = []
+        frames: list[SourceFrame] = []
         for function, is_inlined in () if self.is_assembly(looked_up) else _functions(looked_up):
             if not is_inlined:
                 part = _part(function.name, name)

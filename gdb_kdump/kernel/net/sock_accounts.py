@@ -76,7 +76,8 @@ class AccountsReader:
         if not self._has_in_flight or sock.state == _TCP_CLOSE:
             return None
         *counters, sack_ok = [self._session.number(sock.addr, f"tcp_sock.{name}") for name in _IN_FLIGHT]
-        return InFlight(*counters, is_sack=bool(sack_ok))
+        packets_out, retrans_out, sacked_out, lost_out = counters
+        return InFlight(packets_out, retrans_out, sacked_out, lost_out, bool(sack_ok))
 
     def _called(self, sock: int) -> tuple[Callback, ...]:
         """The callbacks of a socket; sockets have few different ones."""
