@@ -8,12 +8,12 @@ from functools import partial
 from typing import TypeVar
 
 from gdb_kdump import walks
-from gdb_kdump.diagnosis.exclusive import ExclusiveUse
+from gdb_kdump.diagnosis.in_hand import InHand
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable, Why
 from gdb_kdump.kernel.mm.allocator import allocator
 from gdb_kdump.kernel.net.holders import Holders
 from gdb_kdump.kernel.net.skbuff import Skbs
-from gdb_kdump.records.skb import Held
+from gdb_kdump.records.skb import Held, SharedInfo
 from gdb_kdump.records.slab import SlabObject
 from gdb_kdump.rules import judge_members, judge_shinfo
 from gdb_kdump.rules.findings import Finding, verdict
@@ -109,8 +109,12 @@ class Checks:
             if error.why is not Why.UNMAPPED:
                 return Verdict(hole=error.as_value())
             return Verdict((unmapped(addr),))
-        if record.members.users > 1:
-            record = replace(record, alone=partial(self._session.once(ExclusiveUse).function, addr))
+        freed = isinstance(record.shinfo, SharedInfo) and any(frag.is_free for frag in record.shinfo.frags)
+        if record.members.users > 1 or freed:
+            in_hand = self._session.once(InHand)
+            record = replace(
+                record, alone=partial(in_hand.function, addr), released=partial(in_hand.released, record.end)
+            )
         members, shinfo = judge_members(record), judge_shinfo(record)
         slabs = _merged(self._slab(addr), self._slab(record.members.head))
         if not (members or shinfo or slabs or record.hole):

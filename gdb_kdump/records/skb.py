@@ -186,6 +186,8 @@ class Skb:
     """Reads the bytes from head on through the shared info, as far as they can be read."""
     held: Callable[[], Held] = on_a_queue
     """Finds out where it is held."""
+    released: Callable[[], int] = int
+    """Finds out how many of its fragments a task had already given back, that was at the next one."""
     alone: Callable[[], str] = str
     """Finds out which function, that asserts to be alone with it, a task or CPU was in; "" where there is none."""
 

@@ -30,7 +30,7 @@ def segments(skb: Skb, shinfo: SharedInfo) -> Iterator[Finding]:
     of frag_list is a segment, be it as long as it is; without gso_type nothing will be cut.
     """
     longest = shinfo.chain.longest_linear
-    if not shinfo.gso_type or shinfo.gso_size in (0, GSO_BY_FRAGS) or longest <= shinfo.gso_size:
+    if shinfo.gso_size in (0, GSO_BY_FRAGS) or longest <= shinfo.gso_size:
         return
     if not shinfo.gso_type & skb.facts.gso_whole:
         message = (
@@ -79,5 +79,18 @@ def tunnel(skb: Skb, shinfo: SharedInfo) -> Iterator[Finding]:
         )
 
 
+def segmentation(skb: Skb, shinfo: SharedInfo) -> Iterator[Finding]:
+    """What is asserted of packets that are to be cut: see segments, family and tunnel; most are not.
+
+    Trap: what is no gso_type at all says nothing of the packet; rules/shinfo.py: gso tells that.
+    """
+    kind, facts = shinfo.gso_type, skb.facts
+    protocols = kind & facts.gso_protocols
+    if kind and not (protocols & (protocols - 1) or (facts.known_gso_types and kind & ~facts.known_gso_types)):
+        yield from segments(skb, shinfo)
+        yield from family(skb, shinfo)
+        yield from tunnel(skb, shinfo)
+
+
 RULES = (checksum,)
-OF_SHINFO = (segments, family, tunnel)
+OF_SHINFO = (segmentation,)

@@ -80,7 +80,8 @@ def frag(skb: Skb, shinfo: SharedInfo) -> Iterator[Finding]:
 
     Mirrors include/linux/skbuff.h: skb_frag_page, skb_frag_address.  Traps: the page may be compound, or no page at
     all but device memory (its pointer has bit 0 set); with a nonsensical nr_frags there are no fragments to speak of.
-    Objects of slabs are not sent (include/linux/net.h: sendpage_ok), but some driver may yet receive into one.
+    Objects of slabs are not sent (include/linux/net.h: sendpage_ok), but some driver may yet receive into one.  Whoever
+    frees an sk_buff (net/core/skbuff.c: skb_release_data) has given back the pages before the one that it is at.
     """
     if shinfo.nr_frags > skb.facts.max_frags:
         return
@@ -95,6 +96,8 @@ def frag(skb: Skb, shinfo: SharedInfo) -> Iterator[Finding]:
             continue
         elif piece.room == 0:
             message = "its page, or the one that it is a part of, is no struct page of this kernel"
+        elif piece.is_free and number < skb.released():
+            continue
         elif piece.is_free:
             message = "nobody has a reference to its page: it was freed"
         elif piece.wrong:

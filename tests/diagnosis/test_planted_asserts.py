@@ -11,7 +11,8 @@ import pytest
 from patched_dump import PatchedDump
 from pytest_gdb_fixtures import KERNELS, Gdb, LabDump
 
-ETH_P_IP, CHECKSUM_PARTIAL = 0x0008, 3  # the former in the network's order
+CHECKSUM_PARTIAL = 3
+CRASHED = [kernel for kernel in KERNELS if not kernel.endswith("rt")]  # those that crash by themselves in the lab
 SATURATED = 0xC0000000
 
 # Of each: the socket, its queue and the index of an sk_buff there, or None for the socket itself; the C member and its
@@ -156,3 +157,25 @@ def test_a_freelist_that_leads_into_another_cache(
     (shown,) = [gdb_run(f"kslab {slab:#x}", vmcore=patched.path).succeeded().stdout]
     assert f"whose head is at {head:#018x}, begins with {other:#018x}" in shown, shown
     assert "not in this slab but in one of kmalloc-128" in shown
+
+
+@pytest.mark.parametrize("name", [f"{kernel}-frag-null" for kernel in CRASHED])
+def test_only_the_fragment_that_was_not_there_is_told(
+    gdb_run: Gdb, lab_dump: Callable[[str], LabDump], name: str
+) -> None:
+    """skb_release_data had given back the pages before it."""
+    dump = lab_dump(name)
+    (skb,) = {suspect["skb"] for suspect in gdb_run("ktriage --json", vmcore=dump.vmcore).json()["skbs"]}
+    findings = gdb_run(f"skbcheck --json {skb}", vmcore=dump.vmcore).succeeded().json()["findings"]
+    assert [(finding["rule"], finding["member"]) for finding in findings] == [("shinfo.frag", "frags[2]")]
+
+
+@pytest.mark.parametrize("name", [f"{kernel}-xmit-shared" for kernel in CRASHED])
+def test_what_pskb_expand_head_had_is_to_be_its_own(
+    gdb_run: Gdb, lab_dump: Callable[[str], LabDump], name: str
+) -> None:
+    dump = lab_dump(name)
+    skb = gdb_run("ktriage --json", vmcore=dump.vmcore).succeeded().json()["skb"]
+    findings = gdb_run(f"skbcheck --json {skb}", vmcore=dump.vmcore).succeeded().json()["findings"]
+    (finding,) = [finding for finding in findings if finding["rule"] == "skb.users"]
+    assert finding["severity"] == "corrupt" and "pskb_expand_head() had it" in finding["message"]

@@ -9,7 +9,7 @@ from test_rules_skb import FACTS, HEALTHY, NODES, QUEUE, SHINFO, SKB, changed, w
 
 from gdb_kdump.records.allocation import Allocation
 from gdb_kdump.records.queue import LostQueue
-from gdb_kdump.records.skb import FragList, Held, Skb
+from gdb_kdump.records.skb import Frag, FragList, Held, Skb
 from gdb_kdump.rules import judge_skb
 from gdb_kdump.rules.findings import CORRUPT, SUSPECT
 from gdb_kdump.rules.queue import lost
@@ -87,6 +87,11 @@ def test_what_the_kernel_would_assert(name: str) -> None:
     assert [[f.rule, f.member, f.severity] for f in judge_skb(record)] == [expected]
 
 
+def test_of_what_is_no_gso_type_only_that_is_told() -> None:
+    garbage = cut(TUNNEL | 1 << 25, is_encapsulated=False)
+    assert [(f.rule, f.member) for f in judge_skb(garbage)] == [("shinfo.gso", "gso_type")]
+
+
 FREED = changed(HEALTHY, place=Allocation("slab", SKB, 232, "free", "skbuff_head_cache", True), len=0x4141)
 
 
@@ -95,6 +100,13 @@ def test_the_free_pointer_is_no_damage() -> None:
     assert [f.rule for f in judge_skb(FREED)] == ["skb.freed", "skb.len"]
     assert [f.rule for f in judge_skb(replace(FREED, overwritten=frozenset({"data_len", "mac_len"})))] == ["skb.freed"]
     assert [f.rule for f in judge_skb(replace(FREED, overwritten=frozenset({"sk"})))] == ["skb.freed", "skb.len"]
+
+
+def test_fragments_that_were_just_released_are_not_guilty() -> None:
+    pieces = (Frag(NODES[0], 0, 700, room=4096, is_free=True), Frag(0, 0, 700, room=0))
+    skb = changed(HEALTHY, shinfo=replace(SHINFO, nr_frags=2, frags=pieces))
+    assert [f.member for f in judge_skb(skb)] == ["frags[0]", "frags[1]"]
+    assert [f.member for f in judge_skb(replace(skb, released=lambda: 1))] == ["frags[1]"]
 
 
 def test_a_queue_in_nobodys_memory() -> None:
