@@ -18,7 +18,8 @@ LOADER_SOURCES = (
 MODULE_FILES = (
     "Makefile", "main.c", "publish.c", "damage.c", "faults.c", "faults_skb.c", "faults_queue.c", "faults_slab.c",
     "faults_net.c", "netqueues.c", "crash.c", "spin.c", "wait.c", "locks.c", "hooks.c", "module.h", "faults.h",
-    "kdump_lab.h", "rogue.c", "rogue_skb.c", "rogue_memory.c", "rogue_sock.c", "rogue.h",
+    "kdump_lab.h", "rogue.c", "rogue_skb.c", "rogue_memory.c", "rogue_sock.c",
+    "rogue_freed.c", "rogue_stuck.c", "rogue_wrong.c", "rogue.h",
 )  # fmt: skip
 COMPILE_LOADER = ("gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread")
 

@@ -361,7 +361,8 @@ SCENARIOS = (
             crash.summary,
             crash.words,
             crash.expect,
-            lines=("6.1", "6.12"),
+            cmdline=crash.cmdline,
+            lines=crash.lines,
             on_demand=True,
             usual=crash.usual,
         )

@@ -71,6 +71,7 @@ static rogue_frame netdev_tx_t rogue_xmit(struct sk_buff *skb, struct net_device
 	struct rogue_slot *slot = &ring->slots[ring->head % RING];
 	unsigned int len = skb->len;
 
+	rogue_xmit_wrong(skb, dev);
 	if (rogue_xmit_fault(skb, dev))
 		goto out;
 	if (ring->head - ring->tail == RING || len > ROOM || skb->protocol != htons(ETH_P_IP)) {
@@ -86,6 +87,7 @@ static rogue_frame netdev_tx_t rogue_xmit(struct sk_buff *skb, struct net_device
 	napi_schedule(&ring->napi);
 out:
 	dev_kfree_skb_any(skb);
+	rogue_sent(skb);
 	return NETDEV_TX_OK;
 }
 
@@ -97,10 +99,19 @@ static rogue_frame void rogue_rx_frame(struct net_device *dev, struct rogue_slot
 
 	if (!skb)
 		return;
+	if (rogue_now("rx-jumbo")) {	/* a buffer of before the MTU was raised; the device knows better */
+		dev_kfree_skb_any(skb);
+		skb = alloc_skb(700, GFP_ATOMIC);
+		if (!skb)
+			return;
+		memcpy(skb->data, slot->frame, len);
+		len = min(len, (unsigned int)skb_tailroom(skb));
+	}
 	if (rogue_now("rx-length"))	/* a descriptor is believed */
 		len = skb_tailroom(skb) + 232;
 	memcpy(skb_put(skb, len), slot->frame, min(len, slot->len));
 	rogue_rx_fault(skb, dev);
+	rogue_rx_wrong(skb, dev);
 	skb->protocol = eth_type_trans(skb, dev);
 	dev->stats.rx_packets++;
 	netif_receive_skb(skb);

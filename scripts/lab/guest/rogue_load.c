@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,9 @@
 #include <unistd.h>
 
 #include "load.h"
+
+#define MANY	400
+#define CLOSED	9	/* a port that nobody has */
 
 static void tell(const char *fault, int fd)
 {
@@ -53,6 +57,7 @@ static void run_rogue_udp(int argc, char **argv)
 	}
 	if (send(tx, buf, sizeof(buf), 0) < 0)
 		die("rogue-udp");
+	recv(rx, buf, sizeof(buf), MSG_DONTWAIT);
 	close(rx);
 	close(tx);
 }
@@ -80,7 +85,62 @@ static void run_rogue_tcp(int argc, char **argv)
 	tell(argv[1], tx);
 }
 
+/* A connection that is read from after the fault. */
+static void run_rogue_read(int argc, char **argv)
+{
+	int port = next_port(), listener = inet_socket(AF_INET, SOCK_STREAM, port);
+	int tx = inet_socket(AF_INET, SOCK_STREAM, 0), rx, on = 1;
+	char buf[3000];
+
+	(void)argc;
+	if (listen(listener, 1))
+		die("listen");
+	inet_connect(tx, AF_INET, port);
+	rx = accept(listener, NULL, NULL);
+	if (rx < 0 || setsockopt(tx, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)))
+		die("accept");
+	payload(buf, sizeof(buf), 0);
+	for (int i = 0; i < 3; i++) {
+		if (send(tx, buf, sizeof(buf), MSG_EOR) < 0)
+			die("rogue-read");
+		pause_ms(50);
+	}
+	tell(argv[1], rx);
+	recv(rx, buf, sizeof(buf), MSG_DONTWAIT);
+}
+
+/* A socket in the middle of many loses its struct sock under its file; the others are closed, and others take the memory. */
+static void run_rogue_reused(int argc, char **argv)
+{
+	int fds[MANY], victim;
+
+	(void)argc;
+	(void)argv;
+	for (int i = 0; i < MANY; i++)
+		fds[i] = inet_socket(AF_INET, SOCK_DGRAM, next_port());
+	victim = fds[MANY / 2];
+	tell("sock-reused", victim);
+	for (int i = 0; i < MANY; i++)
+		if (fds[i] != victim)
+			close(fds[i]);
+	pause_ms(500);	/* they are freed by RCU */
+	tell("sock-taken", -1);
+	inet_connect(victim, AF_INET, CLOSED);
+	send(victim, "x", 1, 0);
+}
+
+static void run_rogue_unload(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	if (syscall(SYS_delete_module, "rogue_drv", O_NONBLOCK))
+		die("rogue does not go");
+}
+
 const struct word rogue_words[] = {
+	{ "rogue-read", 1, run_rogue_read },	/* rogue-read FAULT: on a TCP socket that has received */
+	{ "rogue-reused", 0, run_rogue_reused },
+	{ "rogue-unload", 0, run_rogue_unload },
 	{ "rogue", 1, run_rogue },		/* rogue FAULT */
 	{ "rogue-udp", 1, run_rogue_udp },	/* rogue-udp FAULT: on a socket that has datagrams */
 	{ "rogue-tcp", 1, run_rogue_tcp },	/* rogue-tcp FAULT: on a socket that has sent */

@@ -164,8 +164,37 @@ static rogue_frame int rogue_list(void)
 	return 0;
 }
 
+/* An entry that is cleared while it is on the list, as when its memory is handed out again; and one added twice. */
+static rogue_frame int rogue_add(bool twice)
+{
+	static LIST_HEAD(states);
+	static struct rogue_state first, second;
+
+	list_add_tail(&first.list, &states);
+	if (!twice)
+		memset(&first, 0, sizeof(first));
+	list_add_tail(twice ? &first.list : &second.list, &states);
+	return first.users;
+}
+
+/* A reference is taken on what has none left. */
+static rogue_frame int rogue_get(void)
+{
+	static refcount_t users = REFCOUNT_INIT(1);
+
+	if (refcount_dec_and_test(&users))
+		refcount_inc(&users);
+	return refcount_read(&users);
+}
+
 int rogue_start(void)
 {
+	if (rogue_now("list-add"))
+		return rogue_add(false);
+	if (rogue_now("list-add-twice"))
+		return rogue_add(true);
+	if (rogue_now("get-dead"))
+		return rogue_get();
 	if (rogue_now("stale-write"))
 		return rogue_start_stale();
 	if (rogue_now("work-null"))
@@ -176,5 +205,5 @@ int rogue_start(void)
 		return rogue_freelist();
 	if (rogue_now("list-del"))
 		return rogue_list();
-	return 0;
+	return rogue_start_freed() ?: rogue_start_stuck();
 }

@@ -26,6 +26,8 @@ static rogue_frame void rogue_encrypt(struct sk_buff *skb)
 
 rogue_frame bool rogue_xmit_fault(struct sk_buff *skb, struct net_device *dev)
 {
+	if (rogue_is("skb-reused") || rogue_is("poison-skb"))
+		return true;	/* nothing comes back that could take the sk_buff's place */
 	if (rogue_now("xmit-shared")) {
 		rogue_kept = skb_get(skb);	/* for a later retry */
 		if (skb_cow_head(skb, 256))
@@ -118,10 +120,15 @@ static const struct nf_hook_ops rogue_hook = {
 
 int rogue_hooks_init(void)
 {
-	return nf_register_net_hook(&init_net, &rogue_hook);
+	int err = nf_register_net_hook(&init_net, &rogue_hook);
+
+	if (!err)
+		err = nf_register_net_hook(&init_net, &rogue_out_hook);
+	return err;
 }
 
 void rogue_hooks_exit(void)
 {
+	nf_unregister_net_hook(&init_net, &rogue_out_hook);
 	nf_unregister_net_hook(&init_net, &rogue_hook);
 }
