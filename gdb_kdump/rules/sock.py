@@ -25,8 +25,13 @@ def accounting(sock: SockAccounts) -> Iterator[Finding]:
     two steps; what is on its way through a device counts as written, too, and one more is held while a writer is told
     of room (sock_wfree), or TCP is to send more (tcp_wfree).  A datagram that is being made is charged when it is
     complete (ip_make_skb), and what is being freed was given back already: only what is on a list is there for certain.
+    A socket that sk_destruct() works on has neither a reference nor a writer, and its queues are half empty.
     """
     severity = SUSPECT if sock.is_locked else CORRUPT
+    if not sock.refcnt and not sock.wmem_alloc:
+        message = "no reference and no writer is left: it is being freed, or should have been"
+        yield _finding(sock, "__sk_common.skc_refcnt", SUSPECT, "at least 1", 0, message)
+        return
     if not 0 < sock.refcnt <= _SATURATED:
         message = "nobody holds the socket, yet it is here" if not sock.refcnt else "the reference count overflowed"
         yield _finding(sock, "__sk_common.skc_refcnt", CORRUPT, "at least 1", sock.refcnt, message)

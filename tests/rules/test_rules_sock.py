@@ -161,6 +161,7 @@ DAMAGED = {
     "cork that IPsec makes longer": (replace(UDP, cork=(2920, 2, 2985)), SOCK, "cork.base.length", SUSPECT),
     "nobody holds it": (replace(TCP, refcnt=0), SOCK, "__sk_common.skc_refcnt", CORRUPT),
     "overflowed": (replace(TCP, refcnt=-0x40000000), SOCK, "__sk_common.skc_refcnt", CORRUPT),
+    "being freed": (replace(TCP, refcnt=0, wmem_alloc=0), SOCK, "__sk_common.skc_refcnt", SUSPECT),
     "charged, and never given back": (
         replace(TCP, owners=(Owner(SKB, Role.RECEIVE, SOCK, False),)),
         SKB,
