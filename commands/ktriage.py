@@ -343,7 +343,8 @@ def _cause_sentence(cause: Cause) -> str:
 def _who(culprit: Culprit | None) -> str:
     if culprit is None:
         return ""
-    return f" The first module function on the way there is {culprit.function} [{culprit.module}]: {culprit.why}."
+    found = culprit.found or "The first module function on the way there"
+    return f" {found} is {culprit.function} [{culprit.module}]: {culprit.why}."
 
 
 def _everything(result: Triage) -> str:

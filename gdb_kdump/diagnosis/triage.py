@@ -74,7 +74,7 @@ class Triage:
             return UNKNOWN
         if worst != CLEAN:
             return worst
-        if self.cause is None:
+        if self.cause is None or self.cause.kind == UNKNOWN:
             return UNKNOWN
         return CLEAN if self.cause.kind == "unrelated" else SUSPECT
 
@@ -119,12 +119,13 @@ def triage(session: Session, gaps: Gaps) -> Triage:
     if not any(finding.severity == CORRUPT for finding in findings):
         everything = _everything(session, checks, gaps)
         findings = _merged(findings, everything.findings if everything is not None else ())
+    cause = find_cause(case)
     return Triage(
         crashed=True,
         message=panic.message(),
         trace=trace,
         fault=fault,
-        suspects=suspects,
+        suspects=_led_by(suspects, cause),
         attribution=attribution,
         sock=sock,
         sock_from=sock_from,
@@ -132,7 +133,7 @@ def triage(session: Session, gaps: Gaps) -> Triage:
         findings=findings,
         everything=everything,
         trip=trip,
-        cause=find_cause(case),
+        cause=cause,
         hooks=case.hooks,
         unread=unread,
         missing=missing,
@@ -197,6 +198,12 @@ def _suspects(checks: Checks, objects: FrameObjects) -> tuple[Suspect, ...]:
     """The sk_buffs in the frames, the corrupt ones first, else in the order of the frames."""
     suspects = [Suspect(skb, pointer, checks.skb(skb.addr).findings) for skb, pointer in objects.skbs]
     return tuple(sorted(suspects, key=lambda suspect: not suspect.is_corrupt))
+
+
+def _led_by(suspects: tuple[Suspect, ...], cause: Cause | None) -> tuple[Suspect, ...]:
+    """The same with the sk_buff of the cause first, where it is one of them."""
+    at = cause.object if cause is not None else None
+    return tuple(sorted(suspects, key=lambda suspect: suspect.skb.addr != at)) if at is not None else suspects
 
 
 def _sock(

@@ -22,7 +22,6 @@ _ALWAYS = 1 << 1
 _USER_MODE = 3
 # arch/x86/include/asm/segment.h: __KERNEL_CS, __USER_CS, __USER32_CS; FLAT_KERNEL_CS and FLAT_USER_CS64 of Xen's.
 _KERNEL_CODE, _USER_CODE = (0x10, 0xE030), (0x33, 0x23, 0xE033)
-_KERNEL_DATA = 0x18  # __KERNEL_DS
 _PADDING = 16  # what stubs push below the struct pt_regs, and the CPU's alignment above it
 # arch/x86/entry/entry_64.S today, arch/x86/kernel/entry_64.S and arch/x86/ia32/ia32entry.S before v4.3.
 _SYSCALL_NAMES = (
@@ -83,18 +82,12 @@ class EntryFrames:
                 yield at - start, state_of(self._read_context(at - start, PT_REGS), True)
 
     def _may_be_pushed(self, at: int, ip: int, cs: int, flags: int, sp: int, ss: int) -> bool:
-        """The same as _is_pushed_by_cpu, for a guess.
-
-        That may be what code has saved of itself, with a stack pointer to anywhere (crash_setup_regs), and what has
-        jumped to where no code is, right below its stack pointer.
-        """
+        """The same as _is_pushed_by_cpu, and of what has jumped to where no code is, with the stack below its own."""
         if self._is_pushed_by_cpu(at, ip, cs, flags, sp, ss):
             return True
-        if cs not in _KERNEL_CODE or flags & ~_FLAGS or not flags & _ALWAYS or sp % 8:
+        if cs not in _KERNEL_CODE or is_user_selector(ss) or ss >> 16 or flags & ~_FLAGS or not flags & _ALWAYS:
             return False
-        if self._is_text(ip):
-            return ss == _KERNEL_DATA and is_kernel_address(sp)
-        return ss in (0, _KERNEL_DATA) and 0 <= sp - (at + 40) < _PADDING
+        return not sp % 8 and 0 <= sp - (at + 40) < _PADDING
 
     def framed(self, registers: dict[str, int]) -> State | None:
         """The caller of entry code that has made a frame, as call_softirq does; None where it has not.

@@ -13,6 +13,7 @@ from gdb_kdump.text import hex16
 
 # include/net/sock.h: what a protocol or a module may put there.
 _CALLBACKS = ("sk_data_ready", "sk_write_space", "sk_state_change", "sk_error_report", "sk_destruct", "sk_backlog_rcv")
+_MAY_BE_NULL = ("sk_destruct", "sk_backlog_rcv")
 _UNLOADED = re.compile(r"\[last unloaded: ([\w-]+)")
 
 
@@ -29,11 +30,13 @@ def bad_call(case: Case) -> Cause | None:
     gone = f"; module {unloaded} was unloaded before" if unloaded else ""
     who = f"{caller}() called" if caller else "it called"
     evidence = [Evidence(f"there is no code at {hex16(pc)}", f"info symbol {hex16(pc)}"), Evidence("the trace", "kbt")]
+    nowhere = f"{hex16(pc)}, where no code is{gone}" if pc else "a pointer that is NULL"
     if place is None:
-        return Cause("bad-call", f"{who} {hex16(pc)}, where no code is{gone}", CERTAIN, tuple(evidence))
+        return Cause("bad-call", f"{who} {nowhere}", CERTAIN, tuple(evidence))
     sock, member = place
     evidence.insert(0, Evidence(f"{member} is {hex16(pc)}", f"kstruct sock.{member} {hex16(sock)}"))
-    message = f"{member} of sock {hex16(sock)} leads to {hex16(pc)}, where no code is{gone}"
+    leads = f"leads to {nowhere}" if pc else "is NULL, and was called"
+    message = f"{member} of sock {hex16(sock)} {leads}"
     return Cause("bad-call", message, CERTAIN if unloaded else LIKELY, tuple(evidence), sock, member)
 
 
@@ -45,6 +48,9 @@ def _callback(case: Case) -> tuple[int, str] | None:
         return None
     typed = [case.sock.addr] if case.sock is not None else []
     values = [pointer.value for pointer in registers_in(case.trip.outward[:6], case.session.arch)]
+    if not case.pc:
+        # Anything holds zeros: only a socket by its type counts, and a callback that all of them have.
+        values, places = [], [place for place in places if place[0] not in _MAY_BE_NULL]
     for addr in dict.fromkeys((*typed, *values)):
         for name, offset in places:
             try:

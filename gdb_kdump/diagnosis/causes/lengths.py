@@ -8,18 +8,16 @@ from __future__ import annotations
 import re
 
 from gdb_kdump.diagnosis.causes.answer import CERTAIN, Case, Cause, Evidence
+from gdb_kdump.diagnosis.causes.handing_over import who_had_it
 from gdb_kdump.diagnosis.trip import Culprit, find_culprit
 from gdb_kdump.errors import Unreadable
+from gdb_kdump.kernel.net.skbuff import Skbs
 from gdb_kdump.records.code import Place
-from gdb_kdump.records.skb import Skb
+from gdb_kdump.records.skb import SharedInfo, Skb
 from gdb_kdump.text import hex16
 
 _CHECKSUM = re.compile(r"offset \((\d+)\) >= skb_headlen\(\) \((\d+)\)")
 _RULES = ("skb.len", "skb.order", "skb.headers", "shinfo.gso")
-# Where a packet changes hands: what gave it away may have done nothing but that.
-_HANDED_OVER = ("netif_receive_skb", "__netif_receive_skb", "__netif_receive_skb_core", "__netif_receive_skb_one_core",
-                "netif_receive_skb_list_internal", "napi_gro_receive", "__dev_queue_xmit", "dev_queue_xmit",
-                "process_backlog", "sch_direct_xmit")  # fmt: skip
 # ip_rcv_core() comes before these; include/linux/netfilter.h: the hooks between.
 _TAKEN = ("ip_rcv_finish", "ip_local_deliver", "ip_local_deliver_finish", "ip_protocol_deliver_rcu", "ip_forward")
 _PLACES = ("IPv4 PRE_ROUTING", "IPv4 LOCAL_IN", "IPv4 FORWARD")
@@ -41,25 +39,47 @@ def lengths(case: Case) -> Cause | None:
         shown = Evidence("csum_start", f"kstruct sk_buff.csum_start,csum_offset,len,data_len {hex16(skb.addr)}")
         culprit = find_culprit(trip.outward, "it had the checksum computed")
         return Cause("lengths", message, CERTAIN, (shown, evidence), skb.addr, "csum_start", culprit)
+    segments = _segments(case, evidence)
+    if segments is not None:
+        return segments
     finding = next((found for rule in _RULES if (found := case.found(rule)) is not None), None)
     if finding is None:
         return None
     shown = Evidence(finding.message, f"kstruct sk_buff.len,data_len,head,data,tail,end {hex16(skb.addr)}")
     message = f"{finding.member} of sk_buff {hex16(skb.addr)} breaks what {trip.place} asserts: {finding.message}"
     more: tuple[Evidence, ...] = ()
-    culprit = _before_handing_over(case)
+    culprit = who_had_it(case, "it had the packet when the check failed")
     if culprit is None:
         more, culprit = _changed_on_its_way(case, skb)
     return Cause("lengths", message, CERTAIN, (shown, evidence, *more), skb.addr, finding.member, culprit)
 
 
-def _before_handing_over(case: Case) -> Culprit | None:
-    """The first module function outward, unless it had given the packet away before."""
-    for number, frame in enumerate(case.trip.outward):
-        if frame.source.function in _HANDED_OVER:
-            return None
-        if frame.source.module is not None:
-            return find_culprit(case.trip.outward[number:], "it had the packet when the check failed")
+def _segments(case: Case, evidence: Evidence) -> Cause | None:
+    """net/core/skbuff.c: skb_segment cuts where the sk_buffs of frag_list end, so all but the last are of gso_size."""
+    if not case.trip.passes("skb_segment"):
+        return None
+    heads = [
+        pointer.value for pointer in case.pointers if pointer.type == "sk_buff" and pointer.function == "skb_segment"
+    ]
+    for head in dict.fromkeys(heads):
+        try:
+            skb = case.session.once(Skbs).read(head)
+            shinfo = skb.shinfo
+            parts = shinfo.chain.skbs[:-1] if isinstance(shinfo, SharedInfo) else ()
+            sizes = [(part, case.session.once(Skbs).read(part).members.len) for part in parts]
+        except Unreadable:
+            continue
+        wrong = next(
+            ((part, size) for part, size in sizes if isinstance(shinfo, SharedInfo) and size != shinfo.gso_size), None
+        )
+        if wrong is None or not isinstance(shinfo, SharedInfo):
+            continue
+        what = f"gso_size is {shinfo.gso_size}, but sk_buff {hex16(wrong[0])} of its frag_list has {wrong[1]} bytes"
+        shown = Evidence(what, f"shinfo {hex16(head)}")
+        part = Evidence("that sk_buff", f"kstruct sk_buff.len,data_len {hex16(wrong[0])}")
+        message = f"sk_buff {hex16(head)} cannot be cut into segments as {case.trip.place} wants it: {what}"
+        culprit = find_culprit(case.trip.outward, "it had the packet segmented")
+        return Cause("lengths", message, CERTAIN, (shown, part, evidence), head, "gso_size", culprit)
     return None
 
 

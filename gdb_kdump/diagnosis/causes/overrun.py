@@ -7,13 +7,17 @@ payload's own.  Looks like it and is not: a single wrong fragment (fragment).
 from __future__ import annotations
 
 from gdb_kdump.diagnosis.causes.answer import CERTAIN, LIKELY, POSSIBLE, Case, Cause, Evidence
+from gdb_kdump.diagnosis.causes.handing_over import received_from
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.mm.allocator import allocator
 from gdb_kdump.records.skb import Skb
 from gdb_kdump.text import hex16
 
 _READS_IT = ("skb_release_data", "skb_zcopy_clear", "__skb_frag_unref", "kfree_skb_list_reason", "kfree_skb_list",
-             "skb_release_all", "skb_clone", "pskb_expand_head", "skb_copy_bits", "__pskb_pull_tail")  # fmt: skip
+             "skb_release_all", "skb_clone", "pskb_expand_head", "skb_copy_bits", "__pskb_pull_tail",
+             "skb_copy_ubufs", "skb_orphan_frags", "skb_orphan_frags_rx", "skb_zcopy", "skb_tx_error", "skb_segment",
+             "skb_checksum", "__skb_checksum", "__skb_datagram_iter", "skb_to_sgvec", "__skb_to_sgvec", "skb_shift",
+             "skb_try_coalesce", "skb_gro_receive", "skb_splice_bits", "skb_copy_expand", "skb_split")  # fmt: skip
 _WHOLE = ("shinfo.nr_frags", "shinfo.dataref", "shinfo.gso", "shinfo.tx_flags", "shinfo.overrun")
 _BELOW = 512  # bytes before the buffer that are looked at
 _EXTENT = 64  # bytes that are told of what is not known
@@ -34,7 +38,7 @@ def overrun(case: Case) -> Cause | None:
     if begins is None:
         shown = Evidence(f"{found.source} ({found.certainty})", command)
         message = f"the shared info of sk_buff {hex16(skb.addr)} is corrupt: {found.source}, {extent}"
-        return Cause("overrun-self", message, CERTAIN, (shown,), skb.addr, "end")
+        return Cause("overrun-self", message, CERTAIN, (shown,), skb.addr, "end", received_from(case))
     where, owner = begins
     message = (
         f"the shared info of sk_buff {hex16(skb.addr)} was overwritten, {extent}, by what was written from below its "
