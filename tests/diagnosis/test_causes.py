@@ -23,7 +23,8 @@ DUMPS = [
 
 
 def test_every_cause_has_a_kernel_that_crashed_of_it() -> None:
-    assert len(CRASHES) >= 17
+    kinds = {crash.cause for crash in CRASHES.values() if crash.cause}
+    assert kinds >= {"use-after-free", "poison", "race", "stack-overflow", "lockup", "hung-task", "unknown"}
     assert len({name for crash in CRASHES.values() for name in crash.usual}) >= 2
 
 
@@ -37,7 +38,7 @@ def test_the_cause_and_who_did_it(gdb_run: Gdb, lab_dump: Callable[[str], LabDum
     # Nobody may be accused but who did it; to name nobody is no false sentence.
     assert culprit is None or (culprit["function"], culprit["module"]) == (crash.culprit, "rogue_drv"), culprit
     if crash.culprit and name != "hook-length":  # the hook had returned before
-        assert culprit is not None or cause["kind"] == "overrun-neighbour"
+        assert culprit is not None or cause["kind"].startswith("overrun")
     assert story["kernel_says"] and cause["certainty"] in ("certain", "likely", "possible")
     said = "not about an sk_buff" if cause["kind"] == "unrelated" else cause["message"][1:]
     assert said in story["summary"]

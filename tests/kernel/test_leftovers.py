@@ -113,10 +113,6 @@ def test_all_tasks(gdb_run: Gdb, healthy: LabDump) -> None:
     document = gdb_run("kbt -a -T -e --json", vmcore=healthy.vmcore).succeeded().json()
     tasks = [task for task in document["tasks"] if task["frames"]]
     assert len(tasks) > 50
-    panicked = next(task for task in tasks if task["pid"] == healthy.truth["panic_task"]["pid"])
-    (saved,) = [frame["pc"] for frame in panicked["frames"] if frame["function"] == "__crash_kexec"]
-    # What the dying kernel saved of itself: kernel/kexec_core.c: __crash_kexec.
-    assert [frame["guess"] for frame in panicked["exception_frames"] if frame["registers"]["rip"] == saved] == [True]
     by_registers = {task["task"]: task["frames"][0]["pc"] for task in tasks if task["frames"][0]["level"] == 0}
     for task in tasks:
         # Where a CPU was stopped its crash note says, not its stack.
