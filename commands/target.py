@@ -73,7 +73,7 @@ def open_words(words: list[str], quietly: bool = False) -> None:
     """
     hints, files = _parse(words)
     vmcores, vmlinux = _sort(files)
-    progress = _Progress()
+    progress = _Progress(gdb.STDERR if quietly else gdb.STDOUT)
     opened = open_dump(vmcores, vmlinux, progress, hints)
     with ExitStack() as undo:  # whatever fails, Ctrl-C too
         undo.callback(put_back)
@@ -248,27 +248,30 @@ def _path(word: str) -> Path:
 class _Progress:
     """Tells that a vmlinux is being unpacked, or GDB's index of it made: a line, and dots on a terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream: int) -> None:
+        """`stream` is gdb.STDOUT, or gdb.STDERR where stdout is for what commands print."""
         self._told = False
+        self._stream = stream
+
+    def _say(self, text: str) -> None:
+        gdb.write(text, self._stream)
+        gdb.flush(self._stream)
 
     def unpacking(self, packed: Path, copy: Path, size: int | None) -> None:
-        gdb.write(f"Unpacking {packed}, once ...\n" if size is None else f"{size / 1e6:.0f} MB in {copy.parent}\n")
-        gdb.flush()
+        self._say(f"Unpacking {packed}, once ...\n" if size is None else f"{size / 1e6:.0f} MB in {copy.parent}\n")
 
     def indexing(self, vmlinux: Path, seconds: float | None) -> None:
         if seconds is None:
-            gdb.write(
+            self._say(
                 f"Reading {vmlinux}: 10 to 20 s, because no index of it can be kept: it has no build-id, or "
                 f"{index_cache.folder()} is not a folder of your own\n"
             )
-            gdb.flush()
         elif not self._told:
-            gdb.write(f"Indexing {vmlinux}: 10 to 20 s this once, then kept for every later start ...")
+            self._say(f"Indexing {vmlinux}: 10 to 20 s this once, then kept for every later start ...")
             self._told = True
         elif terminal.is_terminal():
-            gdb.write(".")
-        gdb.flush()
+            self._say(".")
 
     def end(self) -> None:
         if self._told:
-            gdb.write("\n")
+            self._say("\n")

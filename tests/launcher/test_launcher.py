@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 import elftools
 import pytest
 import tabulate
+from fixtures import bare
 from pytest_gdb_fixtures import LabDump, Terminal, launcher_environment, run_launcher
 from pytest_gdb_fixtures.process import GDB
 
@@ -67,6 +69,15 @@ def test_what_commands_print_and_nothing_else_is_on_stdout(tmp_path: Path, dump:
     header, task, value = run.stdout.splitlines()
     assert header.split() == ["PID", "CPU", "TASK", "ST", "COMM"] and task.split()[-1] == "init" and value == "$1 = 42"
     assert run.stderr == ""
+
+
+def test_what_is_told_while_it_opens_is_on_stderr(tmp_path: Path) -> None:
+    case = bare.make(tmp_path)
+    packed = case.vmlinux.with_name("vmlinux.gz")
+    packed.write_bytes(gzip.compress(case.vmlinux.read_bytes()))
+    env = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    run = run_launcher(tmp_path, "--run", "print 1", str(case.vmcore), str(packed), env=env).succeeded()
+    assert run.stdout == "$1 = 1\n" and f"Unpacking {packed}, once ..." in run.stderr
 
 
 def test_files_of_commands_and_batch(tmp_path: Path, dump: LabDump) -> None:
