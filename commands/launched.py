@@ -38,6 +38,9 @@ def carry_out(descriptor: int) -> None:
     """Do what the request in the file descriptor says."""
     with os.fdopen(descriptor, "rb") as file:
         request = Request(**json.load(file))
+    for passed in (request.documents, request.ask):
+        if passed is not None:
+            os.set_inheritable(passed, False)  # they are not for what GDB's `shell` runs
     if request.columns:
         gdb.execute(f"set width {request.columns:#x}", to_string=True)
     if not _opened(request):

@@ -32,26 +32,25 @@ class Ended:
 def run(debugger: Debugger, arguments: Arguments, words: list[str], may_fetch: bool) -> Ended:
     """Have GDB do what was asked for; with `may_fetch` a missing vmlinux is left to the caller.  Raises DumpError."""
     documents = os.dup(sys.stdout.fileno()) if arguments.json else None
-    reading, asking = os.pipe()
+    answer = os.memfd_create("gdb-kdump-answer", 0)
     request = {
         "words": words,
         "steps": arguments.steps,
         "documents": documents,
-        "ask": asking if may_fetch else None,
+        "ask": answer if may_fetch else None,
         "prompt": arguments.prompt,
         "columns": _columns() if not arguments.prompt and not arguments.json else None,
     }
     given = os.memfd_create("gdb-kdump-request", 0)
     os.write(given, json.dumps(request).encode("utf-8", "surrogateescape"))
     os.lseek(given, 0, os.SEEK_SET)
-    passed = [given, asking, *([documents] if documents is not None else [])]
+    passed = [given, answer, *([documents] if documents is not None else [])]
     try:
         status = _wait_for(debugger, arguments, given, passed)
+        text = os.pread(answer, os.lseek(answer, 0, os.SEEK_END), 0)
     finally:
         for descriptor in passed:
             os.close(descriptor)
-    with os.fdopen(reading, "rb") as answer:
-        text = answer.read()
     return Ended(status, json.loads(text) if text else None)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pytest_gdb_fixtures import KERNELS, Gdb, LabDump
+from pytest_gdb_fixtures import KERNELS, Gdb, LabDump, run_launcher
 from pytest_gdb_fixtures.left_out import leave_out
 
 LINES = [line for line in ("6.1", "6.12") if line in KERNELS]
@@ -104,3 +104,14 @@ def test_the_hook_that_must_have_changed_the_packet(gdb_run: Gdb, lab_dump: Call
     assert "O" in hook["taint"]
     assert (story["culprit"]["function"], story["culprit"]["level"]) == ("rogue_local_in", None)
     assert "ip_rcv_core" in story["culprit"]["why"]
+
+
+def test_the_launcher_ends_with_its_own_status(
+    lab_dump: Callable[[str], LabDump], without: Callable[..., Path], tmp_path: Path
+) -> None:
+    dump = lab_dump("6.1-reference")
+    skb = dump.truth["fault"]["skb"]
+    vmcore = without(dump, skb)
+    run = run_launcher(tmp_path, "--run", "ktriage", "--run", "kps", str(vmcore))
+    assert run.status == 3 and f"UNREAD: {skb} (skb of " in run.stdout
+    assert run_launcher(tmp_path, "--run", "ktriage", "--run", "nonsense", str(vmcore)).status == 1
