@@ -39,8 +39,9 @@ def test_without_a_head_nothing_is_to_be_examined(
     patched = PatchedDump(dump.vmcore, tmp_path / "patched.vmcore")
     begins = int.from_bytes(patched.read(head, 8), "little")
     patched.write_words(data, begins - 30)
-    shown = gdb_run("ktriage", f"skbcheck {skb}", vmcore=patched.path).succeeded().stdout
-    assert f"x/16xg {begins:#018x}" in shown and "(-30)" in shown and "+-" not in shown
+    run = gdb_run("ktriage --json", f"skbcheck {skb}", vmcore=patched.path).succeeded()
+    assert f"x/16xg {begins:#018x}" in run.json()["commands"]
+    assert "(-30)" in run.stdout and "+-" not in run.stdout
     patched.write_words(head, 0)
-    shown = gdb_run("ktriage", vmcore=patched.path).succeeded().stdout
-    assert f"skbcheck {skb}" in shown and "x/16xg" not in shown
+    commands = gdb_run("ktriage --json", vmcore=patched.path).succeeded().json()["commands"]
+    assert f"skbcheck {skb}" in commands and not [command for command in commands if command.startswith("x/")]
