@@ -71,7 +71,7 @@ class Trip:
 class Culprit:
     """A function of a module that is to blame, as far as the frames tell, and why; `level` is its frame's.
 
-    `found` says where it was found, when that is not on the way to the trip.
+    `found` says where it was found, when that is not on the way to the trip; without a level it is not in that trace.
     """
 
     function: str

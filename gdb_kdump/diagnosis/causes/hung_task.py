@@ -6,6 +6,7 @@ khungtaskd is innocent, and who waits may be, too: whoever holds the lock that i
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from gdb_kdump.diagnosis.causes.answer import CERTAIN, LIKELY, Case, Cause, Evidence
 from gdb_kdump.diagnosis.trip import Culprit, find_culprit
@@ -28,31 +29,36 @@ def hung_task(case: Case) -> Cause | None:
     pid, seconds = int(says[2]), says[3]
     task = case.session.once(Tasks).find_by_pid(pid)
     who = f"task {escape(says[1])} (PID {pid})"
-    evidence = [Evidence(says[0], "klog")]
+    told = Evidence(says[0], "klog")
     if task is None:
-        return Cause("hung-task", f"{who} was blocked for more than {seconds} seconds", CERTAIN, tuple(evidence))
-    evidence.append(Evidence("where it waits", f"kbt {pid}"))
+        return Cause("hung-task", f"{who} was blocked for more than {seconds} seconds", CERTAIN, (told,))
+    evidence = [Evidence(f"where PID {pid} waits", f"kbt {pid}"), told]
     lock = _lock_of(case, task)
     if lock is None:
-        culprit = find_culprit(_frames(case, task), "it waits", f"The first module function in the trace of PID {pid}")
+        culprit = _in_trace(case, task, f"PID {pid} waits in it, or in what it called")
         message = f"{who} was blocked for more than {seconds} seconds; no lock was found that it waits for"
         return Cause("hung-task", message, LIKELY, tuple(evidence), task.addr, "", culprit)
     name = f"{lock.kind} {lock.name or hex16(lock.addr)}"
-    evidence.append(Evidence(f"it waits for {name}", "klock"))
+    evidence.insert(0, Evidence(f"PID {pid} waits for {name}", "klock"))
     owner = case.session.once(Tasks).find_by_address(lock.owner) if lock.held is Held.BY_OWNER else None
     if owner is None:
-        culprit = find_culprit(_frames(case, task), "it waits", f"The first module function in the trace of PID {pid}")
+        culprit = _in_trace(case, task, f"PID {pid} waits in it, or in what it called")
         message = f"{who} was blocked for more than {seconds} seconds: it waits for {name}"
         return Cause("hung-task", message, LIKELY, tuple(evidence), lock.addr, "", culprit)
-    evidence.append(Evidence("where its holder is", f"kbt {owner.pid}"))
+    evidence.insert(1, Evidence(f"where its holder, PID {owner.pid}, is", f"kbt {owner.pid}"))
     held_by = f"PID {owner.pid} ({escape(owner.comm)})"
     message = f"{who} was blocked for more than {seconds} seconds: it waits for {name}, which {held_by} holds"
     return Cause("hung-task", message, CERTAIN, tuple(evidence), lock.addr, "owner", _holder(case, owner))
 
 
 def _holder(case: Case, owner: Task) -> Culprit | None:
-    where = f"The first module function in the trace of PID {owner.pid}"
-    return find_culprit(_frames(case, owner), "who holds the lock is in it", where)
+    return _in_trace(case, owner, f"PID {owner.pid}, which holds the lock, is in it")
+
+
+def _in_trace(case: Case, task: Task, why: str) -> Culprit | None:
+    """The first module function in the trace of a task that is not the panic's: its frame's number would mislead."""
+    culprit = find_culprit(_frames(case, task), why, f"The first module function in the trace of PID {task.pid}")
+    return replace(culprit, level=None) if culprit is not None else None
 
 
 def _lock_of(case: Case, task: Task) -> Lock | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gdb_kdump.diagnosis.causes.answer import CERTAIN, LIKELY, Case, Cause, Evidence
 from gdb_kdump.diagnosis.causes.memory import function_name
@@ -35,15 +36,9 @@ def lockup(case: Case) -> Cause | None:
         return None
     stalled = says or _STALLED.search(text)
     cpu = int(stalled[1]) if stalled is not None else case.cpu
-    what = (
-        "a stall of RCU"
-        if says is None
-        else "a soft lockup"
-        if says is not None and "soft" in says[0]
-        else "a hard lockup"
-    )
+    what = "a stall of RCU" if says is None else "a soft lockup" if _SOFT.search(text) else "a hard lockup"
     frames = _interrupted(case.trip.outward if cpu == case.cpu else _frames_of(case, cpu), cpu == case.cpu)
-    seen = Evidence("what that CPU was in", "kbt" if cpu == case.cpu else f"kbt -a -c {cpu}")
+    seen = Evidence(f"what CPU {cpu} was in", "kbt" if cpu == case.cpu else f"kbt -a -c {cpu}")
     noticed = Evidence(
         next((line for line in case.trip.says if _SOFT.search(line) or _HARD.search(line)), what), "klog"
     )
@@ -55,7 +50,7 @@ def lockup(case: Case) -> Cause | None:
             LIKELY,
             (noticed, seen),
         )
-    culprit = find_culprit(frames, "it did not come back", f"The first module function in the trace of CPU {cpu}")
+    culprit = _in_trace(case, cpu, frames, "it did not come back")
     spins = next((number for number, frame in enumerate(real[:3]) if _SPINS.match(frame.source.function or "")), None)
     if spins is not None:
         return _of_lock(case, cpu, what, real, (noticed, seen))
@@ -73,8 +68,7 @@ def _of_lock(case: Case, cpu: int, what: str, frames: Sequence[Frame], evidence:
         if cpu == case.cpu
         else None
     )
-    where = f"The first module function in the trace of CPU {cpu}"
-    culprit = find_culprit(frames, "it waits for a lock that nobody gives back", where)
+    culprit = _in_trace(case, cpu, frames, "it waits for a lock that it does not get")
     at = f" at {hex16(lock.value)}" if lock is not None else ""
     below = _interrupted(frames, True)
     told = ""
@@ -84,7 +78,8 @@ def _of_lock(case: Case, cpu: int, what: str, frames: Sequence[Frame], evidence:
         )
         if holder is not None:
             told = f"; what it interrupted on this CPU was in {function_name(holder.source)}"
-            evidence += (Evidence(f"frame #{holder.level} is what was interrupted", "kbt"),)
+            told_by = f"frame #{holder.level} is {function_name(holder.source)}, which was interrupted"
+            evidence = (Evidence(told_by, "kbt"), *evidence)
     if lock is not None:
         evidence += (
             Evidence("the lock", f"x/1xw {hex16(lock.value)}"),
@@ -102,6 +97,12 @@ def _interrupted(frames: Sequence[Frame], after: bool) -> Sequence[Frame]:
     if at is None:
         return () if after else frames
     return frames[at + 1 :] if after else frames
+
+
+def _in_trace(case: Case, cpu: int, frames: Sequence[Frame], why: str) -> Culprit | None:
+    """The first module function among a CPU's frames; its number would mislead where the panic was elsewhere."""
+    culprit = find_culprit(frames, why, f"The first module function in the trace of CPU {cpu}")
+    return culprit if culprit is None or cpu == case.cpu else replace(culprit, level=None)
 
 
 def _frames_of(case: Case, cpu: int) -> Sequence[Frame]:

@@ -1,6 +1,6 @@
 """poison: the CPU followed a pointer that is one of the kernel's poisons; include/linux/poison.h.
 
-0x6b6b.. stands in memory that was freed, 0x5a5a.. in memory that nobody has filled yet (both with slub_debug),
+0x6b6b.. stands in memory that was freed, or that nobody has filled since it was handed out (with slub_debug), and
 LIST_POISON in an entry that was taken off its list.  Looks like it and is not: list_del() finds LIST_POISON (linkage).
 """
 
@@ -23,8 +23,8 @@ from gdb_kdump.records.slab import SlabObject
 from gdb_kdump.text import hex16
 
 _FILLS = {
-    0x6B: "POISON_FREE, what slub_debug fills freed memory with",
-    0x5A: "POISON_INUSE, what slub_debug fills memory with that is handed out",
+    0x6B: "POISON_FREE, what slub_debug fills memory with that is free, or is handed out",
+    0x5A: "POISON_INUSE, what slub_debug fills new slabs and padding with",
     0xA5: "POISON_END, the last byte of what slub_debug poisons",
     0xBB: "SLUB_RED_INACTIVE, what slub_debug writes around free objects",
     0xCC: "SLUB_RED_ACTIVE, what slub_debug writes around objects",
@@ -54,22 +54,20 @@ def _fill(addr: int) -> int:
 def _of_slab(case: Case, addr: int, fill: int) -> Cause:
     pattern = int.from_bytes(bytes([fill]) * 8, "big")
     source = next(_that_hold(case, pattern), None)
-    evidence = [Evidence(f"the CPU could not reach {hex16(addr)}", "klog")]
+    told = Evidence(f"the CPU could not reach {hex16(addr)}", "klog")
     culprit = find_culprit(case.trip.outward, "it, or what it called, used that memory")
     if source is None:
         message = f"a pointer that was used is {hex16(pattern)}: {_FILLS[fill]}"
-        return Cause("poison", message, CERTAIN, tuple(evidence), culprit=culprit)
+        return Cause("poison", message, CERTAIN, (told,), culprit=culprit)
     register, found = source
-    evidence.insert(
-        0, Evidence(f"{name_of(case, found)}, to which {register} points, is filled so", f"kslab {hex16(found.start)}")
-    )
-    evidence += tracks_told(case, found)
+    filled = f"{name_of(case, found)}, to which {register} points, is filled so"
+    evidence = (Evidence(filled, f"kslab {hex16(found.start)}"), *reversed(tracks_told(case, found)), told)
     fell_in = case.trip.outward[0].source.module is not None if case.trip.outward else False
     if fill == _FREED and not fell_in:
         culprit = freer_of(case, found) or culprit
     used = "was used after it was freed" if found.state == "free" else "was used though nobody had filled it"
     message = f"{name_of(case, found)} {used}: a pointer from it is {hex16(pattern)}, {_FILLS[fill]}"
-    return Cause("poison", message, CERTAIN, tuple(evidence), found.start, "", culprit)
+    return Cause("poison", message, CERTAIN, evidence, found.start, "", culprit)
 
 
 def _of_list(case: Case, addr: int, name: str) -> Cause:
