@@ -296,8 +296,8 @@ def summary(result: Triage) -> Iterator[str]:
         return
     task, fault = result.trace.task, result.fault
     function = fault.source.function if fault else "an unknown function"
-    message = escape(result.message or "A panic")
-    yield f"{message}: task {escape(display_name(task))} (PID {task.pid}) on CPU {task.cpu} fell in {function}."
+    who = f"task {escape(display_name(task))} (PID {task.pid}) on CPU {task.cpu}"
+    yield f"{_objection(result)}: {who} fell in {function}."
     corrupt = [finding for finding in result.findings if finding.severity == CORRUPT]
     if result.cause is not None and result.cause.kind != "unrelated":
         yield _cause_sentence(result.cause)
@@ -321,6 +321,15 @@ def summary(result: Triage) -> Iterator[str]:
     else:
         skb = hex16(result.suspects[0].skb.addr)
         yield f"No rule here explains it, or finds fault with sk_buff {skb} in its frames." + _everything(result)
+
+
+def _objection(result: Triage) -> str:
+    """What the kernel said; where a setting made a panic of a warning, what it had warned of."""
+    message, trip = result.message or "A panic", result.trip
+    if trip is not None and trip.place and "panic_on_warn" in message:
+        first = trip.says[0]
+        message = f"WARNING at {trip.place}" + ("" if first.startswith("WARNING: ") else f": {first.rstrip('.')}")
+    return escape(message)
 
 
 def _missing(unread: Unread | None) -> Iterator[str]:
