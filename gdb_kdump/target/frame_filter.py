@@ -15,7 +15,7 @@ from gdb_kdump.errors import KdumpError, words_of
 from gdb_kdump.kernel.module.source import Source, SourceFrame
 from gdb_kdump.target.connection import find_selected
 
-_USER_LIMIT = 1 << 63
+_USER_LIMIT, _ADDRESS = 1 << 63, (1 << 64) - 1
 _PROPER_ENDS = (gdb.FRAME_UNWIND_NO_REASON, gdb.FRAME_UNWIND_NULL_ID, gdb.FRAME_UNWIND_OUTERMOST)
 
 
@@ -61,6 +61,14 @@ def _is_the_kernels(frame: gdb.Frame) -> bool:
         return True
 
 
+def _is_a_programs(frame: gdb.Frame) -> bool:
+    """Whether code without a name is that of a program: with a stack of its own, unlike a call of NULL."""
+    try:
+        return frame.pc() < _USER_LIMIT and int(frame.read_register("sp")) & _ADDRESS < _USER_LIMIT
+    except gdb.error:
+        return False
+
+
 def _why_it_ends(frame: gdb.Frame) -> str | None:
     """GDB's words for why it does not go on, or None at the proper end of a stack."""
     try:
@@ -86,7 +94,7 @@ class _Namer:
             return frame
         if inner.name():
             return _Readable(frame)
-        return _Named(frame, name or "??")
+        return _Named(frame, name or ("<user mode>" if _is_a_programs(inner) else "??"))
 
 
 def _is_interrupted(frame: gdb.Frame) -> bool:

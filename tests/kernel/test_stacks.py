@@ -148,6 +148,7 @@ def test_gdbs_own_backtraces_of_all_threads_end_where_the_kernel_does(gdb_run: G
     assert len(sections) > 600
     lost = [text.splitlines()[0] for text in sections if re.search(r"0x[0-9a-f]+ in \?\? \(\)", text)]
     assert lost == []
+    assert re.search(r"^#0 +0x[0-9a-f]+ in <user mode> \(\)", run.stdout, re.MULTILINE)
     assert "Backtrace stopped" not in run.output
     assert "Python Exception" not in run.output
 
