@@ -24,6 +24,7 @@ def on_files(files: Files, config: Any) -> Files:
     """Add the generated pages to those that were written."""
     for name, page in (("commands.md", commands()), ("rules.md", rules()), ("causes.md", causes())):
         files.append(File.generated(config, name, content="\n".join(page)))
+    files.append(File.generated(config, "security.md", content=(ROOT / "SECURITY.md").read_text()))
     return files
 
 
@@ -96,7 +97,7 @@ def causes() -> Iterator[str]:
     for path in sorted(CAUSES.glob("*.py")):
         text = ast.get_docstring(ast.parse(path.read_text())) or ""
         head, colon, rest = text.partition(": ")
-        if colon and re.fullmatch(r"[a-z-]+(, [a-z-]+)*", head):
+        if colon and re.fullmatch(r"[a-z-]+(, [a-z-]+)*( of [a-z ]+)?", head):
             yield f"\n## {head}\n"
             yield prose(rest[0].upper() + rest[1:])
 

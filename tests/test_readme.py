@@ -1,4 +1,4 @@
-"""What a user reads is true: every GDB command in README.md runs, and gdbinit.example can be sourced."""
+"""What a user reads is true: every GDB command in README.md and in the tour runs, gdbinit.example can be sourced."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_every_command_of_the_readme_runs(gdb_run: Gdb, lab_dump: Callable[[str], LabDump]) -> None:
-    lines = re.findall(r"^\(gdb\) (.*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    text = "".join((ROOT / name).read_text() for name in ("README.md", "docs/pages/tour.md"))
+    lines = re.findall(r"^\(gdb\) (.*)$", text, re.MULTILINE)
     commands = [line for line in lines if not line.startswith(("source ", "target "))]
     assert len(commands) >= 15
     run = gdb_run(*commands, vmcore=lab_dump("6.1-reference").vmcore, script=True).succeeded()
@@ -22,7 +23,7 @@ def test_every_command_of_the_readme_runs(gdb_run: Gdb, lab_dump: Callable[[str]
 
 
 def test_what_the_readme_names_exists() -> None:
-    text = "".join((ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md"))
+    text = "".join((ROOT / name).read_text() for name in ("README.md", "docs/pages/tour.md", "CONTRIBUTING.md"))
     names = set(re.findall(r"(?<![\w/.~-])((?:scripts|tests|gdb_kdump|commands|\.ci)/[\w./-]*\w)", text))
     assert len(names) >= 10
     for name in names:
