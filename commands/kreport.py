@@ -14,6 +14,7 @@ from gdb_kdump.commands.arguments import Arguments, Option
 from gdb_kdump.commands.base import Command
 from gdb_kdump.commands.export.files import named, new_file
 from gdb_kdump.commands.export.report import report_html
+from gdb_kdump.commands.show.findings import note_verdict
 from gdb_kdump.errors import KdumpError, UsageError
 from gdb_kdump.session import Session
 from gdb_kdump.walks import Gaps
@@ -63,6 +64,9 @@ knet --hooks, kinfo, kmod and klog say. With set kdump payload off it has no byt
             raise
         triage = documents["ktriage"]
         return Report(tuple(written), triage["summary"], triage["verdict"])
+
+    def note(self, result: Report) -> None:
+        note_verdict(result.verdict)
 
     def text(self, result: Report) -> Iterator[str]:
         yield from (f"wrote {file}" for file in result.files)

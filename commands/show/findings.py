@@ -102,4 +102,9 @@ def _runs(numbers: Iterable[int]) -> list[tuple[int, int]]:
 def note_findings(findings: Sequence[Finding], comes_to: str | None = None) -> None:
     """Set $_kfindings to the number of corrupt findings, and $_kstatus to their verdict, for scripts."""
     gdb.set_convenience_variable("_kfindings", sum(finding.severity == CORRUPT for finding in findings))
-    set_status(_STATUS.get(comes_to or verdict(findings), Status.FINE))
+    note_verdict(comes_to or verdict(findings))
+
+
+def note_verdict(comes_to: str) -> None:
+    """Set $_kstatus to what a verdict is as a status."""
+    set_status(_STATUS.get(comes_to, Status.FINE))

@@ -27,11 +27,12 @@ class Arguments:
     yes: bool = False
     debuginfod: bool = False
     version: bool = False
+    report: str | None = None  # the folder that a report goes to
 
     @property
     def prompt(self) -> bool:
         """Whether GDB's prompt comes at the end."""
-        return not (self.batch or self.json or any(kind == "run" for kind, _ in self.steps))
+        return not (self.batch or self.json or self.report is not None or any(kind == "run" for kind, _ in self.steps))
 
 
 def parse(words: Sequence[str]) -> Arguments:
@@ -40,9 +41,11 @@ def parse(words: Sequence[str]) -> Arguments:
     hints = [word for option in ("kaslr", "vmcoreinfo", "hole") if getattr(given, option) is not None
              for word in (f"--{option}", getattr(given, option))]  # fmt: skip
     steps = given.steps or []
-    if given.json and not any(kind == "run" for kind, _ in steps):
+    if given.json and given.report is None and not any(kind == "run" for kind, _ in steps):
         steps = [*steps, ("run", "ktriage")]
-    return Arguments(given.files, hints, steps, given.json, given.batch, given.yes, given.debuginfod, given.version)
+    return Arguments(
+        given.files, hints, steps, given.json, given.batch, given.yes, given.debuginfod, given.version, given.report
+    )
 
 
 class _Parser(argparse.ArgumentParser):
@@ -71,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     add("-x", action=_Step, dest="steps", metavar="FILE", help="run the GDB commands in a file; may be repeated")
     add("--json", action="store_true", help="print each --run's JSON document as a line, and nothing else (of ktriage)")
     add("--batch", action="store_true", help="end after the first screen, or after -x, without a prompt")
+    add("--report", metavar="DIR", help="write the report of kreport to a folder, then end")
     add("--yes", action="store_true", help="take the newest dump without asking")
     add("--debuginfod", action="store_true", help="take a missing vmlinux from debuginfod without asking")
     add("--kaslr", metavar="OFFSET", help="the KASLR offset of a dump that does not say it")

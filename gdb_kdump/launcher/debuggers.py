@@ -17,6 +17,7 @@ from gdb_kdump.installing import FEATURES, PACKAGES, how_to_install
 
 _NAMES = ("gdb", "gdb-multiarch")
 _SECONDS = 60
+_OPTIONAL = ("jinja2",)  # it is lent where it is here; the command that wants it says what it lacks
 _OLDEST = (3, 9)
 
 # Every Python that a GDB may have must be able to read this.
@@ -85,8 +86,8 @@ def _probed(path: str) -> Debugger:
     if lacking:
         lent = _own_folders(lacking)
         lacking = _ask(path, lent)[2] if lent else lacking
-    if lacking:
-        packages = [PACKAGES[module] for module in lacking]
+    packages = [PACKAGES[module] for module in lacking if module not in _OPTIONAL]
+    if packages:
         raise NoDebugger(
             f"{words} lacks {' and '.join(packages)}: {how_to_install(packages)}, or install gdb-kdump with pipx, "
             "which brings them along"
@@ -96,7 +97,7 @@ def _probed(path: str) -> Debugger:
 
 def _ask(path: str, lent: Sequence[str]) -> tuple[str, list[int], list[str], list[str]]:
     """What a GDB says of itself: version, Python's, the modules that it lacks, the features; raises NoDebugger."""
-    probe = _PROBE.format(lent=list(lent), modules=list(PACKAGES), features=list(FEATURES))
+    probe = _PROBE.format(lent=list(lent), modules=[*PACKAGES, *_OPTIONAL], features=list(FEATURES))
     command = [path, "-nx", "-q", "-batch", "-ex", f"python exec({probe!r})"]
     try:
         run = subprocess.run(

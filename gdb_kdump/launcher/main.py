@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from gdb_kdump.errors import KdumpError
+from gdb_kdump.errors import KdumpError, UsageError, words_of
 from gdb_kdump.launcher import vmlinux
 from gdb_kdump.launcher.arguments import Arguments, parse
 from gdb_kdump.launcher.asking import say
@@ -35,13 +36,26 @@ def main(words: list[str] | None = None) -> int:
 
 def _open(arguments: Arguments) -> int:
     debugger = find_debugger()
-    words = [*arguments.hints, *_files(arguments)]
+    files = _files(arguments)
+    words = [*arguments.hints, *files]
+    if arguments.report is not None:
+        report = ("run", f"kreport {_made(Path(arguments.report)) / Path(files[0]).name}.html")
+        arguments = replace(arguments, steps=[*arguments.steps, report])
     ended = run(debugger, arguments, words, may_fetch=True)
     if ended.lacking is not None:
         wanted = ended.lacking
         path = vmlinux.get(wanted["build_id"], wanted["release"], wanted["sentence"], arguments.debuginfod)
         ended = run(debugger, arguments, [*words, str(path)], may_fetch=False)
     return ended.status
+
+
+def _made(folder: Path) -> Path:
+    """A folder for reports, which have a machine's secrets, absolute; raises UsageError."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make {folder}: {words_of(error)}") from None
+    return folder.resolve()
 
 
 def _files(arguments: Arguments) -> list[str]:

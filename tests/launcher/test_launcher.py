@@ -80,6 +80,21 @@ def test_what_is_told_while_it_opens_is_on_stderr(tmp_path: Path) -> None:
     assert run.stdout == "$1 = 1\n" and f"Unpacking {packed}, once ..." in run.stderr
 
 
+def test_a_report_goes_to_its_folder(tmp_path: Path, dump: LabDump) -> None:
+    folder = tmp_path / "reports of" / "today"
+    run = run_launcher(tmp_path, "--report", str(folder), str(dump.vmcore))
+    page, data = folder / f"{dump.vmcore.name}.html", folder / f"{dump.vmcore.name}.json"
+    assert run.status == 2 and run.stdout.startswith(f"wrote {page}\nwrote {data}\ncorrupt: ") and run.stderr == ""
+    documents = json.loads(data.read_text())
+    assert documents["ktriage"]["verdict"] == "corrupt" and documents["ktriage"]["summary"] in run.stdout
+    assert documents["kinfo"]["build_id"] in page.read_text() and folder.stat().st_mode & 0o077 == 0
+    run = run_launcher(tmp_path, "--report", str(folder), "--json", str(dump.vmcore))
+    (refused,) = map(json.loads, run.stdout.splitlines())
+    assert run.status == 1 and "is not overwritten" in refused["error"]
+    run = run_launcher(tmp_path, "--report", str(page / "below"), str(dump.vmcore))
+    assert run.status == 1 and run.stdout == "" and run.errors[0].startswith(f"gdb-kdump: cannot make {page}/below: ")
+
+
 def test_files_of_commands_and_batch(tmp_path: Path, dump: LabDump) -> None:
     first, second = tmp_path / "first of all.gdb", tmp_path / "second.py"
     first.write_text("echo one\\n\nkps 1\n")
