@@ -4,6 +4,7 @@ import json
 import subprocess
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def _of_drgn(said: Any, what: Any) -> list[str]:
     """Where kwhat does not say what drgn says of an address."""
     kind, memory = what["kind"], what["memory"]
     first, tags = memory[0], _steps(what)
-    agrees = {
+    agrees: dict[str, Callable[[], bool]] = {
         "IdentifiedTaskStruct": lambda: ("task_struct", said["task"]) in tags,
         "IdentifiedTaskStack": lambda: kind == "stack" and ("task_struct", said["task"]) in tags,
         "IdentifiedSlabObject": lambda: _same_object(said, first),
@@ -101,7 +102,7 @@ def _of_drgn(said: Any, what: Any) -> list[str]:
 
 def _same_object(said: Any, link: Any) -> bool:
     if not said["is_one"]:
-        return link["what"] == "slab"
+        return bool(link["what"] == "slab")
     if link["what"] != "slab object" or int(link["address"], 16) != said["start"]:
         return False
     state = {True: "allocated", False: "free", None: "unknown"}[said["allocated"]]
