@@ -55,6 +55,7 @@ CRASHES = (
         r"kernel BUG at .*RIP: 0010:pskb_expand_head\+",
         "shared",
         "rogue_xmit_fault",
+        usual=("6.12",),
     ),
     Crash(
         "frag-null",
@@ -124,7 +125,6 @@ CRASHES = (
         r"RIP: 0010:skb_checksum_help\+",
         "lengths",
         "rogue_xmit_fault",
-        usual=("6.12",),
     ),
     Crash(
         "rtx-unlink",
@@ -424,5 +424,6 @@ CRASHES = (
         (*NET, *BACKGROUND, "net-send 10.9.0.2 20 100 300 1400 1450", "settle 500", "publish", "sysrq c"),
         r"Kernel panic - not syncing: sysrq triggered crash",
         "",
+        usual=("6.12",),
     ),
 )

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 from patched_dump import PatchedDump
-from pytest_gdb_fixtures import KERNELS, Gdb, LabDump
+from pytest_gdb_fixtures import KERNELS, Gdb, LabDump, dump_names
 
 CHECKSUM_PARTIAL = 3
-CRASHED = [kernel for kernel in KERNELS if not kernel.endswith("rt")]  # those that crash by themselves in the lab
 SATURATED = 0xC0000000
 
 # Of each: the socket, its queue and the index of an sk_buff there, or None for the socket itself; the C member and its
@@ -159,7 +158,7 @@ def test_a_freelist_that_leads_into_another_cache(
     assert "not in this slab but in one of kmalloc-128" in shown
 
 
-@pytest.mark.parametrize("name", [f"{kernel}-frag-null" for kernel in CRASHED])
+@pytest.mark.parametrize("name", dump_names("frag-null"))
 def test_only_the_fragment_that_was_not_there_is_told(
     gdb_run: Gdb, lab_dump: Callable[[str], LabDump], name: str
 ) -> None:
@@ -170,7 +169,7 @@ def test_only_the_fragment_that_was_not_there_is_told(
     assert [(finding["rule"], finding["member"]) for finding in findings] == [("shinfo.frag", "frags[2]")]
 
 
-@pytest.mark.parametrize("name", [f"{kernel}-xmit-shared" for kernel in CRASHED])
+@pytest.mark.parametrize("name", dump_names("xmit-shared"))
 def test_what_pskb_expand_head_had_is_to_be_its_own(
     gdb_run: Gdb, lab_dump: Callable[[str], LabDump], name: str
 ) -> None:

@@ -54,10 +54,18 @@ def folder() -> Path:
 
 
 def dump_names(*scenarios: str) -> list[str]:
-    """The names of the dumps of these scenarios, of every kernel."""
-    pairs = [(kernel, scenario, f"{kernel}-{scenario}") for kernel in KERNELS for scenario in scenarios]
-    return [name for kernel, scenario, name in pairs
-            if scenario not in ON_DEMAND.get(kernel, ()) or (folder() / f"{name}.vmcore").is_file()]  # fmt: skip
+    """The names of the dumps of these scenarios, of every kernel: those always made, and others that are there."""
+    pairs = [(kernel, scenario) for kernel in KERNELS for scenario in scenarios]
+    return [
+        f"{kernel}-{scenario}"
+        for kernel, scenario in pairs
+        if _is_always_made(kernel, scenario) or (folder() / f"{kernel}-{scenario}.vmcore").is_file()
+    ]
+
+
+def _is_always_made(kernel: str, scenario: str) -> bool:
+    usual = next((crash.usual for crash in crashes() if crash.name == scenario), None)
+    return scenario not in ON_DEMAND.get(kernel, ()) if usual is None else kernel in usual
 
 
 # Guests that a hypervisor dumps, without kdump (scripts/lab/hypervisor.py): made for these lines, others on demand.
@@ -71,6 +79,7 @@ def hypervisor_dumps(*files: str, on_demand: tuple[str, ...] = ()) -> list[str]:
     return usual + [name for name in others if name not in usual and (folder() / name).is_file()]
 
 
+@cache
 @cache
 def crashes() -> tuple[Any, ...]:
     """The kernels that crash by themselves, of scripts/lab/crashes.py, with the cause and the culprit of each."""
