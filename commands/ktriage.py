@@ -297,7 +297,9 @@ def summary(result: Triage) -> Iterator[str]:
     task, fault = result.trace.task, result.fault
     function = fault.source.function if fault else "an unknown function"
     who = f"task {escape(display_name(task))} (PID {task.pid}) on CPU {task.cpu}"
-    yield f"{_objection(result)}: {who} fell in {function}."
+    # A watchdog is innocent, and mostly so is the task that it has interrupted.
+    is_watched = result.cause is not None and result.cause.kind in ("lockup", "hung-task")
+    yield f"{_objection(result)}: " + (f"found in {function}, {who}." if is_watched else f"{who} fell in {function}.")
     corrupt = [finding for finding in result.findings if finding.severity == CORRUPT]
     if result.cause is not None and result.cause.kind != "unrelated":
         yield _cause_sentence(result.cause)

@@ -43,6 +43,7 @@ def test_the_cause_and_who_did_it(gdb_run: Gdb, lab_dump: Callable[[str], LabDum
     said = "not about an sk_buff" if cause["kind"] == "unrelated" else cause["message"][1:]
     assert said in story["summary"]
     assert " is sound" not in story["summary"] and "panic_on_warn" not in story["summary"]
+    assert (" fell in " in story["summary"]) == (cause["kind"] not in ("lockup", "hung-task"))
     if cause["kind"] == "unrelated":
         assert story["skb"] is None and story["findings"] == []
     # Every fact has a command that shows it.
