@@ -46,6 +46,8 @@ def test_the_cause_and_who_did_it(gdb_run: Gdb, lab_dump: Callable[[str], LabDum
     assert (" fell in " in story["summary"]) == (cause["kind"] not in ("lockup", "hung-task"))
     if cause["kind"] == "unrelated":
         assert story["skb"] is None and story["findings"] == []
+    if cause["kind"] == "overrun-neighbour":
+        assert "to which module rogue_drv has a pointer" in story["summary"]
     # Every fact has a command that shows it.
     commands = [fact["command"] for fact in cause["evidence"]]
     assert commands and all(fact["text"] for fact in cause["evidence"])

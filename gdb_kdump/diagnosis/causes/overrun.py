@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from gdb_kdump.diagnosis.causes.answer import CERTAIN, LIKELY, POSSIBLE, Case, Cause, Evidence
 from gdb_kdump.diagnosis.causes.handing_over import received_from
+from gdb_kdump.diagnosis.causes.holders import module_with_pointer_to
 from gdb_kdump.errors import Corrupt, MissingDebugInfo, Unreadable
 from gdb_kdump.kernel.mm.allocator import allocator
 from gdb_kdump.records.skb import Skb
-from gdb_kdump.text import hex16
+from gdb_kdump.records.slab import SlabObject
+from gdb_kdump.text import escape, hex16
 
 _READS_IT = ("skb_release_data", "skb_zcopy_clear", "__skb_frag_unref", "kfree_skb_list_reason", "kfree_skb_list",
              "skb_release_all", "skb_clone", "pskb_expand_head", "skb_copy_bits", "__pskb_pull_tail",
@@ -39,20 +41,29 @@ def overrun(case: Case) -> Cause | None:
         shown = Evidence(f"{found.source} ({found.certainty})", command)
         message = f"the shared info of sk_buff {hex16(skb.addr)} is corrupt: {found.source}, {extent}"
         return Cause("overrun-self", message, CERTAIN, (shown,), skb.addr, "end", received_from(case))
-    where, owner = begins
-    message = (
-        f"the shared info of sk_buff {hex16(skb.addr)} was overwritten, {extent}, by what was written from below its "
-        f"buffer on: the records of {found.period} bytes are {where}{owner}, too"
-    )
-    evidence = (
+    where, entry = begins
+    owner = "" if entry is None else f", in the object {hex16(entry.start)} of {entry.cache.name} ({entry.state})"
+    evidence = [
         Evidence(f"records of {found.period} bytes run on across end", command),
         Evidence(f"they are {where}", f"x/32xg {hex16((skb.members.head - 64) & -16)}"),
+    ]
+    if entry is not None:
+        end = entry.start + entry.cache.object_size
+        module = module_with_pointer_to(case.session, entry.start, entry.cache.object_size)
+        if module is not None:
+            owner += f", to which module {escape(module)} has a pointer"
+            text = f"of all modules {escape(module)} alone has a pointer to that object"
+            evidence.append(Evidence(text, f"ksearch -r {hex16(entry.start)}:{hex16(end)}"))
+    message = (
+        f"the shared info of sk_buff {hex16(skb.addr)} was overwritten, {extent}, by what was written from below its "
+        f"buffer on: the records of {found.period} bytes are {where}, too{owner}"
     )
-    return Cause("overrun-neighbour" if owner else "overrun-foreign", message, LIKELY, evidence, skb.addr, "end")
+    kind = "overrun-neighbour" if entry is not None else "overrun-foreign"
+    return Cause(kind, message, LIKELY, tuple(evidence), skb.addr, "end")
 
 
-def _begins(case: Case, skb: Skb, period: int) -> tuple[str, str] | None:
-    """Where records stand below the payload, and in what; None where they begin with it."""
+def _begins(case: Case, skb: Skb, period: int) -> tuple[str, SlabObject | None] | None:
+    """Where records stand below the payload, and in which object; None where they begin with it."""
     head, data = skb.members.head, skb.members.data
     try:
         below = case.session.memory.read(head - _BELOW, _BELOW)
@@ -63,7 +74,7 @@ def _begins(case: Case, skb: Skb, period: int) -> tuple[str, str] | None:
     if below and _goes_on(below + buffer[: 2 * period], _BELOW, period, backward=True):
         return "below its buffer", _owner(case, head - 1)
     if len(room) >= _LEAST and _goes_on(room + buffer[len(room) : len(room) + 2 * period], len(room), period, True):
-        return "in its headroom", ""
+        return "in its headroom", None
     return None
 
 
@@ -80,12 +91,11 @@ def _goes_on(text: bytes, size: int, period: int, backward: bool) -> bool:
     return hits >= _LEAST and hits > 2 * misses
 
 
-def _owner(case: Case, addr: int) -> str:
+def _owner(case: Case, addr: int) -> SlabObject | None:
     try:
-        entry = allocator(case.session).find_object(addr)
+        return allocator(case.session).find_object(addr)
     except (Unreadable, Corrupt, MissingDebugInfo):
-        return ""
-    return "" if entry is None else f", in the object {hex16(entry.start)} of {entry.cache.name} ({entry.state})"
+        return None
 
 
 def _unknown(case: Case, skb: Skb) -> Cause | None:
