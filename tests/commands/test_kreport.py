@@ -58,7 +58,7 @@ def written(gdb_run: Gdb, vmcore: Path, folder: Path, *before: str) -> tuple[Pag
     return Page(file.read_text()), json.loads(file.with_suffix(".json").read_text()), file
 
 
-@pytest.mark.parametrize("name", [f"{kernel}-reference" for kernel in KERNELS])
+@pytest.mark.parametrize("name", [f"{KERNELS[-1]}-reference"])
 def test_it_has_what_the_commands_say(
     gdb_run: Gdb, lab_dump: Callable[[str], LabDump], tmp_path: Path, name: str
 ) -> None:
@@ -113,7 +113,7 @@ def test_without_payload_there_is_none(gdb_run: Gdb, lab_dump: Callable[[str], L
     assert documents["shinfo"]["findings"] and "fields" not in documents["shinfo"]
 
 
-@pytest.mark.parametrize("scenario", ["healthy", "null-module", "work-null", "old-makedumpfile"])
+@pytest.mark.parametrize("scenario", ["healthy", "old-makedumpfile"])
 def test_other_dumps_have_reports_too(
     gdb_run: Gdb, lab_dump: Callable[[str], LabDump], tmp_path: Path, scenario: str
 ) -> None:
@@ -150,12 +150,14 @@ def test_refusals_leave_nothing_behind(gdb_run: Gdb, lab_dump: Callable[[str], L
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="there is no Chromium")
-@pytest.mark.parametrize("width", [390, 1280])
-def test_a_browser_shows_it_to_everyone(
-    gdb_run: Gdb, lab_dump: Callable[[str], LabDump], tmp_path: Path, width: int
-) -> None:
+def test_a_browser_shows_it_to_everyone(gdb_run: Gdb, lab_dump: Callable[[str], LabDump], tmp_path: Path) -> None:
     """In a real Chromium its own policy refuses nothing of it, and axe-core finds nothing that keeps one out."""
-    _, _, file = written(gdb_run, lab_dump(f"{KERNELS[1]}-reference").vmcore, tmp_path)
+    _, _, file = written(gdb_run, lab_dump(f"{KERNELS[0]}-reference").vmcore, tmp_path)
+    for width in (390, 1280):
+        looked_at(file, tmp_path, width)
+
+
+def looked_at(file: Path, tmp_path: Path, width: int) -> None:
     picture = tmp_path / "report.png"
     said = chromium(tmp_path, width, f"--screenshot={picture}", file.as_uri()).stderr
     assert "Content Security Policy" not in said and "CONSOLE" not in said

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pytest_gdb_fixtures import KERNELS
-from pytest_gdb_fixtures.lab import crashes, folder
+from pytest_gdb_fixtures import KERNELS, dump_names
+from pytest_gdb_fixtures.lab import crashes
 
 ROOT = Path(__file__).resolve().parents[2]
 LINES = ("6.1", "6.12")
@@ -18,41 +18,27 @@ LEAST_SHARE = 0.9
 
 
 def _usual() -> list[str]:
-    """The dumps of continuous integration, and their healthy twins where they are."""
-    names = [
-        f"{line}-{crash.name}"
-        for line in LINES if line in KERNELS
-        for crash in crashes()
-        if line in crash.usual or (not crash.cause and (folder() / f"{line}-{crash.name}.vmcore").is_file())
-    ]  # fmt: skip
-    return names + [f"{name}@31" for name in FILTERED_AGAIN if name in names]
+    """Every second dump of continuous integration, as test_causes.py has them all, and the healthy twins."""
+    names = [f"{line}-{crash.name}" for line in LINES if line in KERNELS for crash in crashes() if line in crash.usual]
+    twins = [name for name in dump_names("rogue-healthy") if name not in names[::2]]
+    return [*names[::2], *twins, *(f"{name}@31" for name in FILTERED_AGAIN if name in names)]
 
 
-@pytest.fixture(scope="module")
-def matrix(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What the benchmark says of them."""
+def test_right_and_nothing_false_and_all_commands_agree(tmp_path: Path) -> None:
+    """One test, as it takes long: tests that shared its matrix would make it once in each of pytest's processes."""
     names = _usual()
     if not names:
         pytest.skip("none of these kernels has such dumps")
-    file = tmp_path_factory.mktemp("causes") / "matrix.json"
+    file = tmp_path / "matrix.json"
     words = [str(ROOT / "scripts/bench"), "--json", str(file), "causes", *names]
     done = subprocess.run(words, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode == 0, done.stdout
-    documents: list[dict[str, Any]] = json.loads(file.read_text())["dumps"]
-    return documents
+    matrix: list[dict[str, Any]] = json.loads(file.read_text())["dumps"]
 
-
-def test_nothing_false_is_said_and_all_commands_agree(matrix: list[dict[str, Any]]) -> None:
     assert [(document["dump"], document["false"]) for document in matrix if document["false"]] == []
-
-
-def test_causes_and_culprits_are_right(matrix: list[dict[str, Any]]) -> None:
     outcomes = {document["dump"]: document["outcome"] for document in matrix}
     assert "WRONG" not in outcomes.values(), outcomes
     assert list(outcomes.values()).count("right") >= LEAST_SHARE * len(outcomes), outcomes
-
-
-def test_a_corrupt_one_is_there_to_agree_on(matrix: list[dict[str, Any]]) -> None:
-    """This means something: some of them are corrupt to all three, and some are not."""
+    # This means something: some of them are corrupt to all three commands, and some are not.
     verdicts = [set(document["verdicts"]) for document in matrix]
     assert {"corrupt"} in verdicts and {"clean"} in verdicts
