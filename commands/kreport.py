@@ -19,7 +19,7 @@ from gdb_kdump.errors import KdumpError, UsageError
 from gdb_kdump.session import Session
 from gdb_kdump.walks import Gaps
 
-# What shows bytes of packets: without `kdump payload` it stays out of the files.
+# What may be a packet's bytes as a whole: without `kdump payload` it stays out of the files.
 _OF_PAYLOAD = ("fields",)
 
 
@@ -38,7 +38,8 @@ class Kreport(Command[Report]):
     completer = gdb.COMPLETE_FILENAME
     summary = """Write the story of the panic to an HTML file, and the JSON documents behind it to one beside it.
 FILE is new, and ends in .html. The page needs no network and no script; it has what ktriage, kbt, shinfo, skbwalk,
-knet --hooks, kinfo, kmod and klog say. With set kdump payload off it has no bytes of packets."""
+knet --hooks, kinfo, kmod and klog say. With set kdump payload off the members of the
+shared info, which may be a packet's bytes, stay out; what findings and the log quote of them does not."""
 
     options = (Option("-j", "write the JSON file alone, which needs no Jinja2"),)
 

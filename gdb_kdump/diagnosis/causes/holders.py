@@ -12,14 +12,20 @@ from gdb_kdump.walks import Gaps
 
 
 def module_with_pointer_to(session: Session, start: int, size: int) -> str | None:
-    """The module in whose memory a pointer into some bytes stands; None where none has one, or several have."""
+    """The only module in whose memory a pointer into some bytes stands.
+
+    None where none has one or several have, and where that cannot be told, as not all of their memory can be read.
+    """
     try:
         modules = session.once(Modules)
-        ranges = tuple(piece for module in modules.all(Gaps()) for piece in module.ranges)
+        gaps = Gaps()
+        ranges = tuple(piece for module in modules.all(gaps) for piece in module.ranges)
         if not ranges:
             return None
-        found = search(session, Words(8, ((start, start + size - 1),)), [Area(ranges)], Gaps())
+        found = search(session, Words(8, ((start, start + size - 1),)), [Area(ranges)], gaps)
+        if not found.complete or len(gaps):
+            return None
         holders = {module.name for hit in found.hits if (module := modules.find(hit)) is not None}
-    except (Unreadable, Corrupt, MissingDebugInfo, DumpError):
+    except (Unreadable, Corrupt, MissingDebugInfo, DumpError):  # the cause holds without it
         return None
     return holders.pop() if len(holders) == 1 else None
